@@ -1,0 +1,36 @@
+"""Durations as the resources write them: `500ms`, `30s`, `5m`, `12h`, `14d`, and sums such as `1h30m`."""
+
+import re
+from datetime import timedelta
+
+PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+"""What the CRD's schema accepts (RE2 and Python read it alike)."""
+
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration; raises ValueError that shows how one is written, also for what exceeds ten thousand years."""
+    if not re.fullmatch(PATTERN, text):
+        raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 5m, 12h, 14d or a sum such as 1h30m")
+    try:
+        return sum((float(number) * _UNITS[unit] for number, unit in _PART.findall(text)), timedelta())
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long a duration") from None
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest text that `parse_duration` reads back, to the millisecond."""
+    rest, parts = round(duration / _UNITS["ms"]), []
+    for name, unit in _UNITS.items():
+        count, rest = divmod(rest, unit // _UNITS["ms"])
+        if count:
+            parts.append(f"{count}{name}")
+    return "".join(parts) or "0s"

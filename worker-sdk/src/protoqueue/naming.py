@@ -1,0 +1,184 @@
+"""Every name the contract fixes: streams, subjects, consumers, buckets, keys, headers. Nothing else spells one out.
+
+Kubernetes names hold neither `_` nor capitals, and a Queue's name no dots, so every name here is unambiguous.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+
+from protoqueue.errors import InvalidTask
+
+CONFIG_BUCKET = "pq-config"
+RATE_BUCKET = "pq-rate"
+DONE_BUCKET = "pq-done"
+
+SCHEDULED_CONSUMER = "_scheduled"
+"""The durable on the LATER stream that is never pulled: its `num_pending` counts the tasks not yet due."""
+
+ALL_TASK_SUBJECTS = "pq.*.*.task.>"
+"""The new tasks of every queue."""
+
+OWNER_METADATA = "protoqueue.dev/owner"
+"""Metadata key of every JetStream asset the operator owns; its value is `<kind>/<namespace>/<name>/<uid>`."""
+
+MIN_PRIORITY, DEFAULT_PRIORITY, MAX_PRIORITY = 1, 5, 10
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class Header:
+    """Headers of a task's message."""
+
+    MSG_ID = "Nats-Msg-Id"
+    TTL = "Nats-TTL"
+    SCHEDULE = "Nats-Schedule"
+    SCHEDULE_TARGET = "Nats-Schedule-Target"
+    ATTEMPT = "Pq-Attempt"
+    TRACE_PARENT = "traceparent"
+    TRACE_STATE = "tracestate"
+    # of a dead letter
+    REASON = "Pq-Reason"
+    ERROR = "Pq-Error"
+    ERROR_TYPE = "Pq-Error-Type"
+    ATTEMPTS = "Pq-Attempts"
+    GROUP = "Pq-Group"
+    WORKER = "Pq-Worker"
+    FAILED_AT = "Pq-Failed-At"
+    STREAM_SEQUENCE = "Pq-Stream-Seq"
+
+
+@dataclass(frozen=True, order=True)
+class QueueName:
+    """A queue's namespace and name, and what JetStream calls its parts."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "QueueName":
+        """Read `namespace/name`; raises ValueError that says what is wrong."""
+        namespace, slash, name = text.partition("/")
+        if not slash or not _LABEL.fullmatch(namespace) or not _LABEL.fullmatch(name):
+            raise ValueError(f"{text!r} is no queue: write <namespace>/<name>, each a DNS label such as default/email")
+        return cls(namespace, name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def stream(self) -> str:
+        return f"PQ_{self.namespace}_{self.name}"
+
+    @property
+    def later_stream(self) -> str:
+        return f"{self.stream}_LATER"
+
+    @property
+    def dead_letter_stream(self) -> str:
+        return f"{self.stream}_DLQ"
+
+    @property
+    def config_key(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+    @property
+    def _prefix(self) -> str:
+        return f"pq.{self.namespace}.{self.name}"
+
+    @property
+    def stream_subjects(self) -> tuple[str, ...]:
+        return tuple(f"{self._prefix}.{kind}.>" for kind in ("task", "retry", "ordered"))
+
+    @property
+    def later_subjects(self) -> tuple[str, ...]:
+        return tuple(f"{self._prefix}.{kind}.>" for kind in ("scheduled", "cron", "due"))
+
+    @property
+    def dead_letter_subjects(self) -> tuple[str, ...]:
+        return (f"pqdlq.{self.namespace}.{self.name}.>",)
+
+    @property
+    def new_task_subjects(self) -> tuple[str, ...]:
+        """What a producer publishes to: a first message here wakes a group at zero."""
+        return (f"{self._prefix}.task.>", f"{self._prefix}.ordered.>")
+
+    @property
+    def due_transform(self) -> tuple[str, str]:
+        """Source and destination of the transform with which the queue takes over what has come due."""
+        return f"{self._prefix}.due.>", f"{self._prefix}.>"
+
+    @property
+    def all_scheduled(self) -> str:
+        return f"{self._prefix}.scheduled.>"
+
+    def task(self, level: int) -> str:
+        return f"{self._prefix}.task.{level}"
+
+    def ordered(self, partition: int) -> str:
+        return f"{self._prefix}.ordered.{partition}"
+
+    def retry(self, group: str, level: int) -> str:
+        """Where a retried or redriven task returns to; `*` as group matches every group."""
+        return f"{self._prefix}.retry.{group}.{level}"
+
+    def scheduled(self, unique: str) -> str:
+        return f"{self._prefix}.scheduled.{unique}"
+
+    def cron(self, schedule: str) -> str:
+        return f"{self._prefix}.cron.{schedule}"
+
+    def due(self, subject: str) -> str:
+        """The schedule target on LATER of a task or retry subject of this queue."""
+        return f"{self._prefix}.due.{subject.removeprefix(f'{self._prefix}.')}"
+
+    def dead_letter(self, group: str) -> str:
+        return f"pqdlq.{self.namespace}.{self.name}.{group}"
+
+
+@dataclass(frozen=True, order=True)
+class GroupName:
+    """A consumer group of a queue."""
+
+    queue: QueueName
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.queue}/{self.name}"
+
+    @property
+    def config_key(self) -> str:
+        return f"{self.queue.config_key}.{self.name}"
+
+    @property
+    def consumer_prefix(self) -> str:
+        """What every consumer of this group, and no other group's, begins with."""
+        return f"{self.name}_"
+
+    def level_consumer(self, level: int) -> str:
+        return f"{self.name}_p{level}"
+
+    def partition_consumer(self, partition: int) -> str:
+        return f"{self.name}_o{partition}"
+
+    def done_key(self, task_id: str) -> str:
+        """Key in the idempotency ledger. The id must be one that `is_key_safe`."""
+        return f"{self.config_key}.{task_id}"
+
+
+def level_of(priority: int, levels: int) -> int:
+    """The level, 0 (lowest) to `levels - 1`, of a priority; 0 on the wire means the default. Raises InvalidTask."""
+    priority = priority or DEFAULT_PRIORITY
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InvalidTask(f"priority {priority} is not within {MIN_PRIORITY} (lowest) to {MAX_PRIORITY} (highest)")
+    return (priority - 1) * levels // MAX_PRIORITY
+
+
+def partition_of(ordering_key: str, partitions: int) -> int:
+    """The partition of a key: CRC-32 (as in zlib) of its UTF-8 bytes, modulo the partitions."""
+    return zlib.crc32(ordering_key.encode()) % partitions
+
+
+def retry_message_id(task_id: str, group: str, attempt: int) -> str:
+    """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once."""
+    return f"{task_id}:{group}:{attempt}"
