@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DISTS  := worker-sdk operator devcluster
+PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
+UV_VERSION := 0.13.9
 PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -29,7 +31,7 @@ format: $(VENV)/dev.stamp ## Let ruff fix and format
 	$(BIN)/ruff format .
 
 crds: $(VENV)/dev.stamp ## Regenerate crds/ from the pydantic models
-	$(BIN)/python -m protoqueue_operator.core.crds crds
+	$(BIN)/protoqueue-operator crds crds
 
 proto: $(VENV)/dev.stamp ## Regenerate the *_pb2 modules from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=worker-sdk/src --pyi_out=worker-sdk/src proto/protoqueue/v1/*.proto
@@ -51,10 +53,10 @@ clean: ## Remove .venv and caches
 
 # uv installs in two seconds what takes pip forty; where uv cannot reach the configured index, pip does it.
 define install
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(if $(wildcard $(BIN)/uv),,uv)
+	test -x $(BIN)/uv || $(PIP) uv==$(UV_VERSION)
 	$(BIN)/uv pip install -q -p $(BIN)/python --require-hashes -r $(1) || \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ./,$(DISTS))
+	  $(PIP) --require-hashes -r $(1)
+	$(PIP) --no-deps --no-build-isolation $(addprefix -e ./,$(DISTS))
 endef
 
 $(BIN)/python:
