@@ -27,7 +27,7 @@ class Limits(Model):
         None, description="Largest encoded task, such as 1Mi. Absent: what the NATS server allows (1Mi by default)."
     )
     max_age: Duration | None = Field(
-        None, description="Tasks not done by then are dropped, also those not yet due. Absent: they are kept for ever."
+        None, description="How long a task may wait, from when it is due, before it is dropped. Absent: for ever."
     )
     on_full: Literal["Reject", "DropOldest"] = Field(
         "Reject",
