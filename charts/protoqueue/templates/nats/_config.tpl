@@ -1,0 +1,41 @@
+{{- define "protoqueue.natsConfig" -}}
+{{- $name := include "protoqueue.natsName" . -}}
+server_name: $POD_NAME
+port: 4222
+# The kubelet's probes ask here; the operator never does.
+http_port: 8222
+pid_file: /tmp/nats.pid
+max_payload: {{ int64 .Values.nats.bundled.maxPayload }}
+# A server that leaves tells its clients, who go elsewhere before it is gone.
+lame_duck_grace_period: 5s
+lame_duck_duration: 30s
+
+jetstream {
+  store_dir: /data
+  sync_interval: {{ .Values.nats.bundled.syncInterval }}
+  # A tenth of the volume is left for what JetStream keeps beside the messages.
+  max_file_store: {{ div (mul (include "protoqueue.natsBytes" .Values.nats.bundled.storage.size) 9) 10 }}
+  max_memory_store: {{ include "protoqueue.natsBytes" .Values.nats.bundled.storage.memory }}
+}
+{{- if gt (int .Values.nats.bundled.replicas) 1 }}
+
+cluster {
+  name: {{ $name }}
+  port: 6222
+  # Clients find every server through the Service, so pod addresses need not be told them.
+  no_advertise: true
+  routes: [
+    {{- range $ordinal := until (int .Values.nats.bundled.replicas) }}
+    nats://{{ $name }}-{{ $ordinal }}.{{ $name }}-cluster.{{ $.Release.Namespace }}.svc:6222
+    {{- end }}
+  ]
+}
+{{- end }}
+{{- end -}}
+
+{{/* A Kubernetes quantity, in the powers of 1024 that the schema admits, as bytes. */}}
+{{- define "protoqueue.natsBytes" -}}
+{{- $units := dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- mul $number (get $units (trimPrefix (toString $number) .)) -}}
+{{- end -}}

@@ -1,0 +1,42 @@
+{{/* What the operator does in a namespace it serves. `helm template` of this is compared with the requests it makes. */}}
+{{- define "protoqueue.namespaceRules" -}}
+- apiGroups: [protoqueue.dev]
+  resources: [queues, consumergroups]
+  verbs: [get, list, watch, patch]
+- apiGroups: [protoqueue.dev]
+  resources: [queues/status, consumergroups/status]
+  verbs: [patch]
+# The owner reference of a group's Deployment blocks the group's deletion, which some admission plugins ask this for.
+- apiGroups: [protoqueue.dev]
+  resources: [consumergroups/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [get, patch]
+{{- range .Values.rbac.scaleTargets }}
+- apiGroups: [{{ .apiGroup | quote }}]
+  resources: [{{ .resource }}/scale]
+  verbs: [get, patch]
+{{- end }}
+{{- if .Values.rbac.connectionSecrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{/* What the operator does outside of namespaces, wherever it may. */}}
+{{- define "protoqueue.clusterRules" -}}
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end -}}
