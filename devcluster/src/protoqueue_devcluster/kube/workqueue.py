@@ -79,7 +79,7 @@ class WorkQueue(Generic[K]):
                 "reconcile failed queue=%s key=%s failures=%d error=%r",
                 self._name, key, failures, error, exc_info=not _is_expected(error),
             )  # fmt: skip
-            return min(_FIRST_RETRY_S * 2 ** min(failures, 20), _LAST_RETRY_S)
+            return min(_FIRST_RETRY_S * 2.0 ** min(failures, 20), _LAST_RETRY_S)
         self._failures.pop(key, None)
         return delay_s
 
