@@ -7,12 +7,13 @@ http_port: 8222
 pid_file: /tmp/nats.pid
 max_payload: {{ int64 .Values.nats.bundled.maxPayload }}
 # A server that leaves tells its clients, who go elsewhere before it is gone.
-lame_duck_grace_period: 5s
-lame_duck_duration: 30s
+lame_duck_grace_period: "5s"
+lame_duck_duration: "30s"
 
 jetstream {
   store_dir: /data
-  sync_interval: {{ .Values.nats.bundled.syncInterval }}
+  # In quotes: a bare 2m is two million.
+  sync_interval: {{ .Values.nats.bundled.syncInterval | quote }}
   # A tenth of the volume is left for what JetStream keeps beside the messages.
   max_file_store: {{ div (mul (include "protoqueue.natsBytes" .Values.nats.bundled.storage.size) 9) 10 }}
   max_memory_store: {{ include "protoqueue.natsBytes" .Values.nats.bundled.storage.memory }}

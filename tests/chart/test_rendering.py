@@ -1,0 +1,127 @@
+import json
+from functools import cache
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from chart.rendering import CHART, KUBERNETES_VERSIONS, MATRIX, Object, Values, helm, only, pod_specs, render
+
+WITHOUT_KUBERNETES_SCHEMA = {"ServiceMonitor", "PrometheusRule", "Queue"}
+"""Custom kinds: promtool and the API server of the release test judge what these hold."""
+
+every_combination = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
+
+
+@pytest.mark.parametrize("name", ["defaults", "three servers, every write synced", "monitored", "closed"])
+def test_helm_lint_finds_nothing(name: str) -> None:
+    done = helm("lint", "--strict", str(CHART), "--values", "-", stdin=json.dumps(MATRIX[name]), check=False)
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+@every_combination
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_kubernetes_knows_every_field_that_is_rendered(values: Values, version: str) -> None:
+    for each in render(values):
+        if each["kind"] not in WITHOUT_KUBERNETES_SCHEMA:
+            validate(json.dumps(each, sort_keys=True), version)
+
+
+@cache
+def validate(text: str, version: str) -> None:
+    kubernetes_validate.validate(json.loads(text), version, strict=True)
+
+
+@every_combination
+def test_no_object_is_rendered_twice(values: Values) -> None:
+    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in render(values)]
+    assert len(names) == len(set(names))
+
+
+@every_combination
+def test_every_namespaced_object_says_its_namespace_and_whose_it_is(values: Values) -> None:
+    for each in render(values):
+        meta = each["metadata"]
+        if each["kind"] not in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"):
+            assert meta["namespace"], meta
+        assert meta["labels"]["app.kubernetes.io/instance"] == "pq"
+        assert meta["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+
+
+@every_combination
+def test_every_selector_finds_the_pods_it_is_meant_for(values: Values) -> None:
+    objects = render(values)
+    pods = {
+        each["metadata"]["name"]: each["spec"]["template"]["metadata"]["labels"]
+        for each in objects
+        if each["kind"] in ("Deployment", "StatefulSet")
+    }
+    for each in objects:
+        if each["kind"] in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+            spec = each["spec"]
+            selector = spec.get("podSelector") or spec["selector"]
+            labels = selector.get("matchLabels", selector)
+            (found,) = (name for name, having in pods.items() if labels.items() <= having.items())
+            assert each["metadata"]["name"].startswith(found)
+
+
+@every_combination
+def test_no_pod_needs_more_than_the_restricted_pod_security_standard(values: Values) -> None:
+    for where, spec in pod_specs(render(values)):
+        assert not violations(spec), where
+
+
+def violations(spec: Object) -> list[str]:
+    """What the restricted Pod Security Standard forbids, and a root file system that can be written to."""
+    pod = spec["securityContext"]
+    found = [] if pod["runAsNonRoot"] and pod["seccompProfile"]["type"] == "RuntimeDefault" else ["pod"]
+    if pod.get("runAsUser", 1) == 0 or any(spec.get(each) for each in ("hostNetwork", "hostPID", "hostIPC")):
+        found.append("host or root")
+    allowed = {"configMap", "emptyDir", "projected", "secret", "downwardAPI", "persistentVolumeClaim"}
+    found += [volume["name"] for volume in spec.get("volumes", []) if set(volume) - {"name"} - allowed]
+    for container in [*spec["containers"], *spec.get("initContainers", [])]:
+        context = container["securityContext"]
+        tight = not context["allowPrivilegeEscalation"] and context["capabilities"] == {"drop": ["ALL"]}
+        if not (tight and context["readOnlyRootFilesystem"]) or context.get("privileged"):
+            found.append(container["name"])
+    return found
+
+
+@every_combination
+def test_every_container_is_bounded_in_memory_and_names_its_command(values: Values) -> None:
+    for where, spec in pod_specs(render(values)):
+        for container in spec["containers"]:
+            assert container["command"], where
+            assert container["resources"]["limits"]["memory"], where
+
+
+def test_an_upgrade_of_the_chart_alone_restarts_no_nats_server() -> None:
+    template = only(render({}), "StatefulSet")["spec"]["template"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert f"{chart['name']}-{chart['version']}" not in json.dumps(template)
+    assert "app.kubernetes.io/version" not in template["metadata"]["labels"]
+
+
+def test_a_changed_configuration_restarts_the_nats_servers() -> None:
+    before, after = (
+        only(render({"nats": {"bundled": {"syncInterval": interval}}}), "StatefulSet") for interval in ("2m", "always")
+    )
+    assert before["spec"]["template"] != after["spec"]["template"]
+
+
+def test_one_operator_has_no_disruption_budget_that_would_hold_up_a_drain() -> None:
+    kinds = [each["kind"] for each in render({"replicas": 1})]
+    assert "PodDisruptionBudget" not in kinds
+
+
+def test_the_digest_wins_over_the_tag() -> None:
+    digest = f"sha256:{'a' * 64}"
+    deployment = only(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"].endswith(f"operator@{digest}")
+
+
+def test_each_named_namespace_is_watched() -> None:
+    deployment = only(render({"namespaces": ["orders", "mail"]}), "Deployment")
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--namespace=orders", "--namespace=mail"} <= set(arguments)
