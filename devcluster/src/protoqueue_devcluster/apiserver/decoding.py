@@ -1,0 +1,103 @@
+"""From what a client sent to an object the registry can work on: identity, known fields, right types, defaults."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import defaults
+from .kinds import METADATA, Kind
+from .schema import MISSING, Unknown, fill_defaults, prune
+from .statuses import ApiError, bad_request
+from .validation import shape
+
+Object = dict[str, Any]
+OPTIONAL_METADATA = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
+SYSTEM_METADATA = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used"})
+
+
+@dataclass
+class Decoded:
+    """An object as accepted, and what the client should be warned about."""
+
+    object: Object
+    warnings: list[str] = field(default_factory=list)
+
+
+def check_identity(kind: Kind, body: Any) -> None:
+    """Refuse an object of another version or kind than its path names. Raises ApiError 400."""
+    if not isinstance(body, dict):
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    version = body.get("apiVersion", kind.group_version)
+    if version != kind.group_version:
+        expected = f"the expected API version ({kind.group_version})"
+        raise bad_request(f"the API version in the data ({version}) does not match {expected}")
+    named = body.get("kind", kind.kind)
+    if named != kind.kind:
+        expected = f'"{kind.group_version}, Kind={kind.kind}"'
+        given = f"{version}, Kind={named}"
+        raise bad_request(
+            f"{named} in version {kind.version!r} cannot be handled as a {kind.kind}: {given} is not {expected}"
+        )
+
+
+def decode(kind: Kind, body: Object, field_validation: str) -> Decoded:
+    """Accept `body` as an object of `kind`, without the schema's defaults.
+
+    Unknown fields are dropped; `field_validation` Strict refuses them (ApiError 400), Warn lists them.
+    """
+    unknown = Unknown()
+    obj = {**body, "apiVersion": kind.group_version, "kind": kind.kind}
+    metadata = obj.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise _unreadable(kind, "json: cannot unmarshal metadata into Go struct field of type ObjectMeta")
+    obj["metadata"] = _metadata(prune(metadata or {}, METADATA, unknown, "metadata"))
+    if not kind.custom:
+        obj = {name: _without_nulls(value, name) for name, value in obj.items() if value is not None}
+    obj = prune(obj, kind.schema, unknown)
+    warnings = [f'unknown field "{path}"' for path in unknown.paths]
+    if warnings and field_validation == "Strict":
+        raise _unreadable(kind, "strict decoding error: " + ", ".join(warnings))
+    _check_types(kind, obj)
+    return Decoded(obj, [] if field_validation == "Ignore" else warnings)
+
+
+def fill(kind: Kind, obj: Object) -> Object:
+    """`obj` with the defaults of its schema or built-in type."""
+    if kind.custom:
+        filled: Object = fill_defaults(obj, kind.schema)
+        return filled
+    default = defaults.BUILT_IN.get(kind.storage_key)
+    return default(obj) if default is not None else obj
+
+
+def _unreadable(kind: Kind, why: str) -> ApiError:
+    return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
+
+
+def _metadata(metadata: Object) -> Object:
+    empty = [name for name in OPTIONAL_METADATA if name in metadata and not metadata[name]]
+    empty += [name for name, value in metadata.items() if value is None]
+    return {name: value for name, value in metadata.items() if name not in empty} if empty else metadata
+
+
+def _without_nulls(value: Any, name: str) -> Any:
+    """Built-in types have no nulls (they decode to absence), and quantities may be written as numbers."""
+    if isinstance(value, dict):
+        if name in QUANTITIES:
+            value = {key: _quantity(each) for key, each in value.items()}
+        return {key: _without_nulls(each, key) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each, "") for each in value]
+    return value
+
+
+def _quantity(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _check_types(kind: Kind, obj: Object) -> None:
+    nodes = [("metadata", METADATA)] if kind.custom else [("", kind.schema)]
+    for name, node in nodes:
+        for cause in shape(obj[name] if name else obj, MISSING, node, name):
+            if cause.reason == "FieldValueTypeInvalid":
+                raise _unreadable(kind, f"json: cannot unmarshal field {cause.field}: {cause.message}")

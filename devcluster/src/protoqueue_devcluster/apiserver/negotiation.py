@@ -1,0 +1,65 @@
+"""What a request's body is, and how its answer is to look."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from .statuses import ApiError, bad_request, unsupported_media_type
+
+JSON = "application/json"
+YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml"})
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer's form: `Table`, `PartialObjectMetadata(List)`, `APIGroupDiscoveryList` or empty for the object."""
+
+    form: str = ""
+    yaml: bool = False
+
+
+def parse_accept(header: str) -> Accepted:
+    """The first form offered that this server has; plain JSON otherwise."""
+    if not header or "as=" not in header:
+        return Accepted(yaml=header.startswith("application/yaml"))
+    for offer in header.split(","):
+        media, *parameters = (part.strip() for part in offer.split(";"))
+        named = dict(part.split("=", 1) for part in parameters if "=" in part)
+        form = named.get("as", "")
+        if media != JSON:
+            continue
+        if form in {"Table", "PartialObjectMetadata", "PartialObjectMetadataList"}:
+            return Accepted(form)
+        if form == "APIGroupDiscoveryList" and named.get("v") == "v2":
+            return Accepted(form)
+        if not form:
+            return Accepted()
+    return Accepted()
+
+
+def parse_body(raw: bytes, content_type: str, kind: str) -> Any:
+    """JSON or YAML as the content type says. Raises ApiError 400, and 415 for anything else."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media in YAML_TYPES:
+        try:
+            return yaml.load(raw, Loader=yaml.CSafeLoader)
+        except yaml.YAMLError as error:
+            raise bad_request(f"error parsing YAML: {error}") from None
+    if media and media != JSON and not media.endswith("+json"):
+        raise unsupported_media_type([JSON, "application/yaml"])
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        raise _not_json(raw, kind, error) from None
+
+
+def _not_json(raw: bytes, kind: str, error: ValueError) -> ApiError:
+    text = raw.decode(errors="replace")
+    position = getattr(error, "pos", 0)
+    found = text[position : position + 1]
+    where = "object key string" if text[:position].rstrip()[-1:] in {"{", ","} else "value"
+    why = f"invalid character {found!r} looking for beginning of {where}" if found else "unexpected end of JSON input"
+    text = f"couldn't get version/kind; json parse error: {why} ({text[:200]})"
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {text}")

@@ -1,0 +1,250 @@
+"""Validation rules in CEL (`x-kubernetes-validations`), with the function library Kubernetes adds to the language."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import cel
+
+RESERVED = frozenset(
+    [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
+)
+QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)$")
+SUFFIXES = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000)}
+SUFFIXES |= {suffix: Decimal(1000) ** power for power, suffix in enumerate("MGTPE", start=2)}
+SUFFIXES |= {f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)}
+
+
+class InvalidRule(ValueError):
+    """A rule that does not parse; the text says where."""
+
+
+def quantity(text: str) -> Decimal:
+    """The number a Kubernetes quantity such as `1.5Gi` or `100m` stands for. Raises ValueError."""
+    match = QUANTITY.match(str(text))
+    if match is None:
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
+    number, exponent, suffix = match.groups()
+    try:
+        value = Decimal(number + (exponent or ""))
+    except InvalidOperation:
+        raise ValueError(f"unable to parse quantity's number: {number}") from None
+    return value * SUFFIXES[suffix] if suffix else value
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        quantity(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _find(text: str, pattern: str) -> str:
+    match = re.search(pattern, text)
+    return match.group() if match else ""
+
+
+def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    return text.replace(old, new, count)
+
+
+def _substring(text: str, start: int, end: int | None = None) -> str:
+    stop = len(text) if end is None else end
+    if not 0 <= start <= stop <= len(text):
+        raise ValueError(f"index out of range: {start}")
+    return text[start:stop]
+
+
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "quantity": lambda text: float(quantity(text)),
+    "isQuantity": _is_quantity,
+    "isGreaterThan": lambda left, right: left > right,
+    "isLessThan": lambda left, right: left < right,
+    "compareTo": lambda left, right: (left > right) - (left < right),
+    "isInteger": lambda number: float(number).is_integer(),
+    "asInteger": int,
+    "asApproximateFloat": float,
+    "sign": lambda number: (number > 0) - (number < 0),
+    "find": _find,
+    "findAll": lambda text, pattern: [match.group() for match in re.finditer(pattern, text)],
+    "split": lambda text, separator, limit=-1: text.split(separator, limit - 1 if limit > 0 else -1),
+    "join": lambda parts, separator="": separator.join(parts),
+    "lowerAscii": lambda text: text.lower(),
+    "upperAscii": lambda text: text.upper(),
+    "trim": lambda text: text.strip(),
+    "replace": _replace,
+    "substring": _substring,
+    "charAt": lambda text, index: text[index : index + 1],
+    "indexOf": lambda within, what: within.find(what) if isinstance(within, str) else _index_of(within, what),
+    "isSorted": lambda items: all(left <= right for left, right in zip(items, items[1:], strict=False)),
+    "sum": lambda items: sum(items),
+    "min": lambda items: min(items),
+    "max": lambda items: max(items),
+}
+
+
+def _index_of(items: list[Any], what: Any) -> int:
+    return items.index(what) if what in items else -1
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A compiled rule; `transition` ones speak about `oldSelf` and need an old value."""
+
+    source: str
+    program: Any
+    message: str
+    message_program: Any
+    reason: str
+    field_path: str
+    transition: bool
+    optional_old: bool
+
+    def failure(self, value: Any, old: Any, has_old: bool) -> str | None:
+        """Why the rule refuses `value`; None when it holds or, being a transition rule, does not apply."""
+        variables = {"self": self._readable(value)}
+        if self.optional_old:
+            variables["oldSelf"] = cel.OptionalValue.of(self._readable(old)) if has_old else cel.OptionalValue.none()
+        elif self.transition:
+            if not has_old:
+                return None
+            variables["oldSelf"] = self._readable(old)
+        context = cel.Context(variables, dict(FUNCTIONS))
+        try:
+            if self.program.execute(context) is True:
+                return None
+        except (KeyError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+            # A missing field is a KeyError whose text is the key; Kubernetes names key and rule.
+            what = f"no such key: {error.args[0]}" if isinstance(error, KeyError) else str(error)
+            return f"{what} evaluating rule: {self.message or self.source}"
+        return self._message(context)
+
+    def _message(self, context: Any) -> str:
+        if self.message_program is not None:
+            try:
+                return str(self.message_program.execute(context)).strip()
+            except (KeyError, RuntimeError, TypeError, ValueError):
+                pass  # Kubernetes falls back to the static message as well
+        return self.message or f"failed rule: {self.source}"
+
+    def _readable(self, value: Any) -> Any:
+        return _escaped(value) if "__" in self.source else value
+
+
+def _escaped(value: Any) -> Any:
+    """Field names as CEL can write them: reserved words and separators in double underscores."""
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    result = {}
+    for name, each in value.items():
+        plain = name.replace("__", "__underscores__").replace(".", "__dot__").replace("-", "__dash__")
+        result[f"__{name}__" if name in RESERVED else plain.replace("/", "__slash__")] = _escaped(each)
+    return result
+
+
+def _compiled(source: str) -> Any:
+    try:
+        program = cel.compile(source)
+    except ValueError as error:
+        raise InvalidRule(f"compilation failed: {error}") from None
+    for name in program.references()["functions"]:
+        if name.isidentifier() and name not in FUNCTIONS and name not in BUILT_IN:
+            raise InvalidRule(f"compilation failed: ERROR: undeclared reference to '{name}' (in container '')")
+    return program
+
+
+BUILT_IN = frozenset(
+    [
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "has",
+        "all",
+        "exists",
+        "exists_one",
+        "existsOne",
+        "map",
+        "filter",
+        "int",
+        "uint",
+        "double",
+        "string",
+        "bytes",
+        "bool",
+        "dyn",
+        "type",
+        "duration",
+        "timestamp",
+        "getFullYear",
+        "getMonth",
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getHours",
+        "getMinutes",
+        "getSeconds",
+        "getMilliseconds",
+        "hasValue",
+        "value",
+        "orValue",
+        "optional",
+        "of",
+        "none",
+        "ofNonZeroValue",
+        "or",
+        "min",
+        "max",
+        "in",
+    ]
+)
+
+
+def parse_rules(raw: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """Compile the rules of one schema node. Raises InvalidRule."""
+    return tuple(_parse_rule(each) for each in raw)
+
+
+def _parse_rule(raw: Mapping[str, Any]) -> Rule:
+    source = raw.get("rule", "")
+    program = _compiled(source)
+    expression = raw.get("messageExpression")
+    return Rule(
+        source=source,
+        program=program,
+        message=raw.get("message", ""),
+        message_program=_compiled(expression) if expression else None,
+        reason=raw.get("reason", "FieldValueInvalid"),
+        field_path=raw.get("fieldPath", ""),
+        transition="oldSelf" in program.references()["variables"],
+        optional_old=bool(raw.get("optionalOldSelf")),
+    )
