@@ -34,3 +34,14 @@ def format_duration(duration: timedelta) -> str:
         if count:
             parts.append(f"{count}{name}")
     return "".join(parts) or "0s"
+
+
+def to_timedelta(duration: float | timedelta) -> timedelta:
+    """Seconds or a timedelta, as the SDK's arguments are; raises ValueError for what is negative or not finite."""
+    try:
+        delta = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"{duration!r} is no duration in seconds: {error}") from None
+    if delta < timedelta():
+        raise ValueError(f"a duration cannot be negative: {duration!r}")
+    return delta

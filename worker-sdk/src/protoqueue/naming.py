@@ -5,7 +5,9 @@ Kubernetes names hold neither `_` nor capitals, and a Queue's name no dots, so e
 
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from protoqueue.errors import InvalidTask
 
@@ -25,6 +27,8 @@ OWNER_METADATA = "protoqueue.dev/owner"
 MIN_PRIORITY, DEFAULT_PRIORITY, MAX_PRIORITY = 1, 5, 10
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TOKEN = re.compile(r"[-/_=a-zA-Z0-9]+")
+_CONSUMER = re.compile(r"(?P<group>[-a-z0-9]+)_[po](?P<number>[0-9]+)")
 
 
 class Header:
@@ -34,7 +38,10 @@ class Header:
     TTL = "Nats-TTL"
     SCHEDULE = "Nats-Schedule"
     SCHEDULE_TARGET = "Nats-Schedule-Target"
+    SCHEDULER = "Nats-Scheduler"
     ATTEMPT = "Pq-Attempt"
+    REDRIVES = "Pq-Redrives"
+    EXPIRES_AT = "Pq-Expires-At"
     TRACE_PARENT = "traceparent"
     TRACE_STATE = "tracestate"
     # of a dead letter
@@ -182,3 +189,46 @@ def partition_of(ordering_key: str, partitions: int) -> int:
 def retry_message_id(task_id: str, group: str, attempt: int) -> str:
     """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once."""
     return f"{task_id}:{group}:{attempt}"
+
+
+def snooze_message_id(task_id: str, group: str, attempt: int, sequence: int) -> str:
+    """`Nats-Msg-Id` of a publish that repeats `attempt`; `sequence` of the message it replaces tells repeats apart."""
+    return f"{retry_message_id(task_id, group, attempt)}:{sequence}"
+
+
+def redrive_message_id(task_id: str, group: str, sequence: int) -> str:
+    """`Nats-Msg-Id` of the redrive of the dead letter at `sequence`: stored once, however often it is tried."""
+    return f"{task_id}:{group}:redrive:{sequence}"
+
+
+def dead_letter_message_id(task_id: str, group: str, sequence: int) -> str:
+    """`Nats-Msg-Id` of a dead letter; `sequence` of the message that died."""
+    return f"{task_id}:{group}:dead:{sequence}"
+
+
+def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int) -> str:
+    """The `<unique>` under `scheduled.` of a waiting retry; an id that is no token of a subject is left out."""
+    return f"{task_id if is_token(task_id) else 'task'}:{group}:{attempt}:{sequence}"
+
+
+def recurring_id(headers: Mapping[str, str], sequence: int) -> str:
+    """The id of a task that carries none: `<schedule name>@<stream sequence>` when a schedule fired it."""
+    _, cron, schedule = headers.get(Header.SCHEDULER, "").partition(".cron.")
+    return f"{schedule if cron else 'task'}@{sequence}"
+
+
+def is_token(text: str) -> bool:
+    """Whether `text` can stand as one token of a subject and of a key."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def group_of_consumer(consumer: str) -> tuple[str, int] | None:
+    """The group a consumer belongs to and its level or partition; None for one of the operator's own."""
+    match = _CONSUMER.fullmatch(consumer)
+    return (match["group"], int(match["number"])) if match else None
+
+
+def schedule_at(due: datetime) -> str:
+    """`Nats-Schedule` for one moment, rounded up to the millisecond: never early."""
+    due = due.astimezone(UTC) + timedelta(microseconds=999)
+    return f"@at {due.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"

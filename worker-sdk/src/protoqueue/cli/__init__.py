@@ -1,0 +1,5 @@
+"""The command `protoqueue`."""
+
+from protoqueue.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,130 @@
+"""How commands print: tables for people, JSON for programs, one line on stderr for what went wrong."""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from protoqueue.client import Client, Queue, connect
+from protoqueue.errors import ProtoQueueError
+
+T = TypeVar("T")
+
+_PIPE_WIDTH = 10_000
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="namespace/name of the queue.")]
+GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="Only this consumer group's.")]
+
+
+def fail(message: str) -> NoReturn:
+    """Say it on stderr and exit with status 1."""
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(message)}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """Turn what the user can act on into one line; anything else is a bug and shows its trace."""
+    try:
+        yield
+    except (ProtoQueueError, OSError) as error:
+        fail(str(error))
+
+
+def with_queue(name: str, act: Callable[[Queue], Awaitable[T]]) -> T:
+    """Connect, do it, close; exits with status 1 and a sentence on what goes wrong."""
+
+    async def run() -> T:
+        async with await connect() as client:
+            return await act(await client.queue(name))
+
+    return run_async(run)
+
+
+def with_client(act: Callable[[Client], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with await connect() as client:
+            return await act(client)
+
+    return run_async(run)
+
+
+def run_async(act: Callable[[], Awaitable[T]]) -> T:
+    async def run() -> T:
+        return await act()
+
+    with failures_told():
+        try:
+            return asyncio.run(run())
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    # A pipe has no width: nothing may be cut there.
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(highlight=False, width=width).print(make_table(columns, rows))
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_escaped("" if cell is None else str(cell)) for cell in row))
+    return table
+
+
+def human_age(age: timedelta | None) -> str:
+    """`14s`, `3m10s`, `2h5m`, `6d3h`."""
+    if age is None:
+        return "-"
+    seconds = int(age.total_seconds())
+    for unit, size, smaller, smaller_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            rest = seconds % size // smaller_size
+            return f"{seconds // size}{unit}" + (f"{rest}{smaller}" if rest else "")
+    return f"{seconds}s"
+
+
+def payload_text(data: bytes, limit: int | None = None) -> str:
+    """A payload as text: as it is where it is UTF-8, else as `repr` shows bytes; cut at `limit` characters."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = repr(data)
+    return text if limit is None or len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def moment(when: datetime | None) -> str | None:
+    return when.isoformat(timespec="milliseconds") if when else None
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def use_connection(url: str | None, creds: str | None, ca: str | None) -> None:
+    """Make options of the command line what `connect` and `Worker` read."""
+    given = {"PROTOQUEUE_NATS_URL": url, "PROTOQUEUE_NATS_CREDS": creds, "PROTOQUEUE_NATS_CA": ca}
+    os.environ.update({name: value for name, value in given.items() if value})

@@ -1,0 +1,212 @@
+"""Clients: connect, enqueue, look."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+
+from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch, JetStreamBroker
+from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
+from protoqueue.errors import ConfigurationError, InvalidTask, QueueNotFound
+from protoqueue.ids import new_task_id
+from protoqueue.naming import DEFAULT_PRIORITY, QueueName
+from protoqueue.outgoing import Prepared, prepare
+from protoqueue.peek import oldest_tasks
+from protoqueue.settings import QueueSettings, parse_queue
+from protoqueue.stats import QueueStats, read_stats
+from protoqueue.task import Outgoing, Receipt, Task
+from protoqueue.watch import Watch, read_settings
+
+DEFAULT_TIMEOUT_S = 5.0
+BATCH_SIZE = 1000
+"""What JetStream stores atomically at most."""
+
+_SINGLES_AT_ONCE = 100
+
+
+async def connect(
+    url: str | None = None,
+    *,
+    creds: str | None = None,
+    ca: str | None = None,
+    timeout: float = DEFAULT_TIMEOUT_S,
+) -> "Client":
+    """Connect to NATS; the arguments default to `PROTOQUEUE_NATS_URL` (else `NATS_URL`), `…_CREDS` and `…_CA`.
+
+    From then on the client reconnects for ever. Raises Unavailable when no server answers within `timeout` seconds and
+    ConfigurationError when it refuses us.
+    """
+    return Client(await JetStreamBroker.connect(ConnectionOptions.read(url, creds, ca), timeout))
+
+
+class Client:
+    """A connection. Close it, or use it as `async with await connect() as client`."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._queues: dict[QueueName, Queue] = {}
+        self._watches: set[asyncio.Task[None]] = set()
+
+    async def queue(self, name: str) -> "Queue":
+        """The queue `namespace/name`; raises QueueNotFound and, for what is no such name, ConfigurationError."""
+        try:
+            queue_name = QueueName.parse(name)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        if queue_name not in self._queues:
+            settings = await read_settings(self._broker, queue_name.config_key, parse_queue)
+            if settings is None:
+                raise QueueNotFound(
+                    f"there is no queue {name} on this NATS server: apply a Queue and wait until it is ready, "
+                    f"kubectl wait --for=condition=Ready queue/{queue_name.name} -n {queue_name.namespace}"
+                )
+            self._queues[queue_name] = queue = Queue(self._broker, settings)
+            task = asyncio.create_task(Watch(self._broker, queue_name.config_key, parse_queue, queue.update).run())
+            self._watches.add(task)
+        return self._queues[queue_name]
+
+    async def close(self) -> None:
+        for task in self._watches:
+            task.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._broker.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Queue:
+    """One queue; `Client.queue` makes it. It follows changes of the Queue resource by itself."""
+
+    def __init__(self, broker: Broker, settings: QueueSettings) -> None:
+        self._broker = broker
+        self._settings = settings
+
+    async def update(self, settings: QueueSettings | None) -> None:
+        """Take over new settings; while the Queue does not exist the last ones stay, and NATS refuses for itself."""
+        if settings is not None:
+            self._settings = settings
+
+    @property
+    def name(self) -> str:
+        return str(self._settings.name)
+
+    async def enqueue(
+        self,
+        payload: Any,
+        *,
+        type: str = "",  # noqa: A002
+        priority: int = DEFAULT_PRIORITY,
+        delay: float | timedelta | None = None,
+        at: datetime | None = None,
+        expires: float | timedelta | datetime | None = None,
+        dedup_id: str | None = None,
+        ordering_key: str = "",
+        metadata: Mapping[str, Any] | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
+    ) -> Receipt:
+        """Store a task and return once NATS has it.
+
+        `payload` is bytes, a protobuf message, a pydantic model or what JSON can hold; `priority` 1 (lowest) to 10;
+        `delay` in seconds, or `at` an aware datetime, for later. A second task of one `dedup_id` within the queue's
+        window is not stored (`receipt.duplicate`); immediate and delayed tasks are two such domains.
+        `timeout` in seconds; None waits for ever. Raises InvalidTask, PayloadTooLarge, QueueFull and Unavailable.
+        """
+        outgoing = Outgoing(payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata)
+        prepared = self._prepare(outgoing)
+        published = await self._broker.publish(prepared.message, timeout)
+        return Receipt(prepared.task_id, published.duplicate)
+
+    async def enqueue_batch(self, items: Iterable[Any], *, timeout: float | None = DEFAULT_TIMEOUT_S) -> list[Receipt]:
+        """Store many tasks, payloads or `Outgoing`s, and return their receipts in order.
+
+        All are checked before any is sent. Per 1000 tasks and stream (immediate ones go to one stream, delayed ones to
+        another) all are stored or none. Where a batch holds a `dedup_id` that the queue has already, its tasks are
+        stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` in
+        seconds is for each such batch. Raises what `enqueue` raises.
+        """
+        prepared = [self._prepare(item if isinstance(item, Outgoing) else Outgoing(item)) for item in items]
+        receipts: dict[str, Receipt] = {}
+        for batch in _batches(prepared):
+            for receipt in await self._store(batch, timeout):
+                receipts[receipt.id] = receipt
+        return [receipts[one.task_id] for one in prepared]
+
+    async def stats(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> QueueStats:
+        """What the queue holds now, as JetStream counts it. Raises Unavailable and QueueNotFound."""
+        return await read_stats(self._broker, self._settings, timeout)
+
+    async def dead_letters(
+        self, *, group: str | None = None, timeout: float = DEFAULT_TIMEOUT_S
+    ) -> AsyncIterator[DeadLetter]:
+        """The dead letters, oldest first, without consuming them; those of one `group` if given."""
+        async for letter in stored_letters(self._broker, self._settings, group, timeout):
+            yield letter
+
+    async def redrive(
+        self,
+        *,
+        limit: int | None = None,
+        rate: float | None = None,
+        group: str | None = None,
+        type: str | None = None,  # noqa: A002
+        reason: str | None = None,
+    ) -> int:
+        """Put dead letters back into the queue, oldest first, and return how many.
+
+        At most `limit`, at most `rate` per second, only those of a `group`, a task `type`, a `reason` if given. They
+        keep their id and start with fresh attempts. Raises QueueFull and Unavailable; what was put back until then
+        stays.
+        """
+        if limit is not None and limit < 0:
+            raise InvalidTask(f"limit cannot be negative: {limit}")
+        letters = self.dead_letters(group=group)
+        return await redrive_letters(letters, limit, rate, lambda letter: letter.matches(type, reason))
+
+    async def purge(self, *, scheduled: bool = False, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+        """Remove every task that waits or runs, and with `scheduled` also those not yet due; returns how many."""
+        removed = await self._broker.purge(self._settings.stream, None, timeout)
+        if scheduled:
+            name = self._settings.name
+            removed += await self._broker.purge(self._settings.later_stream, name.all_scheduled, timeout)
+        return removed
+
+    async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
+        """The oldest tasks in the queue, waiting or running, without consuming them."""
+        return await oldest_tasks(self._broker, self._settings, limit, timeout)
+
+    def _prepare(self, outgoing: Outgoing) -> Prepared:
+        return prepare(outgoing, new_task_id(), datetime.now(UTC), self._settings, self._broker.max_payload)
+
+    async def _store(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
+        if len(batch) > 1:
+            with contextlib.suppress(DuplicateInBatch):
+                await self._broker.publish_atomic([one.message for one in batch], timeout)
+                return [Receipt(one.task_id) for one in batch]
+        return await self._store_singly(batch, timeout)
+
+    async def _store_singly(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
+        places = asyncio.Semaphore(_SINGLES_AT_ONCE)
+
+        async def store(one: Prepared) -> Receipt:
+            async with places:
+                published = await self._broker.publish(one.message, timeout)
+                return Receipt(one.task_id, published.duplicate)
+
+        return await asyncio.gather(*(store(one) for one in batch))
+
+
+def _batches(prepared: Sequence[Prepared]) -> Iterable[Sequence[Prepared]]:
+    by_stream: dict[str, list[Prepared]] = {}
+    for one in prepared:
+        by_stream.setdefault(one.stream, []).append(one)
+    for ones in by_stream.values():
+        for start in range(0, len(ones), BATCH_SIZE):
+            yield ones[start : start + BATCH_SIZE]

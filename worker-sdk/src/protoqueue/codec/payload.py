@@ -1,0 +1,136 @@
+"""Payloads: any Python value a producer hands in, and the value a handler's annotation asks for."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.message import DecodeError, Message
+from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from protoqueue.errors import ConfigurationError, InvalidTask, UndecodableTask
+
+JSON = "application/json"
+BYTES = "application/octet-stream"
+PROTOBUF = "application/protobuf"
+
+Decoder: TypeAlias = Callable[[bytes, str], Any]
+"""Turns a payload's bytes and content type into what a handler takes; raises UndecodableTask."""
+
+
+def encode_payload(payload: Any) -> tuple[bytes, str]:
+    """The bytes and the content type of a payload; raises InvalidTask for what is neither bytes, protobuf nor JSON."""
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload), BYTES
+    if isinstance(payload, Message):
+        return payload.SerializeToString(), f"{PROTOBUF}; type={payload.DESCRIPTOR.full_name}"
+    try:
+        return to_json(payload, inf_nan_mode="constants"), JSON
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        raise InvalidTask(
+            f"a payload of type {type(payload).__name__} cannot be encoded ({error}): "
+            "pass bytes, a protobuf message, a pydantic model or what JSON can hold"
+        ) from error
+
+
+def decoder_for(annotation: Any) -> Decoder:
+    """How a payload becomes what `annotation` says: bytes, a protobuf message, or anything pydantic can validate.
+
+    Without an annotation (`inspect.Parameter.empty` or `Any`) the content type decides. Raises ConfigurationError for
+    an annotation that no payload can become.
+    """
+    if annotation is inspect.Parameter.empty or annotation is Any:
+        return _decode_as_sent
+    if annotation is bytes:
+        return _decode_bytes
+    if isinstance(annotation, type) and issubclass(annotation, Message):
+        return _protobuf_decoder(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _validating(annotation.model_validate_json, annotation.__name__)
+    if annotation is dict:
+        return _decode_dict
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    except PydanticSchemaGenerationError as error:
+        raise ConfigurationError(f"no payload can become {annotation!r}: annotate with {_TAKEN}") from error
+    return _validating(adapter.validate_json, str(getattr(annotation, "__name__", annotation)))
+
+
+_TAKEN = "bytes, dict, a pydantic model, a protobuf message or a type that pydantic validates"
+
+
+def _decode_bytes(data: bytes, _content_type: str) -> bytes:
+    return data
+
+
+def _decode_dict(data: bytes, content_type: str) -> dict[str, Any]:
+    value = _from_json(data, content_type, "dict")
+    if not isinstance(value, dict):
+        raise UndecodableTask(f"the handler takes a dict, the payload is a {type(value).__name__}")
+    return value
+
+
+def _decode_as_sent(data: bytes, content_type: str) -> Any:
+    if content_type == JSON:
+        return _from_json(data, content_type, "JSON")
+    if content_type.startswith(PROTOBUF):
+        name = _protobuf_type(content_type)
+        try:
+            message_class = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+        except KeyError:
+            raise UndecodableTask(f"the payload is a {name}, which this worker has not imported") from None
+        return _parse_protobuf(message_class, data)
+    return data
+
+
+def _from_json(data: bytes, content_type: str, wanted: str) -> Any:
+    _refuse_protobuf(content_type, wanted)
+    try:
+        return from_json(data)
+    except ValueError as error:
+        raise UndecodableTask(f"the payload is no JSON: {error}") from error
+
+
+def _validating(validate: Callable[[bytes], Any], wanted: str) -> Decoder:
+    def decode(data: bytes, content_type: str) -> Any:
+        _refuse_protobuf(content_type, wanted)
+        try:
+            return validate(data)
+        except ValidationError as error:
+            raise UndecodableTask(f"the payload is no {wanted}: {error}") from error
+
+    return decode
+
+
+def _refuse_protobuf(content_type: str, wanted: str) -> None:
+    # An empty or binary content type may still hold JSON: producers of the original schema say nothing about it.
+    if content_type.startswith(PROTOBUF):
+        raise UndecodableTask(f"the handler takes {wanted}, the payload is a {_protobuf_type(content_type)}")
+
+
+def _protobuf_decoder(message_class: type[Message]) -> Decoder:
+    wanted = message_class.DESCRIPTOR.full_name
+
+    def decode(data: bytes, content_type: str) -> Message:
+        if content_type == JSON:
+            try:
+                return json_format.Parse(data, message_class())
+            except (json_format.ParseError, UnicodeDecodeError) as error:
+                raise UndecodableTask(f"the payload is no {wanted} as JSON: {error}") from error
+        if content_type.startswith(PROTOBUF) and _protobuf_type(content_type) not in ("", wanted):
+            raise UndecodableTask(f"the handler takes {wanted}, the payload is a {_protobuf_type(content_type)}")
+        return _parse_protobuf(message_class, data)
+
+    return decode
+
+
+def _parse_protobuf(message_class: type[Message], data: bytes) -> Message:
+    try:
+        return message_class.FromString(data)
+    except DecodeError as error:
+        raise UndecodableTask(f"the payload is no {message_class.DESCRIPTOR.full_name}: {error}") from error
+
+
+def _protobuf_type(content_type: str) -> str:
+    return content_type.partition("type=")[2].strip().strip('"')

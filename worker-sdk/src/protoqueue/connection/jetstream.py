@@ -1,0 +1,244 @@
+"""The broker that is a NATS server with JetStream."""
+
+import asyncio
+import itertools
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from protoqueue.connection.broker import (
+    ConsumerState,
+    Ended,
+    Message,
+    Published,
+    Receive,
+    Revision,
+    StoredMessage,
+    StreamState,
+    Subscription,
+)
+from protoqueue.connection.options import ConnectionOptions
+from protoqueue.connection.pulls import JetStreamInbox
+from protoqueue.connection.replies import (
+    MESSAGE_NOT_FOUND,
+    STREAM_NOT_FOUND,
+    parse_consumer_state,
+    parse_published,
+    parse_stored,
+    parse_stream_state,
+    refusal,
+)
+from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
+
+log = logging.getLogger(__name__)
+
+RECONNECT_WAIT_S = 0.5
+PING_INTERVAL_S = 10
+_ONE_TRY_S = 5.0
+_RETRY_WAIT_S = 0.1
+
+
+class JetStreamBroker:
+    """See `Broker` for what its methods promise."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._reconnected: list[Callable[[], None]] = []
+        self._closing = False
+
+    @classmethod
+    async def connect(cls, options: ConnectionOptions, timeout_s: float) -> "JetStreamBroker":
+        """Connect, and from then on reconnect for ever. Raises Unavailable, or ConfigurationError for bad credentials.
+
+        nats-py keeps its callbacks on the connection, so they are bound before there is one.
+        """
+        nc = Client()
+        broker = cls(nc)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await nc.connect(
+                    servers=options.servers,
+                    name=options.name,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # it takes fractions
+                    ping_interval=PING_INTERVAL_S,
+                    error_cb=_log_error,
+                    disconnected_cb=broker._on_disconnect,
+                    reconnected_cb=broker._on_reconnect,
+                    **options.credentials(),
+                )
+        except (TimeoutError, nats.errors.Error) as error:
+            refused = nc.last_error
+            await nc.close()
+            if refused is not None and "authorization" in str(refused).lower():
+                raise ConfigurationError(
+                    "NATS refused the credentials: check the URL's user, or the creds file"
+                ) from error
+            where = ", ".join(server.rpartition("@")[2] for server in options.servers)
+            raise Unavailable(f"no NATS server answered at {where} within {timeout_s:g} s") from error
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"the NATS credentials or URL cannot be used: {error}") from error
+        return broker
+
+    async def _on_disconnect(self) -> None:
+        if not self._closing:
+            log.warning("lost the connection to NATS; reconnecting for ever")
+
+    async def _on_reconnect(self) -> None:
+        log.info("reconnected to NATS")
+        for call in self._reconnected:
+            call()
+
+    @property
+    def max_payload(self) -> int:
+        return self._nc.max_payload
+
+    @property
+    def connected(self) -> bool:
+        return self._nc.is_connected
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        self._reconnected.append(call)
+
+    async def publish(self, message: Message, timeout_s: float | None) -> Published:
+        return parse_published(await self._ask(message.subject, message.data, message.headers, timeout_s))
+
+    async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None) -> None:
+        batch = secrets.token_hex(11)
+        last = len(messages)
+        for number, message in enumerate(messages, 1):
+            headers = {**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == last:
+                headers["Nats-Batch-Commit"] = "1"
+                parse_published(await self._ask(message.subject, message.data, headers, timeout_s, tries=1))
+            elif number == 1:
+                answer = await self._ask(message.subject, message.data, headers, timeout_s)
+                if answer:  # an empty one says: go on
+                    parse_published(answer)
+            else:
+                await self._send(message.subject, message.data, headers=headers)
+
+    async def answer(self, reply: str, token: bytes) -> None:
+        await self._send(reply, token)
+
+    async def answer_confirmed(self, reply: str, token: bytes, timeout_s: float) -> None:
+        await self._ask(reply, token, None, timeout_s)
+
+    def open_inbox(self, stream: str, consumer: str, receive: Receive, ended: Ended) -> JetStreamInbox:
+        return JetStreamInbox(self._nc, stream, consumer, receive, ended)
+
+    async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision:
+        answer = await self._api(f"STREAM.MSG.GET.KV_{bucket}", {"last_by_subj": f"$KV.{bucket}.{key}"}, timeout_s)
+        if answer is None:
+            return Revision(None, 0)
+        entry = parse_stored(answer)
+        return Revision(None if "KV-Operation" in entry.headers else entry.data, entry.sequence)
+
+    async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        return (await self.publish(Message(f"$KV.{bucket}.{key}", value, headers), timeout_s)).sequence
+
+    async def watch_key(self, bucket: str, key: str, changed: Callable[[], None]) -> Subscription:
+        async def heard(_message: Msg) -> None:
+            changed()
+
+        return await self._nc.subscribe(f"$KV.{bucket}.{key}", cb=heard)
+
+    async def stream_state(self, stream: str, timeout_s: float) -> StreamState | None:
+        answer = await self._api(f"STREAM.INFO.{stream}", {}, timeout_s)
+        return None if answer is None else parse_stream_state(answer)
+
+    async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]:
+        states: list[ConsumerState] = []
+        while True:
+            answer = await self._api(f"CONSUMER.LIST.{stream}", {"offset": len(states)}, timeout_s)
+            page = (answer or {}).get("consumers") or []
+            states += [parse_consumer_state(info) for info in page]
+            if answer is None or not page or len(states) >= answer["total"]:
+                return states
+
+    async def next_message(self, stream: str, sequence: int, subject: str, timeout_s: float) -> StoredMessage | None:
+        body = {"seq": max(1, sequence), "next_by_subj": subject}
+        answer = await self._api(f"STREAM.MSG.GET.{stream}", body, timeout_s)
+        return None if answer is None else parse_stored(answer)
+
+    async def delete_message(self, stream: str, sequence: int, timeout_s: float) -> bool:
+        answer = await self._api(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True}, timeout_s)
+        return answer is not None and bool(answer.get("success"))
+
+    async def purge(self, stream: str, subject: str | None, timeout_s: float) -> int:
+        answer = await self._api(f"STREAM.PURGE.{stream}", {"filter": subject} if subject else {}, timeout_s)
+        return 0 if answer is None else int(answer.get("purged", 0))
+
+    async def close(self) -> None:
+        """Send what is still buffered, then close; raises nothing when the server is away."""
+        self._closing = True
+        try:
+            if self._nc.is_connected:
+                await self._nc.flush(2)
+        except (nats.errors.Error, TimeoutError, OSError):
+            log.warning("closed the connection before NATS had taken everything")
+        await self._nc.close()
+
+    async def _api(self, subject: str, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
+        """One request to JetStream's API; None when the stream or the message does not exist."""
+        answer: dict[str, Any] = json.loads(
+            await self._ask(f"$JS.API.{subject}", json.dumps(body).encode(), None, timeout_s)
+        )
+        error = answer.get("error")
+        if not error:
+            return answer
+        if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND):
+            return None
+        raise refusal(error)
+
+    async def _ask(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float | None, tries: int = 0
+    ) -> bytes:
+        """Request until answered. A stream that is just recovering has no responder yet, hence more than one try.
+
+        What is asked again must be the same when it arrives twice: publishes are, through their message id.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        why = "no answer"
+        for attempt in itertools.count(1):
+            left = _ONE_TRY_S if deadline is None else deadline - time.monotonic()
+            if left <= 0 or (tries and attempt > tries):
+                break
+            try:
+                answer = await self._nc.request(subject, data, timeout=left, headers=dict(headers) if headers else None)
+                return bytes(answer.data)
+            except nats.errors.NoRespondersError:
+                why = "no stream takes this subject"
+                await asyncio.sleep(_RETRY_WAIT_S)
+            except nats.errors.MaxPayloadError as error:
+                raise PayloadTooLarge(f"{len(data)} bytes; the server takes {self.max_payload}") from error
+            except nats.errors.TimeoutError:
+                why = "no answer" if self._nc.is_connected else "not connected"
+            except nats.errors.OutboundBufferLimitError:
+                why = "not connected, and the outbound buffer is full"
+                await asyncio.sleep(_RETRY_WAIT_S)
+            except nats.errors.Error as error:
+                raise Unavailable(f"the connection to NATS is closed: {error}") from error
+        raise Unavailable(f"{why} from NATS for {subject} within {timeout_s or _ONE_TRY_S:g} s")
+
+    async def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
+        try:
+            await self._nc.publish(subject, data, headers=dict(headers) if headers else None)
+        except nats.errors.MaxPayloadError as error:
+            raise PayloadTooLarge(f"{len(data)} bytes; the server takes {self.max_payload}") from error
+        except nats.errors.Error as error:
+            raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
+
+
+async def _log_error(error: Exception) -> None:
+    # Each failed reconnect comes by here too: the first line about it was the one that said the connection is lost.
+    quiet = isinstance(error, OSError | nats.errors.NoServersError)
+    log.log(logging.DEBUG if quiet else logging.WARNING, "NATS error: %r", error)

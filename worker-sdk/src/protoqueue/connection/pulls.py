@@ -1,0 +1,62 @@
+"""Pull requests to one JetStream consumer over a plain subscription."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from protoqueue.connection.broker import Ended, Receive
+from protoqueue.connection.replies import parse_delivery, parse_pull_end
+
+log = logging.getLogger(__name__)
+
+
+class JetStreamInbox:
+    """An inbox is subscribed on the first request, and anew after each withdrawal.
+
+    JetStream sends nothing to an inbox without interest, so unsubscribing takes requests back; draining makes sure
+    that what was sent before is still handled rather than left to time out.
+    """
+
+    def __init__(self, nc: Client, stream: str, consumer: str, receive: Receive, ended: Ended) -> None:
+        self._nc = nc
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._receive = receive
+        self._ended = ended
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._numbers = itertools.count()
+
+    async def request(self, batch: int, wait_s: float | None) -> None:
+        if self._subscription is None:
+            self._inbox = self._nc.new_inbox()
+            self._subscription = await self._nc.subscribe(f"{self._inbox}.*", cb=self._arrived)
+        # With `no_wait` and `expires` JetStream waits for the first message, gives what it has and ends the request. It
+        # refuses that while other requests cover what is pending, so the request for a single task does without.
+        body: dict[str, int | bool] = {"batch": batch}
+        if wait_s:
+            body["expires"] = int(wait_s * 1e9)
+        if not wait_s or batch > 1:
+            body["no_wait"] = True
+        await self._nc.publish(self._next, json.dumps(body).encode(), reply=f"{self._inbox}.{next(self._numbers)}")
+
+    async def withdraw(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
+            return
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError):
+            await subscription.drain()  # type: ignore[no-untyped-call]
+
+    async def _arrived(self, message: Msg) -> None:
+        if message.reply.startswith("$JS.ACK."):
+            self._receive(parse_delivery(message))
+        elif (end := parse_pull_end(message)) is not None:
+            self._ended(end)
+        elif message.headers:
+            log.debug("ignored a status", extra={"headers": dict(message.headers)})

@@ -1,0 +1,117 @@
+"""What JetStream's answers mean: acknowledgements, refusals, reply subjects. Pure."""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from protoqueue.connection.broker import (
+    ConsumerState,
+    Delivery,
+    DuplicateInBatch,
+    Published,
+    PullEnd,
+    StoredMessage,
+    StreamState,
+    WrongRevision,
+)
+from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unavailable
+
+STREAM_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10037
+_STORE_FAILED, _MESSAGE_TOO_LARGE, _BATCH_DUPLICATE = 10077, 10054, 10201
+_WRONG_SEQUENCE = (10071, 10164)
+
+_STATUS = "Status"
+_DESCRIPTION = "Description"
+
+
+def parse_published(data: bytes) -> Published:
+    """Read a publish acknowledgement; raises what `refusal` says."""
+    answer = json.loads(data)
+    if "error" in answer:
+        raise refusal(answer["error"])
+    return Published(answer["seq"], bool(answer.get("duplicate")))
+
+
+def refusal(error: Mapping[str, Any]) -> ProtoQueueError | DuplicateInBatch | WrongRevision:
+    """Our error for one of JetStream's."""
+    code, text = error.get("err_code"), str(error.get("description", "JetStream refused"))
+    if code == _MESSAGE_TOO_LARGE:
+        return PayloadTooLarge(f"{text}: keep large payloads elsewhere and enqueue a reference, or raise maxTaskSize")
+    if code == _STORE_FAILED and "maximum" in text:
+        return QueueFull(f"{text}: wait for workers to catch up, or raise spec.limits of the Queue")
+    if code == _BATCH_DUPLICATE:
+        return DuplicateInBatch(text)
+    if code in _WRONG_SEQUENCE:
+        return WrongRevision(text)
+    return Unavailable(f"JetStream refused: {text} (error {code})")
+
+
+def parse_delivery(message: Msg) -> Delivery:
+    """Read a delivered message; everything about it is in its reply subject, with or without a JetStream domain."""
+    parts = message.reply.split(".")
+    base = 4 if len(parts) == 9 else 6
+    return Delivery(
+        subject=message.subject,
+        data=message.data,
+        headers=message.headers or {},
+        reply=message.reply,
+        sequence=int(parts[base + 1]),
+        deliveries=int(parts[base]),
+        pending=int(parts[base + 4]),
+        stored_ns=int(parts[base + 3]),
+    )
+
+
+def parse_pull_end(message: Msg) -> PullEnd | None:
+    """Why a pull request ended; None for a message that is a task or says nothing about the end."""
+    headers = message.headers
+    if message.reply or not headers or _STATUS not in headers:
+        return None
+    status, description = headers[_STATUS], str(headers.get(_DESCRIPTION, ""))
+    if status == "503" or "Deleted" in description:
+        return PullEnd.GONE
+    if status == "404" or (status == "408" and "Pending" not in description):
+        return PullEnd.EMPTY
+    return PullEnd.REFUSED if status in ("408", "409") else None
+
+
+def parse_stored(answer: Mapping[str, Any]) -> StoredMessage:
+    raw = answer["message"]
+    return StoredMessage(
+        sequence=raw["seq"],
+        subject=raw["subject"],
+        data=base64.b64decode(raw.get("data", "")),
+        headers=_parse_headers(base64.b64decode(raw.get("hdrs", ""))),
+        stored_at=datetime.fromisoformat(raw["time"]),
+    )
+
+
+def _parse_headers(raw: bytes) -> dict[str, str]:
+    lines = raw.decode(errors="replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def parse_stream_state(answer: Mapping[str, Any]) -> StreamState:
+    state = answer["state"]
+    return StreamState(
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first_sequence=state["first_seq"],
+        last_sequence=state["last_seq"],
+        first_at=datetime.fromisoformat(state["first_ts"]) if state["messages"] else None,
+    )
+
+
+def parse_consumer_state(info: Mapping[str, Any]) -> ConsumerState:
+    return ConsumerState(
+        name=info["name"],
+        pending=info["num_pending"],
+        in_flight=info["num_ack_pending"],
+        redelivered=info["num_redelivered"],
+        paused=bool(info.get("paused")),
+    )

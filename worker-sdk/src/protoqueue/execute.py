@@ -1,0 +1,84 @@
+"""From a delivery and the worker's handlers to the one outcome of it."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from protoqueue import naming
+from protoqueue.codec import decode_task
+from protoqueue.connection import Delivery
+from protoqueue.errors import UndecodableTask
+from protoqueue.handlers import Registry
+from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, RetryLater, Snoozed, outcome_of
+from protoqueue.settings import GroupSettings
+from protoqueue.task import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """`task` is None when it could not be decoded; `seconds` is what the handler took."""
+
+    outcome: Outcome
+    task: Task | None
+    seconds: float = 0.0
+
+
+def attempt_of(headers: Mapping[str, str]) -> int:
+    """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
+    text = headers.get(naming.Header.ATTEMPT, "")
+    return max(1, int(text)) if text.isascii() and text.isdigit() else 1
+
+
+async def execute(delivery: Delivery, handlers: Registry, group: GroupSettings, threads: Executor) -> Executed:
+    """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through."""
+    try:
+        task = decode_task(
+            delivery.data, attempt_of(delivery.headers), naming.recurring_id(delivery.headers, delivery.sequence)
+        )
+    except UndecodableTask as error:
+        return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
+    if (dead := _dead_on_arrival(delivery, group)) is not None:
+        return Executed(dead, task)
+    started = time.perf_counter()
+    outcome: Outcome = DONE
+    try:
+        handler = handlers.find(task.type)
+        await handler.call(handler.arguments(task), threads)
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+            raise
+        outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
+        _tell(error, outcome, task, group)
+    return Executed(outcome, task, time.perf_counter() - started)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether the worker cancels this run, rather than the handler something of its own."""
+    current = asyncio.current_task()
+    return current is not None and current.cancelling() > 0
+
+
+def _dead_on_arrival(delivery: Delivery, group: GroupSettings) -> Dead | None:
+    before = delivery.deliveries - 1
+    if before >= group.retry.max_attempts:
+        text = f"delivered {before} times without an outcome: it seems to end the workers that start it"
+        return Dead(Reason.CRASHED, Failure("Crashed", text))
+    return None
+
+
+def _tell(error: BaseException, outcome: Outcome, task: Task, group: GroupSettings) -> None:
+    if isinstance(outcome, Snoozed):
+        return
+    fields = {"queue": str(group.name.queue), "group": group.name.name, "task": task.id, "attempt": task.attempt}
+    if isinstance(outcome, RetryLater):
+        fields["retry_in_s"] = round(outcome.delay.total_seconds(), 3)
+        log.warning("task failed, retrying: %r", error, extra=fields, exc_info=log.isEnabledFor(logging.DEBUG))
+    elif isinstance(outcome, Dead):
+        fields["reason"] = outcome.reason.value
+        log.error("task failed for good: %r", error, extra=fields, exc_info=error)

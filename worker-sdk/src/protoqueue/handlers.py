@@ -1,0 +1,122 @@
+"""Handlers: what a user's function takes, read once from its signature, and how it is called."""
+
+import asyncio
+import contextvars
+import inspect
+import typing
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from protoqueue.codec import Decoder, decoder_for
+from protoqueue.errors import ConfigurationError, ProtoQueueError
+from protoqueue.task import Task
+
+
+class NoHandler(ProtoQueueError):
+    """The worker has no handler for the task's type; the attempt fails, since another version may have one."""
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A user's function. `payload` decodes its first argument; without it the function takes the task alone."""
+
+    function: Callable[..., Any]
+    payload: Decoder | None
+    takes_task: bool
+    is_async: bool
+    timeout_s: float | None = None
+
+    @classmethod
+    def read(cls, function: Callable[..., Any], timeout_s: float | None = None) -> "Handler":
+        """Read a signature, `(payload)`, `(payload, task)` or `(task: Task)`; raises ConfigurationError for others."""
+        name = getattr(function, "__qualname__", repr(function))
+        required = [
+            parameter
+            for parameter in inspect.signature(function).parameters.values()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and (parameter.default is parameter.empty or parameter.kind is not parameter.KEYWORD_ONLY)
+        ]
+        if not 1 <= len(required) <= 2 or any(p.kind is p.KEYWORD_ONLY for p in required):
+            raise ConfigurationError(f"handler {name} must take (payload), (payload, task) or (task: Task)")
+        annotations = [_annotation(function, parameter) for parameter in required]
+        task_alone = len(required) == 1 and annotations[0] is Task
+        return cls(
+            function=function,
+            payload=None if task_alone else decoder_for(annotations[0]),
+            takes_task=task_alone or len(required) == 2,
+            is_async=inspect.iscoroutinefunction(inspect.unwrap(function))
+            or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
+            timeout_s=timeout_s,
+        )
+
+    def arguments(self, task: Task) -> tuple[Any, ...]:
+        """Decode the payload; raises UndecodableTask."""
+        if self.payload is None:
+            return (task,)
+        payload = self.payload(task.data, task.content_type)
+        return (payload, task) if self.takes_task else (payload,)
+
+    async def call(self, arguments: tuple[Any, ...], threads: Executor) -> None:
+        """Run it: an async function here, a plain one in a thread. Raises what it raises, and TimeoutError."""
+        async with asyncio.timeout(self.timeout_s) if self.timeout_s else _no_timeout:
+            if self.is_async:
+                await self.function(*arguments)
+                return
+            context = contextvars.copy_context()
+            result = await asyncio.get_running_loop().run_in_executor(
+                threads, lambda: context.run(self.function, *arguments)
+            )
+            if inspect.isawaitable(result):
+                await result
+
+
+class _NoTimeout:
+    """Costs less than `asyncio.timeout(None)`, which every task would pay."""
+
+    async def __aenter__(self) -> None:
+        return
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+
+_no_timeout = _NoTimeout()
+
+
+def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    target = inspect.unwrap(function)
+    if not inspect.isroutine(target):
+        target = type(target).__call__
+    try:
+        return typing.get_type_hints(target, include_extras=True).get(parameter.name, parameter.annotation)
+    except NameError as error:
+        raise ConfigurationError(
+            f"handler {getattr(function, '__qualname__', function)} annotates {parameter.name} with a name that cannot "
+            f"be found at run time: {error}"
+        ) from error
+
+
+class Registry:
+    """A worker's handlers by task type; the one for `None` takes every type that has none of its own."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str | None, Handler] = {}
+
+    def add(self, task_type: str | None, handler: Handler) -> None:
+        """Raises ConfigurationError where the type has a handler already."""
+        if task_type in self._handlers:
+            which = "a default handler" if task_type is None else f"a handler for {task_type!r}"
+            raise ConfigurationError(f"the worker has {which} already")
+        self._handlers[task_type] = handler
+
+    def find(self, task_type: str) -> Handler:
+        """Raises NoHandler."""
+        found = self._handlers.get(task_type) or self._handlers.get(None)
+        if found is None:
+            raise NoHandler(f"this worker has no handler for type {task_type!r}: add @worker.handler({task_type!r})")
+        return found
+
+    def __bool__(self) -> bool:
+        return bool(self._handlers)

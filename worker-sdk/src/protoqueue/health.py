@@ -1,0 +1,110 @@
+"""What Kubernetes and Prometheus ask a worker over HTTP."""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from asyncio import AbstractEventLoop, get_running_loop
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from protoqueue.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
+
+STALLED_AFTER_S = 30.0
+
+
+class _Connection(Protocol):
+    @property
+    def connected(self) -> bool: ...
+
+
+class _Pulling(Protocol):
+    @property
+    def stalled_s(self) -> float: ...
+
+
+class HealthServer:
+    """`/metrics`, `/healthz` (the event loop turns) and `/readyz` (connected, and pulls are answered).
+
+    It answers from a thread of its own: a stuck event loop is what `/healthz` has to report.
+    """
+
+    def __init__(
+        self, port: int, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling,
+        loop: AbstractEventLoop,
+    ) -> None:  # fmt: skip
+        self._registry = registry
+        self._connection = connection
+        self._pulling = pulling
+        self._loop = loop
+        self._turned_at = monotonic()
+        self._server = ThreadingHTTPServer(("", port), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="protoqueue-health", daemon=True)
+
+    @classmethod
+    async def from_environment(
+        cls, stack: contextlib.AsyncExitStack, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling
+    ) -> None:
+        """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds; raises ConfigurationError."""
+        port = os.environ.get("PROTOQUEUE_METRICS_PORT")
+        if not port:
+            return
+        try:
+            server = cls(int(port), registry, connection, pulling, get_running_loop())
+        except (ValueError, OSError, OverflowError) as error:
+            raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port} cannot be listened on: {error}") from error
+        server._thread.start()
+        stack.callback(server.close)
+        server._turn()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _turn(self) -> None:
+        self._turned_at = monotonic()
+        self._loop.call_later(1, self._turn)
+
+    def answer(self, path: str) -> tuple[int, str, bytes]:
+        """Status, content type and body for a path."""
+        if path == "/metrics":
+            return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+        problems = {}
+        if path in ("/healthz", "/readyz"):
+            if (stuck_s := monotonic() - self._turned_at) > STALLED_AFTER_S:
+                problems["event loop"] = f"stuck for {stuck_s:.0f} s: does an async handler block?"
+            if path == "/readyz":
+                problems |= self._unready()
+            return (503 if problems else 200), "application/json", json.dumps(problems or {"status": "ok"}).encode()
+        return 404, "text/plain", b"there are /metrics, /healthz and /readyz\n"
+
+    def _unready(self) -> dict[str, str]:
+        if not self._connection.connected:
+            return {"nats": "not connected"}
+        stalled_s = self._pulling.stalled_s
+        return {"pulling": f"no answer for {stalled_s:.0f} s"} if stalled_s > STALLED_AFTER_S else {}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        answer = self.answer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # http.server's name
+                status, content_type, body = answer(self.path.partition("?")[0])
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                log.debug(format, *args)
+
+        return Handler

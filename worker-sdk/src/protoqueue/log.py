@@ -1,0 +1,49 @@
+"""Log lines as structured key-values: for people as `message key=value`, for machines as one JSON object a line."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from protoqueue.errors import ConfigurationError
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What was passed as `extra`."""
+    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+
+
+class TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields = "".join(f" {key}={value}" for key, value in fields_of(record).items())
+        line = f"{when} {record.levelname.lower()} {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **fields_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure_logging(level: str = "info", form: str = "text") -> None:
+    """Log to stderr; raises ConfigurationError for a level or form that does not exist."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    formatter = {"text": TextFormatter, "json": JsonFormatter}.get(form)
+    if number is None or formatter is None:
+        raise ConfigurationError(f"log level {level!r}, form {form!r}: take debug, info, warning, error; text, json")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter())
+    logging.basicConfig(level=number, handlers=[handler], force=True)

@@ -1,0 +1,260 @@
+"""The worker's loop: pull for free slots, run, settle, keep alive, stop in good order."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from protoqueue.connection import IN_PROGRESS, Broker, Delivery
+from protoqueue.errors import Unavailable
+from protoqueue.execute import Executed, execute
+from protoqueue.handlers import Registry
+from protoqueue.metrics import WorkerMetrics
+from protoqueue.outcomes import HAND_BACK, Dead
+from protoqueue.pulling import Puller
+from protoqueue.settings import GroupSettings, QueueSettings
+from protoqueue.settle import Settler
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.05
+LOOKAHEAD_S = 0.02
+"""Tasks are fetched ahead of a free slot only as far as slots become free within this time."""
+
+MOST_AHEAD = 1000
+HOLD_S = 0.25
+"""A fetched task that finds no slot within this time goes back, so that an idle worker can have it."""
+
+LONGEST_BEAT_S = 5.0
+"""Leases are extended at least this often, so that a shorter `visibilityTimeout` takes hold soon enough."""
+
+_YIELD_AFTER = 32
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A delivery in this process: fetched, then running."""
+
+    delivery: Delivery
+    source: int
+    arrived: float
+
+
+class WorkLoop:
+    """Runs tasks of one group until told to stop. Settings may change at any time through `apply`."""
+
+    def __init__(
+        self, broker: Broker, handlers: Registry, settler: Settler, metrics: WorkerMetrics, concurrency: int
+    ) -> None:
+        self._broker = broker
+        self._handlers = handlers
+        self._settler = settler
+        self._metrics = metrics
+        self._concurrency = concurrency
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
+        self._queue: QueueSettings | None = None
+        self._group: GroupSettings | None = None
+        self._puller: Puller | None = None
+        self._waiting: tuple[deque[_Held], ...] = (deque(),)
+        self._running: set[_Held] = set()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._wake = asyncio.Event()
+        self._pulling = True
+        self._finished = 0
+        self._ahead = 0
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def stalled_s(self) -> float:
+        """How long no consumer has answered although this worker wants tasks; 0 while it wants none."""
+        if self._puller is None or self._is_paused or self.running >= self._concurrency:
+            return 0.0
+        return time.monotonic() - self._puller.answered_at
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._queue is None or self._group is None or self._queue.paused or self._group.paused
+
+    @property
+    def _fetched(self) -> int:
+        return sum(len(lane) for lane in self._waiting)
+
+    async def apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
+        """Take over new settings; None means that the resource does not exist (any more)."""
+        before = (self._queue and self._queue.stream, self._group and (self._group.consumers, self._group.strict))
+        if queue is None or group is None:
+            await self._close_puller()
+            # What still runs is settled by the settings it was started under.
+            return
+        self._queue, self._group = queue, group
+        if self._puller is None or before != (queue.stream, (group.consumers, group.strict)):
+            await self._close_puller()
+            lanes = len(group.consumers) if group.strict else 1
+            fetched = [held for lane in self._waiting for held in lane]
+            self._waiting = tuple(deque[_Held]() for _ in range(max(1, lanes)))
+            self._waiting[-1].extend(fetched)
+            self._puller = Puller(self._broker, queue.stream, group, self._arrived, self._wake.set)
+        if self._is_paused and self._puller is not None:
+            await self._puller.withdraw()
+        self._wake.set()
+
+    async def _close_puller(self) -> None:
+        puller, self._puller = self._puller, None
+        if puller is not None:
+            await puller.withdraw()
+
+    async def run(self, stop: asyncio.Event, grace_s: float) -> None:
+        """Work until `stop` is set; then finish what runs within `grace_s` and hand back the rest."""
+        self._broker.on_reconnect(self._reconnected)
+        runners = [asyncio.create_task(self._runner()) for _ in range(self._concurrency)]
+        service = [asyncio.create_task(self._pump()), asyncio.create_task(self._ticker())]
+        beat = asyncio.create_task(self._heartbeats())
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            # A service that ends has a bug: better to end the worker than to have it hang.
+            await asyncio.wait([stopped, beat, *service, *runners], return_when=asyncio.FIRST_COMPLETED)
+            for task in (beat, *service, *runners):
+                if task.done():
+                    task.result()
+        finally:
+            await self._shut_down(runners, service, grace_s)
+            beat.cancel()
+            stopped.cancel()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _shut_down(
+        self, runners: list[asyncio.Task[None]], service: list[asyncio.Task[None]], grace_s: float
+    ) -> None:
+        self._pulling = False
+        for task in service:
+            task.cancel()
+        await asyncio.gather(*service, return_exceptions=True)
+        await self._close_puller()
+        await self._return_fetched(older_than=0)
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+        _, late = await asyncio.wait(runners, timeout=grace_s)
+        if late:
+            log.warning("%d tasks did not finish within the grace period: they go back", self.running)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=5)
+
+    def _reconnected(self) -> None:
+        if self._puller is not None:
+            self._puller.reset()
+
+    def _arrived(self, source: int, delivery: Delivery) -> None:
+        lane = self._waiting[source if len(self._waiting) > 1 else 0]
+        lane.append(_Held(delivery, source, time.monotonic()))
+        while self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _take(self) -> _Held | None:
+        for lane in self._waiting:
+            if lane:
+                return lane.popleft()
+        return None
+
+    async def _runner(self) -> None:
+        done = 0
+        while self._pulling:
+            held = self._take()
+            if held is None:
+                waiter = asyncio.get_running_loop().create_future()
+                self._idle.append(waiter)
+                await waiter
+                continue
+            await self._run_one(held)
+            done += 1
+            if done % _YIELD_AFTER == 0:
+                await asyncio.sleep(0)
+
+    async def _run_one(self, held: _Held) -> None:
+        assert self._queue is not None
+        assert self._group is not None
+        queue, group, delivery = self._queue, self._group, held.delivery
+        self._running.add(held)
+        try:
+            executed = await self._executed(delivery, group)
+            await self._settler.settle(delivery, executed, queue, group)
+        finally:
+            self._running.discard(held)
+            self._finished += 1
+        self._measure(delivery, executed, queue)
+        if self._fetched <= self._ahead // 2:
+            self._wake.set()
+
+    async def _executed(self, delivery: Delivery, group: GroupSettings) -> Executed:
+        try:
+            return await execute(delivery, self._handlers, group, self._threads)
+        except asyncio.CancelledError:
+            return Executed(HAND_BACK, None)  # the grace period is over
+
+    def _measure(self, delivery: Delivery, executed: Executed, queue: QueueSettings) -> None:
+        waited = max(0.0, time.time() - executed.seconds - delivery.stored_ns / 1e9)
+        outcome = executed.outcome
+        self._metrics.finished(
+            executed.task.type if executed.task else "", type(outcome).__name__, executed.seconds, waited
+        )
+        if delivery.deliveries > 1:
+            self._metrics.redelivered.inc()
+        if isinstance(outcome, Dead) and not queue.dead_letters:
+            self._metrics.dropped.inc()
+
+    async def _pump(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            puller = self._puller
+            if puller is None or self._is_paused or not self._broker.connected:
+                continue
+            taken = self.running + self._fetched + puller.requested
+            free = self._concurrency + self._ahead - taken
+            if free > 0:
+                await puller.ask(free)
+            elif not puller.requested:
+                puller.no_slots(keep_watching=self._ahead > 0)
+
+    async def _ticker(self) -> None:
+        """Measure the pace, look after lost requests, and hand back what has waited for a slot too long."""
+        before, then = self._finished, time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            pace = (self._finished - before) / (now - then)
+            before, then = self._finished, now
+            self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))
+            self._metrics.running.set(self.running)
+            if self._puller is not None:
+                self._puller.check()
+            if self._queue is not None and not self._queue.partitions:
+                await self._return_fetched(older_than=HOLD_S)
+            self._wake.set()
+
+    async def _return_fetched(self, older_than: float) -> None:
+        if self._queue is None or self._group is None:
+            return
+        latest = time.monotonic() - older_than
+        for lane in self._waiting:
+            while lane and lane[0].arrived <= latest:
+                await self._settler.hand_back(lane.popleft().delivery, self._queue, self._group)
+
+    async def _heartbeats(self) -> None:
+        """Extend what is held, three times per lease. A loop that is stuck does not, and loses its tasks to others."""
+        while True:
+            await asyncio.sleep(min(LONGEST_BEAT_S, (self._group.visibility_s if self._group else 1.0) / 3))
+            held = [*self._running, *(item for lane in self._waiting for item in lane)]
+            with contextlib.suppress(Unavailable):
+                for item in held:
+                    await self._broker.answer(item.delivery.reply, IN_PROGRESS)

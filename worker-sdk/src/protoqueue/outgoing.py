@@ -1,0 +1,104 @@
+"""From what a producer asks for to the message that does it. Pure: id and time are arguments."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from protoqueue import naming
+from protoqueue.codec import encode_payload, encode_task
+from protoqueue.connection import Message
+from protoqueue.durations import to_timedelta
+from protoqueue.errors import InvalidTask, PayloadTooLarge
+from protoqueue.naming import Header, level_of, partition_of
+from protoqueue.settings import QueueSettings
+from protoqueue.task import Outgoing, Task
+
+HEADROOM = 4096
+"""Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
+
+_MAX_DEDUP_ID = 256
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A message and the stream it goes to."""
+
+    task_id: str
+    stream: str
+    message: Message
+
+
+def prepare(outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int) -> Prepared:
+    """The message of a new task; raises InvalidTask and PayloadTooLarge."""
+    data, content_type = encode_payload(outgoing.payload)
+    task = Task(
+        id=task_id,
+        data=data,
+        type=outgoing.type,
+        content_type=content_type,
+        priority=outgoing.priority,
+        enqueued_at=now,
+        ordering_key=outgoing.ordering_key,
+        metadata=outgoing.metadata or {},
+    )
+    subject, stream = _subject(outgoing, queue), queue.stream
+    headers = {Header.MSG_ID: _dedup_id(outgoing) or task_id}
+    due = _due(outgoing, now)
+    if due is not None:
+        headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}
+        subject, stream = queue.name.scheduled(task_id), queue.later_stream
+    message = Message(subject, encode_task(task), headers)
+    _check_size(message, queue, max_payload)
+    return Prepared(task_id, stream, message)
+
+
+def _subject(outgoing: Outgoing, queue: QueueSettings) -> str:
+    if not queue.partitions:
+        if outgoing.ordering_key:
+            raise InvalidTask(f"queue {queue.name} has no spec.ordering: leave ordering_key out, or add ordering to it")
+        return queue.name.task(level_of(outgoing.priority, queue.priority_levels))
+    level_of(outgoing.priority, 1)
+    if not outgoing.ordering_key:
+        raise InvalidTask(f"queue {queue.name} is ordered: say with ordering_key which tasks must keep their order")
+    return queue.name.ordered(partition_of(outgoing.ordering_key, queue.partitions))
+
+
+def _due(outgoing: Outgoing, now: datetime) -> datetime | None:
+    """When the task is due; None for at once."""
+    if outgoing.delay is not None and outgoing.at is not None:
+        raise InvalidTask("delay or at, not both")
+    try:
+        if outgoing.at is not None:
+            if outgoing.at.tzinfo is None:
+                raise InvalidTask(f"at={outgoing.at} has no time zone: write datetime(..., tzinfo=...)")
+            due = outgoing.at
+        elif outgoing.delay is not None:
+            due = now + to_timedelta(outgoing.delay)
+        else:
+            return None
+    except (ValueError, OverflowError) as error:
+        raise InvalidTask(f"delay: {error}") from error
+    # A moment that has passed is now: a producer that is a little late must not lose its task.
+    return due if due > now else None
+
+
+def _dedup_id(outgoing: Outgoing) -> str | None:
+    dedup_id = outgoing.dedup_id
+    if dedup_id is None:
+        return None
+    if not dedup_id or len(dedup_id) > _MAX_DEDUP_ID or not dedup_id.isprintable() or dedup_id != dedup_id.strip():
+        raise InvalidTask(
+            f"dedup_id must be 1 to {_MAX_DEDUP_ID} printable characters without spaces around, not {dedup_id!r}"
+        )
+    return dedup_id
+
+
+def _check_size(message: Message, queue: QueueSettings, max_payload: int) -> None:
+    size = len(message.data) + sum(len(name) + len(text.encode()) + 4 for name, text in message.headers.items())
+    allowed = max_payload - HEADROOM
+    if queue.max_task_size:
+        allowed = min(allowed, queue.max_task_size)
+    if size > allowed:
+        raise PayloadTooLarge(
+            f"the encoded task has {size} bytes, {allowed} are allowed: "
+            "keep large payloads elsewhere and enqueue a reference"
+        )

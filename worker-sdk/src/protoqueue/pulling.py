@@ -1,0 +1,129 @@
+"""Pull requests to all consumers of a group, sized by the slots a worker has free."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+
+from protoqueue.allocation import Allocation, Request
+from protoqueue.connection import Broker, Delivery, Inbox, PullEnd
+from protoqueue.errors import Unavailable
+from protoqueue.settings import Consumer, GroupSettings
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 5.0
+"""How long a request waits at an empty consumer before it is renewed."""
+
+ANSWER_S = 1.0
+"""How long a request that answers at once may take. Longer means that it was lost, or that `maxInFlight` is reached."""
+
+_REFUSED_WAIT_S = 0.02
+_GONE_WAIT_S = 1.0
+
+
+class Puller:
+    """Hands each delivery with the number of its source to `deliver`, and calls `wake` when there is more to plan."""
+
+    def __init__(
+        self, broker: Broker, stream: str, group: GroupSettings, deliver: Callable[[int, Delivery], None],
+        wake: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._allocation = Allocation(group.consumers, group.strict)
+        self._deliver = deliver
+        self._wake = wake
+        self._inboxes = [self._open(broker, stream, n, consumer) for n, consumer in enumerate(group.consumers)]
+        self._asked_at = [0.0] * len(self._inboxes)
+        self._resting = [0.0] * len(self._inboxes)
+        self._withdrawals: set[asyncio.Task[None]] = set()
+        self.answered_at = time.monotonic()
+        """When a consumer last answered anything; readiness looks at it."""
+
+    def _open(self, broker: Broker, stream: str, number: int, consumer: Consumer) -> Inbox:
+        return broker.open_inbox(stream, consumer.name, partial(self._received, number), partial(self._ended, number))
+
+    @property
+    def requested(self) -> int:
+        return self._allocation.requested
+
+    async def ask(self, free: int) -> None:
+        """Request what `free` slots can take; raises nothing, what could not be sent is asked again later."""
+        for request in self._allocation.plan(free):
+            await self._send(request)
+
+    async def _send(self, request: Request) -> None:
+        now = time.monotonic()
+        if now < self._resting[request.source]:
+            self._rest(request.source)
+            return
+        self._asked_at[request.source] = now
+        try:
+            await self._inboxes[request.source].request(request.batch, WATCH_S if request.watch else None)
+        except Unavailable:
+            self._allocation.ended(request.source)
+            self._rest(request.source)
+
+    def _received(self, number: int, delivery: Delivery) -> None:
+        self.answered_at = self._asked_at[number] = time.monotonic()
+        self._allocation.received(number, delivery.pending)
+        self._deliver(number, delivery)
+
+    def _ended(self, number: int, why: PullEnd) -> None:
+        self._allocation.ended(number)
+        if why is PullEnd.EMPTY:
+            self.answered_at = time.monotonic()
+        else:
+            self._resting[number] = time.monotonic() + (_GONE_WAIT_S if why is PullEnd.GONE else _REFUSED_WAIT_S)
+            if why is PullEnd.GONE:
+                consumer = self._allocation.sources[number].consumer.name
+                log.warning("consumer %s does not exist: waiting for the operator to create it", consumer)
+        self._wake()
+
+    def _rest(self, number: int) -> None:
+        """Leave a source alone until its rest is over: it counts as empty and watched."""
+        self._allocation.ended(number)
+        source = self._allocation.sources[number]
+        source.watched = True
+
+        def over() -> None:
+            source.watched = False
+            self._wake()
+
+        wait_s = max(_REFUSED_WAIT_S, self._resting[number] - time.monotonic())
+        asyncio.get_running_loop().call_later(wait_s, over)
+
+    def no_slots(self, keep_watching: bool) -> None:
+        """All slots are taken. Unless more is wanted all the same, requests that wait for tasks are taken back."""
+        if keep_watching:
+            self._allocation.forget_empty()
+            return
+        for number in self._allocation.full():
+            self._withdraw_later(number)
+
+    def check(self) -> None:
+        """Give up requests that got no answer; to be called now and then."""
+        now = time.monotonic()
+        for number, source in enumerate(self._allocation.sources):
+            patience_s = ANSWER_S if source.requested else WATCH_S + ANSWER_S
+            waits = source.requested or (source.watched and now > self._resting[number] + ANSWER_S)
+            if waits and now - self._asked_at[number] > patience_s:
+                self._withdraw_later(number)
+                self._allocation.ended(number)
+                self._wake()
+
+    def reset(self) -> None:
+        """The connection is new: every request made before is void."""
+        self._allocation.reset()
+        self._wake()
+
+    def _withdraw_later(self, number: int) -> None:
+        task = asyncio.get_running_loop().create_task(self._inboxes[number].withdraw())
+        self._withdrawals.add(task)
+        task.add_done_callback(self._withdrawals.discard)
+
+    async def withdraw(self) -> None:
+        """Take back every request; what was on its way has been delivered when this returns."""
+        self._allocation.full()
+        self._allocation.reset()
+        await asyncio.gather(*(inbox.withdraw() for inbox in self._inboxes), *self._withdrawals)

@@ -1,0 +1,175 @@
+"""Settling an outcome: the one place that publishes retries and dead letters, and acks."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from protoqueue import naming
+from protoqueue.codec import with_id
+from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
+from protoqueue.errors import PayloadTooLarge, ProtoQueueError
+from protoqueue.execute import Executed, attempt_of
+from protoqueue.naming import Header
+from protoqueue.outcomes import Dead, Done, HandBack, Reason, RetryLater, Snoozed
+from protoqueue.settings import GroupSettings, QueueSettings
+
+log = logging.getLogger(__name__)
+
+PUBLISH_TIMEOUT_S = 5.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
+_MAX_ERROR_CHARACTERS = 1000
+
+
+class Settler:
+    """Settles on behalf of one worker of one group."""
+
+    def __init__(self, broker: Broker, worker: str) -> None:
+        self._broker = broker
+        self._worker = worker
+
+    async def settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
+        """Return once the outcome is stored, however long NATS is away, and the ack on its way."""
+        outcome = executed.outcome
+        if isinstance(outcome, Done):
+            await self._answer(delivery, ACK)
+        elif isinstance(outcome, HandBack):
+            await self.hand_back(delivery, queue, group)
+        elif isinstance(outcome, Dead):
+            if _is_kept(outcome, queue):
+                await self._insist(dead_letter(delivery, executed, outcome, group, self._worker))
+            await self._answer(delivery, ACK)
+        elif queue.partitions:
+            await self._answer(delivery, nak_after(outcome.delay))
+        else:
+            await self._reschedule(delivery, executed, outcome, queue, group)
+            await self._answer(delivery, ACK)
+
+    async def hand_back(self, delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> None:
+        """Let another worker have what has not run.
+
+        A nak costs a delivery, and so many of them would make the task look like one that kills its workers: the last
+        one allowed is published anew instead, which starts the count again.
+        """
+        if queue.partitions or delivery.deliveries < group.retry.max_attempts:
+            await self._answer(delivery, NAK)
+            return
+        try:
+            await self._broker.publish(returned(delivery, queue, group), PUBLISH_TIMEOUT_S)
+        except ProtoQueueError as error:
+            log.warning("could not hand back a task, its lease will run out: %s", error)
+            return
+        await self._answer(delivery, ACK)
+
+    async def _reschedule(
+        self, delivery: Delivery, executed: Executed, outcome: RetryLater | Snoozed, queue: QueueSettings,
+        group: GroupSettings,
+    ) -> None:  # fmt: skip
+        now = datetime.now(UTC)
+        published = await self._insist(rescheduled(delivery, executed, outcome, queue, group, now))
+        # On a first delivery no earlier try can have stored it: two tasks share an id, and neither may be lost.
+        if published.duplicate and delivery.deliveries == 1:
+            await self._insist(rescheduled(delivery, executed, outcome, queue, group, now, id_is_taken=True))
+
+    async def _insist(self, message: Message) -> Published:
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                return await self._broker.publish(message, PUBLISH_TIMEOUT_S)
+            except PayloadTooLarge:
+                if Header.ERROR not in message.headers:
+                    raise
+                slim = {name: text for name, text in message.headers.items() if name != Header.ERROR}
+                message = Message(message.subject, message.data, slim)
+            except ProtoQueueError as error:
+                log.warning("could not store a task's outcome, trying again: %s", error, extra={"wait_s": wait_s})
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    async def _answer(self, delivery: Delivery, token: bytes) -> None:
+        try:
+            await self._broker.answer(delivery.reply, token)
+        except ProtoQueueError as error:
+            log.warning("could not answer for a task, it will come again: %s", error)
+
+
+def rescheduled(
+    delivery: Delivery, executed: Executed, outcome: RetryLater | Snoozed, queue: QueueSettings, group: GroupSettings,
+    now: datetime, id_is_taken: bool = False,
+) -> Message:  # fmt: skip
+    """The schedule of a task's next run, on LATER. A redriven task has used the ids of its attempts before."""
+    attempt = attempt_of(delivery.headers) + isinstance(outcome, RetryLater)
+    task_id, name = _id_of(delivery, executed), group.name.name
+    if isinstance(outcome, Snoozed) or id_is_taken or Header.REDRIVES in delivery.headers:
+        message_id = naming.snooze_message_id(task_id, name, attempt, delivery.sequence)
+    else:
+        message_id = naming.retry_message_id(task_id, name, attempt)
+    headers = _carried(delivery.headers) | {
+        Header.MSG_ID: message_id,
+        Header.ATTEMPT: str(attempt),
+        Header.SCHEDULE: naming.schedule_at(now + outcome.delay),
+        Header.SCHEDULE_TARGET: queue.name.due(_retry_subject(delivery, queue, group)),
+    }
+    subject = queue.name.scheduled(naming.scheduled_retry(task_id, name, attempt, delivery.sequence))
+    return Message(subject, _data_of(delivery, executed), headers)
+
+
+def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> Message:
+    """A task as it came, to be delivered anew."""
+    attempt = attempt_of(delivery.headers)
+    headers = _carried(delivery.headers) | {
+        Header.MSG_ID: naming.snooze_message_id("returned", group.name.name, attempt, delivery.sequence),
+        Header.ATTEMPT: str(attempt),
+    }
+    return Message(queue.name.due(_retry_subject(delivery, queue, group)), delivery.data, headers)
+
+
+def dead_letter(delivery: Delivery, executed: Executed, dead: Dead, group: GroupSettings, worker: str) -> Message:
+    """The unchanged task and why it died."""
+    headers = _carried(delivery.headers) | {
+        Header.MSG_ID: naming.dead_letter_message_id(_id_of(delivery, executed), group.name.name, delivery.sequence),
+        Header.REASON: dead.reason.value,
+        Header.ERROR: _one_line(dead.failure.message),
+        Header.ERROR_TYPE: dead.failure.type,
+        Header.ATTEMPTS: str(attempt_of(delivery.headers)),
+        Header.GROUP: group.name.name,
+        Header.WORKER: worker,
+        Header.FAILED_AT: datetime.now(UTC).isoformat(timespec="milliseconds"),
+        Header.STREAM_SEQUENCE: str(delivery.sequence),
+    }
+    subject = group.name.queue.dead_letter(group.name.name)
+    return Message(subject, _data_of(delivery, executed), headers)
+
+
+def nak_after(delay: timedelta) -> bytes:
+    """The nak that has a task come again after `delay`: how ordered queues retry, since order must hold."""
+    return NAK + b" " + json.dumps({"delay": int(delay.total_seconds() * 1e9)}).encode()
+
+
+def _is_kept(dead: Dead, queue: QueueSettings) -> bool:
+    return queue.dead_letters and (dead.reason is not Reason.EXPIRED or queue.dead_letter_expired)
+
+
+def _carried(headers: Mapping[str, str]) -> dict[str, str]:
+    """What goes along with the task. The server's own headers would schedule or expire the next message too."""
+    return {str(name): text for name, text in headers.items() if not name.startswith("Nats-")}
+
+
+def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> str:
+    level = int(delivery.subject.rpartition(".")[2])
+    return queue.name.retry(group.name.name, level)
+
+
+def _id_of(delivery: Delivery, executed: Executed) -> str:
+    return executed.task.id if executed.task else naming.recurring_id(delivery.headers, delivery.sequence)
+
+
+def _data_of(delivery: Delivery, executed: Executed) -> bytes:
+    # A task without an id is named after its first delivery, and has to keep that name.
+    named = executed.task and executed.task.id == naming.recurring_id(delivery.headers, delivery.sequence)
+    return with_id(delivery.data, executed.task.id) if named and executed.task else delivery.data
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_MAX_ERROR_CHARACTERS]

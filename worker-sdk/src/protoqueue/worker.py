@@ -1,0 +1,191 @@
+"""The worker as its users see it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
+from protoqueue.errors import ConfigurationError, Unavailable
+from protoqueue.handlers import Handler, Registry
+from protoqueue.health import HealthServer
+from protoqueue.loop import WorkLoop
+from protoqueue.metrics import WorkerMetrics
+from protoqueue.naming import GroupName, QueueName
+from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
+from protoqueue.settle import Settler
+from protoqueue.watch import Watch
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONCURRENCY = 10
+DEFAULT_GRACE_S = 25.0
+"""Kubernetes sends SIGKILL 30 s after SIGTERM unless told otherwise."""
+
+_CONNECT_TRY_S = 10.0
+_REMIND_S = 30.0
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Worker:
+    """Runs the tasks of one consumer group; how tasks end is told in `outcomes`.
+
+    `queue` is `namespace/name`. What is not given is read from `PROTOQUEUE_QUEUE`, `PROTOQUEUE_GROUP` and
+    `PROTOQUEUE_CONCURRENCY`, the connection from `PROTOQUEUE_NATS_URL` and its kin. Nothing is checked or connected
+    before the worker runs, so that a module with a worker can be imported anywhere.
+    """
+
+    def __init__(
+        self,
+        queue: str | None = None,
+        *,
+        group: str | None = None,
+        concurrency: int | None = None,
+        url: str | None = None,
+        creds: str | None = None,
+        ca: str | None = None,
+        grace_s: float = DEFAULT_GRACE_S,
+    ) -> None:
+        self._queue = queue
+        self._group = group
+        self._concurrency = concurrency
+        self._connection = (url, creds, ca)
+        self._grace_s = grace_s
+        self._handlers = Registry()
+        self._stop = asyncio.Event()
+
+    def override(self, *, queue: str | None = None, group: str | None = None, concurrency: int | None = None) -> None:
+        """Put other values in place of what the constructor was given; None leaves one as it is."""
+        self._queue = queue or self._queue
+        self._group = group or self._group
+        self._concurrency = concurrency or self._concurrency
+
+    @overload
+    def handler(self, function: _Function, /) -> _Function: ...
+    @overload
+    def handler(
+        self, task_type: str | None = None, /, *, timeout: float | None = None
+    ) -> Callable[[_Function], _Function]: ...
+
+    def handler(self, what: Any = None, /, *, timeout: float | None = None) -> Any:
+        """Register a function: `@worker.handler` for every type, `@worker.handler("report")` for one.
+
+        `timeout` in seconds fails an attempt that takes longer; a plain function's thread cannot be stopped.
+        Raises ConfigurationError for a function that takes neither a payload nor a task, or a type that has a handler.
+        """
+        if callable(what):
+            self._handlers.add(None, Handler.read(what))
+            return what
+
+        def register(function: _Function) -> _Function:
+            self._handlers.add(what, Handler.read(function, timeout))
+            return function
+
+        return register
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT, then finish within the grace period and return."""
+        asyncio.run(self._run_with_signals())
+
+    async def _run_with_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+        await self.serve()
+
+    def _signalled(self, number: int) -> None:
+        if self._stop.is_set() and number == signal.SIGINT:
+            log.warning("interrupted again: leaving without waiting")
+            os._exit(130)
+        log.info("stopping: finishing what runs, handing back the rest", extra={"signal": signal.strsignal(number)})
+        self._stop.set()
+
+    def stop(self) -> None:
+        """Have `serve` finish what runs and return."""
+        self._stop.set()
+
+    async def serve(self, broker: Broker | None = None) -> None:
+        """Work until `stop()` is called or this is cancelled. Raises ConfigurationError for what no waiting will cure.
+
+        NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them.
+        """
+        group, concurrency = self._identity()
+        connected = broker or await self._connect()
+        if connected is None:
+            return
+        metrics = WorkerMetrics(str(group.queue), group.name)
+        worker_loop = WorkLoop(connected, self._handlers, Settler(connected, _worker_name()), metrics, concurrency)
+        log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
+        async with contextlib.AsyncExitStack() as stack:
+            if broker is None:
+                stack.push_async_callback(connected.close)
+            await HealthServer.from_environment(stack, metrics.registry, connected, worker_loop)
+            following = asyncio.create_task(_follow(connected, group, worker_loop))
+            stack.callback(following.cancel)
+            await worker_loop.run(self._stop, self._grace_s)
+        log.info("worker stopped")
+
+    def _identity(self) -> tuple[GroupName, int]:
+        queue = self._queue or os.environ.get("PROTOQUEUE_QUEUE")
+        group = self._group or os.environ.get("PROTOQUEUE_GROUP")
+        if not queue or not group:
+            raise ConfigurationError(
+                "which queue and group? Pass Worker('namespace/name', group=...), "
+                "or set PROTOQUEUE_QUEUE and PROTOQUEUE_GROUP"
+            )
+        if not self._handlers:
+            raise ConfigurationError("the worker has no handler: decorate a function with @worker.handler")
+        try:
+            concurrency = self._concurrency or int(os.environ.get("PROTOQUEUE_CONCURRENCY") or DEFAULT_CONCURRENCY)
+            name = GroupName(QueueName.parse(queue), group)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
+        return name, concurrency
+
+    async def _connect(self) -> Broker | None:
+        """Try until NATS is there; None when told to stop before."""
+        options = ConnectionOptions.read(*self._connection)
+        while not self._stop.is_set():
+            try:
+                return await JetStreamBroker.connect(options, _CONNECT_TRY_S)
+            except Unavailable as error:
+                log.warning("waiting for NATS: %s", error)
+        return None
+
+
+async def _follow(broker: Broker, group: GroupName, loop: WorkLoop) -> None:
+    """Give the loop what `pq-config` says, and say now and then what is missing."""
+    state: dict[str, Any] = {}
+
+    async def queue_changed(queue: QueueSettings | None) -> None:
+        state["queue"] = queue
+        await loop.apply(queue, state.get("group"))
+
+    async def group_changed(settings: GroupSettings | None) -> None:
+        state["group"] = settings
+        await loop.apply(state.get("queue"), settings)
+
+    async def remind() -> None:
+        await asyncio.sleep(1)
+        while True:
+            if state.get("queue") is None:
+                log.warning("waiting: there is no Queue %s on this NATS server yet", group.queue)
+            elif state.get("group") is None:
+                log.warning("waiting: Queue %s has no ConsumerGroup %s yet", group.queue, group.name)
+            await asyncio.sleep(_REMIND_S)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(Watch(broker, group.queue.config_key, parse_queue, queue_changed).run())
+        tasks.create_task(Watch(broker, group.config_key, parse_group, group_changed).run())
+        tasks.create_task(remind())
+
+
+def _worker_name() -> str:
+    return f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{os.getpid()}"
