@@ -54,33 +54,26 @@ LISTS: Mapping[tuple[str, str], tuple[str, tuple[str, ...], str]] = {
     ("V1CustomResourceDefinitionStatus", "conditions"): ("map", ("type",), ""),
 }
 ATOMIC_MODELS = frozenset(
-    [
-        "V1LabelSelector",
-        "V1ObjectReference",
-        "V1LocalObjectReference",
-        "V1SecretKeySelector",
-        "V1ConfigMapKeySelector",
-        "V1ObjectFieldSelector",
-        "V1ResourceFieldSelector",
-        "V1OwnerReference",
-        "V1NodeSelector",
-        "V1NodeSelectorTerm",
-        "V1ScopeSelector",
-        "V1TypedLocalObjectReference",
-        "V1SecretReference",
-        "V1RoleRef",
-        "RbacV1Subject",
-        "V1TopologySelectorTerm",
-        "V1FileKeySelector",
-        "V1IngressBackend",
-    ]
-)
-# Present in an empty object: Go structs that are not pointers, and lists without omitempty.
-BARE = frozenset({"metadata", "spec", "status", "template", "strategy", "updateStrategy", "source", "names"})
-BARE |= {"acceptedNames", "containers", "jobTemplate"}
+    {
+        "RbacV1Subject", "V1ConfigMapKeySelector", "V1FileKeySelector", "V1IngressBackend", "V1LabelSelector",
+        "V1LocalObjectReference", "V1NodeSelector", "V1NodeSelectorTerm", "V1ObjectFieldSelector", "V1ObjectReference",
+        "V1OwnerReference", "V1ResourceFieldSelector", "V1RoleRef", "V1ScopeSelector", "V1SecretKeySelector",
+        "V1SecretReference", "V1TopologySelectorTerm", "V1TypedLocalObjectReference",
+    }
+)  # fmt: skip
+# Present in an empty object: Go structs that are not pointers, and fields without omitempty.
+BARE = frozenset(
+    {
+        "acceptedNames", "containers", "jobTemplate", "metadata", "names", "source", "spec", "status", "strategy",
+        "template", "updateStrategy",
+    }
+)  # fmt: skip
 BARE_IN = frozenset(
-    {("V1CustomResourceDefinitionStatus", "conditions"), ("V1CustomResourceDefinitionSpec", "versions")}
-)
+    {
+        ("V1CustomResourceDefinitionStatus", "conditions"), ("V1CustomResourceDefinitionSpec", "versions"),
+        ("CoreV1Event", "eventTime"), ("CoreV1Event", "reportingComponent"), ("CoreV1Event", "reportingInstance"),
+    }
+)  # fmt: skip
 RETAINED_KEYS = frozenset({("V1DeploymentSpec", "strategy"), ("V1PodSpec", "volumes")})
 
 

@@ -9,7 +9,7 @@ from . import statuses
 from .deletion import CLEANUP_FINALIZER, DeleteOptions, Deletion
 from .kinds import METADATA, Column, Kind, Kinds, ScalePaths
 from .names import LABEL, LABEL_TEXT, SUBDOMAIN
-from .registry import Registry, timestamp
+from .registry import Registry, WriteOptions, timestamp
 from .rules import InvalidRule, parse_rules
 from .schema import Node, go_pattern, parse_schema
 from .statuses import Cause, forbidden_field, invalid_value, not_supported, required
@@ -42,7 +42,7 @@ class Definitions:
                 raise statuses.invalid(kind.group, kind.kind, obj["metadata"]["name"], causes)
         if old is None:
             stored = [version["name"] for version in obj["spec"]["versions"] if version.get("storage")]
-            blank = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+            blank = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
             return {**obj, "status": blank}
         return obj
 
@@ -71,8 +71,10 @@ class Definitions:
             self._clean_up(obj)
             return
         accepted = _accepted(obj, status)
-        if accepted != status:
-            self._registry.store.put(RESOURCE, "", name, {**obj, "status": accepted})
+        kind = self._kinds.storage(*RESOURCE)
+        if accepted != status and kind is not None:
+            options = WriteOptions(manager="kube-apiserver")
+            self._registry.update(kind, "", name, lambda old: {**old, "status": accepted}, "status", options)
 
     def _clean_up(self, obj: Object) -> None:
         finalizers = obj["metadata"].get("finalizers") or []

@@ -5,6 +5,7 @@ from typing import Any
 from .kinds import SUBRESOURCE_VERBS, Kind, Kinds
 
 Object = dict[str, Any]
+Subresource = tuple[str, str, str, str, tuple[str, ...]]
 VERSION = {
     "major": "1",
     "minor": "36",
@@ -70,15 +71,15 @@ def _resource(kind: Kind) -> Object:
     return entry
 
 
-def subresources(kind: Kind) -> list[tuple[str, str, str, str, tuple[str, ...]]]:
+def subresources(kind: Kind) -> list[Subresource]:
     """Name, group, version, kind and verbs of every subresource; group and version empty where they are the kind's."""
-    found = [("status", "", "", kind.kind, SUBRESOURCE_VERBS)] if kind.status else []
+    found: list[Subresource] = [("status", "", "", kind.kind, SUBRESOURCE_VERBS)] if kind.status else []
     if kind.scale is not None:
         found.append(("scale", "autoscaling", "v1", "Scale", SUBRESOURCE_VERBS))
     for name, other, verbs in kind.other_subresources:
         group_version = ("policy", "v1") if other == "Eviction" else ("", "")
         found.append((name, *group_version, other, verbs))
-    return found
+    return found if kind.custom else sorted(found)
 
 
 def _subresource(kind: Kind, name: str, group_name: str, version: str, other: str, verbs: tuple[str, ...]) -> Object:

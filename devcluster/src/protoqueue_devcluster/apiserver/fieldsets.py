@@ -62,7 +62,7 @@ def leaves(value: Any, node: Node | None, path: Path = ()) -> Iterator[Path]:
 def members(value: Any, node: Node | None, path: Path, bare: bool) -> Iterator[Path]:
     """What appears with `value`: itself and all below. `bare` says it is part of an empty object's skeleton."""
     whole = granular(value, node)
-    hidden = bare and node is not None and node.bare and whole
+    hidden = bare and node is not None and node.bare and (whole or value in (None, ""))
     if not hidden:
         yield path
     if whole:
@@ -86,9 +86,9 @@ def compare(old: Any, new: Any, node: Node | None) -> Difference:
 
 
 def _compare(old: Any, new: Any, node: Node | None, path: Path, bare: bool, out: Difference) -> None:
-    if old is MISSING:
+    if old is MISSING or (old is None and granular(new, node)):
         out.added.update(members(new, node, path, bare))
-    elif new is MISSING:
+    elif new is MISSING or (new is None and granular(old, node)):
         out.removed.update(members(old, node, path, bare))
     elif old == new:
         return

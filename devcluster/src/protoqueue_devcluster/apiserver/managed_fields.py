@@ -14,19 +14,11 @@ from .statuses import ApiError, Cause
 
 Object = dict[str, Any]
 UNOWNED_METADATA = frozenset(
-    [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "managedFields",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ]
-)
+    {
+        "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields", "name",
+        "namespace", "resourceVersion", "selfLink", "uid",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

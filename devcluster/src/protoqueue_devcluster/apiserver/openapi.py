@@ -14,21 +14,11 @@ from .storage import encoded
 Object = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 META_MODELS = frozenset(
-    [
-        "ObjectMeta",
-        "ListMeta",
-        "OwnerReference",
-        "ManagedFieldsEntry",
-        "LabelSelector",
-        "LabelSelectorRequirement",
-        "Condition",
-        "Status",
-        "StatusCause",
-        "StatusDetails",
-        "DeleteOptions",
-        "Preconditions",
-    ]
-)
+    {
+        "Condition", "DeleteOptions", "LabelSelector", "LabelSelectorRequirement", "ListMeta", "ManagedFieldsEntry",
+        "ObjectMeta", "OwnerReference", "Preconditions", "Status", "StatusCause", "StatusDetails",
+    }
+)  # fmt: skip
 PATCH_TYPES = ("application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json")
 STRATEGIC = "application/strategic-merge-patch+json"
 WRITE_PARAMETERS = {
@@ -122,15 +112,18 @@ class Schemas:
             if isinstance(kind.schema, ModelNode):
                 self.found[name] = self._model(kind.schema.model)
             self.found[name]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
-        items = {"type": "array", "items": _reference(name)}
+        conventions = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
+        text = f"List of {kind.plural}. More info: {conventions}"
+        items = {"description": text, "type": "array", "items": _reference(name)}
         self.found[f"{name}List"] = {
+            "description": f"{kind.list_kind} is a list of {kind.kind}",
             "type": "object",
             "required": ["items"],
             "properties": {
                 "apiVersion": {"type": "string", "description": TYPE_TEXTS["apiVersion"]},
                 "items": items,
                 "kind": {"type": "string", "description": TYPE_TEXTS["kind"]},
-                "metadata": self._referred("V1ListMeta", "Standard list metadata."),
+                "metadata": self._referred("V1ListMeta", f"Standard list metadata. More info: {conventions}#types-kinds"),
             },
             "x-kubernetes-group-version-kind": [_gvk(kind, kind.list_kind)],
         }
@@ -156,7 +149,7 @@ class Schemas:
         if name not in self.found:
             self.found[name] = {}  # guards against types that contain themselves
             self.found[name].update(self._model(model))
-        return {"description": description, "default": {}, "allOf": [_reference(name)]}
+        return {"description": description, "allOf": [_reference(name)]}
 
     def _model(self, model: str) -> Object:
         node = model_node(model)

@@ -19,8 +19,10 @@ from .validation import validate
 
 Object = dict[str, Any]
 Change = Callable[[Object], Object]
-KEPT_METADATA = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp")
-KEPT_METADATA += ("deletionGracePeriodSeconds", "resourceVersion")
+KEPT_METADATA = (
+    "name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
+    "resourceVersion",
+)  # fmt: skip
 MUST_NAME_VERSION = frozenset({("coordination.k8s.io", "leases")})
 
 
@@ -73,10 +75,8 @@ class Registry:
         metadata = self._new_metadata(kind, namespace, decoded.object["metadata"])
         obj = fill(kind, {**decoded.object, "metadata": metadata})
         writer = Writer(options.manager, kind.group_version, "", timestamp())
-        blank = {"metadata": {}} if kind.custom else {"metadata": {}, "spec": {}, "status": {}}
-        old = {name: value for name, value in blank.items() if name == "metadata"}
         new = ownable(obj, "", kind.status, kind.custom)
-        managers = updated((), old, {"metadata": {}, **new}, kind.schema, writer)
+        managers = updated((), {"metadata": {}}, {"metadata": {}, **new}, kind.schema, writer)
         return self._insert(kind, obj, managers, options, decoded.warnings)
 
     def _new_metadata(self, kind: Kind, namespace: str, given: Object) -> Object:
@@ -167,7 +167,16 @@ class Registry:
             kind.schema,
             writer,
         )
+        if subresource == "scale":
+            after = self._after_scaling(kind, after, new, writer)
         return self._store(kind, item, old, new, after, subresource, options, decoded.warnings)
+
+    def _after_scaling(self, kind: Kind, managers: Managers, new: Object, writer: Writer) -> Managers:
+        """Whoever scales takes the replicas from their owner; a custom resource's, or none, stay without one."""
+        if not kind.custom and (new.get("spec") or {}).get("replicas"):
+            return managers
+        own = (writer.name, "Update", writer.version, "scale")
+        return tuple(manager for manager in managers if manager.identity != own)
 
     def _stated_managers(self, new: Object, old: Object, subresource: str) -> Managers:
         """A client may write managedFields themselves; an empty entry resets them."""
@@ -254,7 +263,7 @@ class Registry:
         namespace, name = old["metadata"].get("namespace", ""), old["metadata"]["name"]
         for admit in self.admission:
             new = admit(kind, new, old)
-        if not subresource:
+        if subresource != "status":
             new = self._with_generation(kind, new, old)
         before = read_managers(old)
         if _content(new) == _content(old) and _ownership(managers) == _ownership(before):

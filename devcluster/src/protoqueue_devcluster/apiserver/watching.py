@@ -69,6 +69,7 @@ class Watch:
         self._request = request
         self._represent = represent
         self._collection: Collection = store.collection(kind.storage_key)
+        self._told = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Frames, several at once where several are due. Ends at the timeout or when the collection goes away."""
@@ -76,7 +77,7 @@ class Watch:
         self._collection.watchers.add(watcher)
         try:
             try:
-                yield b"".join(self._beginning(watcher))
+                yield b"".join(self._beginning())
             except ApiError as error:
                 yield frame("ERROR", encoded(error.body()))
                 return
@@ -84,7 +85,7 @@ class Watch:
             bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
             while (now := time.monotonic()) < deadline and not watcher.closed:
                 if not await watcher.wait(min(deadline, bookmark_at) - now):
-                    if request.bookmarks:
+                    if request.bookmarks and self._told < self._store.version:
                         yield self._bookmark()
                     bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
                     continue
@@ -94,18 +95,18 @@ class Watch:
         finally:
             self._collection.watchers.discard(watcher)
 
-    def _beginning(self, watcher: Watcher) -> list[bytes]:
-        """What precedes live events; everything from here on is in `watcher`, since nothing awaits in between."""
-        request, frames = self._request, []
+    def _beginning(self) -> list[bytes]:
+        """What precedes live events; those from here on wait in the watcher, since nothing awaits in between."""
+        request = self._request
+        frames: list[bytes] = []
         if request.initial:
-            for item in self._collection.items(request.namespace):
-                if request.selector.everything or request.selector.matches(item.object):
-                    frames.append(frame("ADDED", self._represent(item)))
+            items = self._collection.items(request.namespace)
+            chosen = (item for item in items if request.selector.matches(item.object))
+            frames.extend(frame("ADDED", self._represent(item)) for item in chosen)
             if request.announce_end and request.bookmarks:
                 frames.append(self._bookmark({"annotations": {"k8s.io/initial-events-end": "true"}}))
         elif request.version:
-            for event in self._collection.since(request.version, request.namespace):
-                frames.append(self._framed(event))
+            frames.extend(map(self._framed, self._collection.since(request.version, request.namespace)))
         return frames
 
     def _drained(self, watcher: Watcher) -> bytes:
@@ -132,7 +133,8 @@ class Watch:
 
     def _bookmark(self, more: Object | None = None) -> bytes:
         # Sent only with nothing pending, so this watch has seen everything up to now.
-        metadata = {"resourceVersion": str(self._store.version), **(more or {})}
+        self._told = self._store.version
+        metadata = {"resourceVersion": str(self._told), **(more or {})}
         body = {"apiVersion": self._kind.group_version, "kind": self._kind.kind, "metadata": metadata}
         return frame("BOOKMARK", encoded(body))
 
