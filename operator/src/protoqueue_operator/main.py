@@ -1,6 +1,9 @@
-"""The operator's command line: run it, or print the CustomResourceDefinitions it serves."""
+"""The operator's command line: run it, or write the CustomResourceDefinitions it serves."""
 
 import argparse
+import asyncio
+import logging
+import os
 import sys
 from pathlib import Path
 
@@ -8,14 +11,15 @@ import yaml
 
 from protoqueue_operator.core.crds import crds
 
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="protoqueue-operator", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    crds_command = commands.add_parser("crds", help="write the CustomResourceDefinitions")
-    crds_command.add_argument("directory", type=Path)
-    options = parser.parse_args(arguments)
-    write_crds(options.directory)
+    options = _parser().parse_args(arguments)
+    if options.command == "crds":
+        write_crds(options.directory)
+    else:
+        run(options)
     return 0
 
 
@@ -25,6 +29,64 @@ def write_crds(directory: Path) -> None:
         text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=120)
         header = "# Generated from the pydantic models by `make crds`; a test fails when it is stale.\n"
         (directory / f"{plural}.yaml").write_text(header + text)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run until SIGTERM or SIGINT."""
+    import kopf
+
+    from protoqueue_operator import handlers
+    from protoqueue_operator.adapters.kubernetes import Kubernetes
+    from protoqueue_operator.reconcile.operation import Operation
+    from protoqueue_operator.reconcile.runtime import Settings
+
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    settings = Settings(
+        nats_servers=tuple(options.nats_url.split(",")), worker_nats_url=options.worker_nats_url or options.nats_url
+    )
+    kopf.run(
+        loop=_event_loop(),
+        clusterwide=not options.namespace,
+        namespaces=options.namespace,
+        standalone=True,
+        liveness_endpoint=options.liveness,
+        memo=Operation(settings, Kubernetes(handlers.log_in)),
+    )
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="protoqueue-operator", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    crds_command = commands.add_parser("crds", help="write the CustomResourceDefinitions")
+    crds_command.add_argument("directory", type=Path)
+    run_command = commands.add_parser("run", help="run the operator")
+    run_command.add_argument(
+        "--nats-url",
+        default=os.environ.get("PROTOQUEUE_NATS_URL", DEFAULT_NATS_URL),
+        help="NATS server, or several with commas between them (PROTOQUEUE_NATS_URL)",
+    )
+    run_command.add_argument(
+        "--worker-nats-url",
+        default=os.environ.get("PROTOQUEUE_WORKER_NATS_URL"),
+        help="what workers are given as theirs, where it differs (PROTOQUEUE_WORKER_NATS_URL)",
+    )
+    run_command.add_argument(
+        "--namespace", action="append", default=[], help="watch only this one; may be given more than once"
+    )
+    run_command.add_argument("--liveness", help="URL to answer liveness probes on, such as http://0.0.0.0:8080/healthz")
+    run_command.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    return parser
 
 
 if __name__ == "__main__":

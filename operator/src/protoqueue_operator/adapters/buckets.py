@@ -1,0 +1,101 @@
+"""The key-value buckets of the contract: made once per connection, read and written key by key."""
+
+import base64
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from protoqueue.naming import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET
+from protoqueue_operator.adapters.jetstream import JetStream
+from protoqueue_operator.core.assets import nanoseconds
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+
+
+@dataclass(frozen=True)
+class Bucket:
+    name: str
+    storage: str = "file"
+    ttl: timedelta = timedelta(0)
+
+
+BUCKETS = (
+    Bucket(CONFIG_BUCKET),
+    Bucket(RATE_BUCKET, storage="memory"),
+    Bucket(DONE_BUCKET, ttl=timedelta(days=1)),
+)
+"""A finished task is remembered for a day: longer than any redelivery of it can take."""
+
+
+class ConfigBucket:
+    """The bucket `pq-config` of one connection. Every method raises BrokerUnavailable and BrokerRefused."""
+
+    def __init__(self, jetstream: JetStream) -> None:
+        self._jetstream = jetstream
+        self._is_there = False
+
+    async def get(self, key: str) -> bytes | None:
+        """What is stored under the key; None where nothing is."""
+        await self._ensure()
+        message = await self._jetstream.last_message(_stream(CONFIG_BUCKET), _subject(key))
+        if message is None or b"KV-Operation" in base64.b64decode(message.get("hdrs", "")):
+            return None
+        return base64.b64decode(message.get("data", ""))
+
+    async def put(self, key: str, value: bytes) -> None:
+        await self._ensure()
+        await self._publish(key, value, {})
+
+    async def purge(self, key: str) -> None:
+        """Leave nothing but the mark that tells watchers it is gone."""
+        await self._ensure()
+        await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+
+    async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> None:
+        try:
+            await self._jetstream.publish(_subject(key), value, headers)
+        except BrokerUnavailable:
+            # Nobody answers also where somebody deleted the bucket: look again before the next attempt.
+            self._is_there = False
+            raise
+
+    async def _ensure(self) -> None:
+        if self._is_there:
+            return
+        for bucket in BUCKETS:
+            if await self._jetstream.stream(_stream(bucket.name)) is None:
+                await self._create(bucket)
+        self._is_there = True
+
+    async def _create(self, bucket: Bucket) -> None:
+        try:
+            await self._jetstream.create_stream(_configuration(bucket))
+        except BrokerRefused:
+            # Many reconciles begin at once: another one was first.
+            if await self._jetstream.stream(_stream(bucket.name)) is None:
+                raise
+
+
+def _stream(bucket: str) -> str:
+    return f"KV_{bucket}"
+
+
+def _subject(key: str) -> str:
+    return f"$KV.{CONFIG_BUCKET}.{key}"
+
+
+def _configuration(bucket: Bucket) -> dict[str, Any]:
+    """As NATS's key-value layer is specified (ADR-8), so that every client library reads it."""
+    return {
+        "name": _stream(bucket.name),
+        "subjects": [f"$KV.{bucket.name}.>"],
+        "description": "ProtoQueue",
+        "storage": bucket.storage,
+        "num_replicas": 1,
+        "max_msgs_per_subject": 1,
+        "max_age": nanoseconds(bucket.ttl),
+        "discard": "new",
+        "duplicate_window": nanoseconds(min(bucket.ttl, timedelta(minutes=2)) or timedelta(minutes=2)),
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+        "deny_delete": True,
+    }

@@ -1,0 +1,122 @@
+"""How many workers a group should have: facts in, a decision and its reason out. The clock is an argument."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import ceil
+
+from protoqueue_operator.core.consumer_group import Autoscale
+
+
+@dataclass(frozen=True)
+class Policy:
+    minimum: int
+    maximum: int
+    scale_down_delay: timedelta
+    idle_delay: timedelta
+    tasks_per_worker: int | None = None
+    drain_time: timedelta | None = None
+    """Exactly one of the two is set."""
+
+    @classmethod
+    def of(cls, autoscale: Autoscale) -> "Policy":
+        return cls(
+            minimum=autoscale.min_replicas,
+            maximum=autoscale.max_replicas,
+            scale_down_delay=autoscale.scale_down_delay,
+            idle_delay=autoscale.idle_delay,
+            tasks_per_worker=autoscale.target.tasks_per_worker,
+            drain_time=autoscale.target.drain_time,
+        )
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a group has to do."""
+
+    ready: int = 0
+    in_flight: int = 0
+    due_soon: int = 0
+    """Scheduled tasks that come due within seconds."""
+    arrivals_per_s: float = 0.0
+    completions_per_s: float = 0.0
+    busy_workers: float = 0.0
+    """Workers that had work while the rates were measured; with `completions_per_s` it gives one worker's speed."""
+
+    @property
+    def outstanding(self) -> int:
+        return self.ready + self.in_flight + self.due_soon
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier decisions leave for the next one."""
+
+    fewer_since: datetime | None = None
+    """Since when fewer workers than there are would do."""
+    peak: int = 0
+    """The most workers wanted since then."""
+    empty_since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    replicas: int
+    reason: str
+    """ScaledUp, ScaledDown, Stable, Idle or BacklogUnknown: the reason of the condition Scaling."""
+    message: str
+    history: History
+
+
+def decide(policy: Policy, load: Load | None, current: int, history: History, now: datetime) -> Decision:
+    """Up at once, down late, and never on ignorance.
+
+    Down only after `scale_down_delay`, and then to the most that was wanted meanwhile; to zero only after `idle_delay`
+    of emptiness. A `load` of None, an unknown backlog, holds the size: it is never read as zero.
+    """
+    if load is None:
+        return Decision(current, "BacklogUnknown", f"the backlog is unknown: holding {current} workers", History())
+    wanted, why = _wanted(policy, load, current)
+    empty_since = None if load.outstanding else history.empty_since or now
+    idle = empty_since is not None and now - empty_since >= policy.idle_delay
+    floor = 0 if idle or (empty_since and not current) else 1
+    wanted = min(max(wanted, policy.minimum, floor), policy.maximum)
+    history = replace(history, empty_since=empty_since)
+    if wanted > current:
+        return Decision(wanted, "ScaledUp", f"{why}: {current} → {wanted} workers", _steady(history))
+    if wanted < current:
+        return _shrink(policy, wanted, current, why, history, now)
+    if not current:
+        return Decision(0, "Idle", "nothing to do", _steady(history))
+    return Decision(current, "Stable", why, _steady(history))
+
+
+def _shrink(policy: Policy, wanted: int, current: int, why: str, history: History, now: datetime) -> Decision:
+    if current > policy.maximum:
+        return Decision(wanted, "ScaledDown", f"maxReplicas is {policy.maximum}: {current} → {wanted} workers", history)
+    if wanted == 0 and history.empty_since and (current == 1 or now - history.empty_since >= policy.scale_down_delay):
+        return Decision(0, "ScaledDown", f"empty for idleDelay: {current} → 0 workers", _steady(history))
+    since = history.fewer_since or now
+    peak = max(wanted, history.peak)
+    if now - since < policy.scale_down_delay:
+        waiting = replace(history, fewer_since=since, peak=peak)
+        return Decision(current, "Stable", f"{why}: waiting out scaleDownDelay", waiting)
+    return Decision(peak, "ScaledDown", f"{why}: {current} → {peak} workers", _steady(history))
+
+
+def _steady(history: History) -> History:
+    return replace(history, fewer_since=None, peak=0)
+
+
+def _wanted(policy: Policy, load: Load, current: int) -> tuple[int, str]:
+    if not load.outstanding:
+        return 0, "nothing to do"
+    tasks = f"{load.outstanding} tasks outstanding"
+    if policy.tasks_per_worker is not None:
+        return ceil(load.outstanding / policy.tasks_per_worker), tasks
+    assert policy.drain_time is not None
+    speed = load.completions_per_s / load.busy_workers if load.busy_workers else 0.0
+    if speed <= 0:
+        return max(current, 1), f"{tasks}, speed not measured yet"
+    per_worker = speed * policy.drain_time.total_seconds()
+    wanted = ceil(load.outstanding / per_worker + load.arrivals_per_s / speed)
+    return wanted, f"{tasks}, one worker does {speed:.3g} a second"

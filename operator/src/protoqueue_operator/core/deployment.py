@@ -1,0 +1,130 @@
+"""The Deployment of a group whose workers the operator runs, as a server-side apply configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protoqueue.naming import GroupName
+from protoqueue_operator.core.crds import API_VERSION
+from protoqueue_operator.core.refusals import ForeignAsset
+from protoqueue_operator.core.resources import Group, Key, parse_meta
+
+GROUP_LABEL = "protoqueue.dev/consumer-group"
+FIELD_MANAGER = "protoqueue-operator"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is read from a Deployment."""
+
+    key: Key
+    uid: str
+    resource_version: str
+    generation: int
+    replicas: int
+    """Wanted, as `spec.replicas` says."""
+    observed_replicas: int
+    controller_uid: str | None
+    applies_replicas: bool
+    """Whether `spec.replicas` belongs to what the operator applied: leaving it out would then reset it to 1."""
+
+
+def parse_deployment(body: Mapping[str, Any]) -> Deployment:
+    meta = parse_meta(body, "Deployment")
+    owners = body["metadata"].get("ownerReferences") or []
+    return Deployment(
+        key=meta.key,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        generation=meta.generation,
+        replicas=body["spec"].get("replicas", 1),
+        observed_replicas=(body.get("status") or {}).get("replicas", 0),
+        controller_uid=next((owner["uid"] for owner in owners if owner.get("controller")), None),
+        applies_replicas=any(
+            "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+            for entry in body["metadata"].get("managedFields") or []
+            if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        ),
+    )
+
+
+def selector(group: str) -> str:
+    """The label selector of a group's pods, as text."""
+    return f"{GROUP_LABEL}={group}"
+
+
+def check_ownership(group: Group, deployment: Deployment | None) -> None:
+    """Raises ForeignAsset where a Deployment of the group's name belongs to somebody else."""
+    if deployment and deployment.controller_uid != group.meta.uid:
+        raise ForeignAsset(
+            f"a Deployment {group.meta.name} exists and does not belong to this group: "
+            "rename the group, or name the Deployment in spec.worker.scaleTargetRef",
+            field="spec.worker.template",
+        )
+
+
+def desired_deployment(
+    group: Group, template: Mapping[str, Any], nats_url: str, replicas: int | None
+) -> dict[str, Any]:
+    """`replicas` only where the operator's own apply holds that field; everywhere else the scale subresource does."""
+    labels = {
+        "app.kubernetes.io/name": group.meta.name,
+        "app.kubernetes.io/component": "worker",
+        "app.kubernetes.io/part-of": group.queue_name,
+        "app.kubernetes.io/managed-by": FIELD_MANAGER,
+        GROUP_LABEL: group.meta.name,
+    }
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": {GROUP_LABEL: group.meta.name}},
+        "template": _pod_template(template, labels, worker_environment(group.name, nats_url)),
+    }
+    if replicas is not None:
+        spec["replicas"] = replicas
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": group.meta.name,
+            "namespace": group.meta.namespace,
+            "labels": labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "ConsumerGroup",
+                    "name": group.meta.name,
+                    "uid": group.meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": spec,
+    }
+
+
+def worker_environment(group: GroupName, nats_url: str) -> dict[str, str]:
+    return {
+        "PROTOQUEUE_NATS_URL": nats_url,
+        "PROTOQUEUE_QUEUE": str(group.queue),
+        "PROTOQUEUE_GROUP": group.name,
+    }
+
+
+def _pod_template(
+    template: Mapping[str, Any], labels: Mapping[str, str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    meta = template.get("metadata") or {}
+    spec = template["spec"]
+    return {
+        **template,
+        "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}},
+        "spec": {**spec, "containers": [_with_environment(each, environment) for each in spec["containers"]]},
+    }
+
+
+def _with_environment(container: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the user set wins."""
+    own = container.get("env") or []
+    taken = {variable.get("name") for variable in own}
+    added = [{"name": name, "value": value} for name, value in environment.items() if name not in taken]
+    return {**container, "env": [*added, *own]}

@@ -1,0 +1,132 @@
+"""From what is there to what is to be there, as a list of actions: equal states plan nothing.
+
+Creating and updating are different requests, and neither is sent without need: a clustered no-op update has side
+effects (nats-server#5526).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from protoqueue_operator.core.assets import Consumer, Owner, Stream
+from protoqueue_operator.core.refusals import ForeignAsset, ImmutableField
+from protoqueue_operator.core.resources import Key
+
+
+@dataclass(frozen=True)
+class CreateStream:
+    stream: Stream
+
+
+@dataclass(frozen=True)
+class UpdateStream:
+    stream: Stream
+
+
+@dataclass(frozen=True)
+class DeleteStream:
+    name: str
+
+
+@dataclass(frozen=True)
+class CreateConsumer:
+    consumer: Consumer
+
+
+@dataclass(frozen=True)
+class UpdateConsumer:
+    consumer: Consumer
+
+
+@dataclass(frozen=True)
+class PauseConsumer:
+    """Pause, or resume where `consumer.paused` is False."""
+
+    consumer: Consumer
+
+
+@dataclass(frozen=True)
+class DeleteConsumer:
+    stream: str
+    name: str
+
+
+Action = CreateStream | UpdateStream | DeleteStream | CreateConsumer | UpdateConsumer | PauseConsumer | DeleteConsumer
+
+
+def plan_stream(desired: Stream, observed: Stream | None) -> list[Action]:
+    """Raises ForeignAsset and ImmutableField.
+
+    A stream whose owner had the same kind, namespace and name is taken over: that is how a Queue that was deleted with
+    the policy Retain, and created again, gets its tasks back.
+    """
+    if observed is None:
+        return [CreateStream(desired)]
+    refuse_foreign(desired.owner, observed.owner, f"stream {desired.name}")
+    if desired.storage != observed.storage:
+        raise ImmutableField(
+            f"the stream is kept in {observed.storage} storage, which cannot be changed: "
+            "create a queue with another name and move the tasks there",
+            field="spec.storage",
+        )
+    if desired.retention != observed.retention:
+        raise ImmutableField(
+            f"the stream has {observed.retention} retention, which cannot be changed: "
+            "create a queue with another name and move the tasks there",
+            field="spec.delivery",
+        )
+    return [] if desired == observed else [UpdateStream(desired)]
+
+
+def plan_consumers(
+    desired: Iterable[Consumer], observed: Iterable[Consumer], owner: Owner, living_groups: Collection[Key]
+) -> list[Action]:
+    """Consumers of one group on its stream. Raises ForeignAsset.
+
+    What a group left behind that is no more is cleared away first, since it would hold on to the tasks; consumers that
+    the operator did not make are left alone.
+    """
+    wanted = {consumer.name: consumer for consumer in desired}
+    there = {consumer.name: consumer for consumer in observed}
+    plan: list[Action] = [
+        DeleteConsumer(consumer.stream, consumer.name)
+        for consumer in there.values()
+        if consumer.name not in wanted and _is_leftover(consumer, owner, living_groups)
+    ]
+    for consumer in wanted.values():
+        plan += plan_consumer(consumer, there.get(consumer.name))
+    return plan
+
+
+def plan_consumer(desired: Consumer, observed: Consumer | None) -> list[Action]:
+    """Raises ForeignAsset."""
+    if observed is None:
+        return [CreateConsumer(desired)]
+    refuse_foreign(desired.owner, observed.owner, f"consumer {desired.name} of stream {desired.stream}")
+    plan: list[Action] = []
+    if not desired.same_configuration(observed):
+        plan.append(UpdateConsumer(desired))
+    if desired.paused != observed.paused:
+        plan.append(PauseConsumer(desired))
+    return plan
+
+
+def plan_group_removal(owner: Owner, observed: Iterable[Consumer]) -> list[Action]:
+    """The group's consumers go; what they had not acknowledged stays in the queue."""
+    return [
+        DeleteConsumer(consumer.stream, consumer.name)
+        for consumer in observed
+        if consumer.owner and consumer.owner.key == owner.key
+    ]
+
+
+def refuse_foreign(owner: Owner | None, found: Owner | None, what: str) -> None:
+    """Raises ForeignAsset unless `found` names the same object as `owner`, at whatever uid."""
+    if owner and (found is None or found.key != owner.key):
+        belongs = f"belongs to {found.key}" if found else "was not made by ProtoQueue"
+        raise ForeignAsset(f"{what} exists and {belongs}: remove it, or use another name")
+
+
+def _is_leftover(consumer: Consumer, owner: Owner, living_groups: Collection[Key]) -> bool:
+    if consumer.owner is None or consumer.owner.kind != owner.kind or consumer.owner.namespace != owner.namespace:
+        return False
+    return consumer.owner.key == owner.key or consumer.owner.key not in living_groups

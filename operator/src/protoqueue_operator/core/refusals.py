@@ -1,0 +1,67 @@
+"""Why a resource cannot be made what it asks for. Each carries the reason its condition shows."""
+
+from typing import ClassVar
+
+
+class Refusal(Exception):
+    """What is asked for stays undone until somebody changes something; asking again sooner would not help."""
+
+    reason: ClassVar[str]
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class InvalidSpec(Refusal):
+    """A field holds what the schema cannot refuse."""
+
+    reason = "InvalidSpec"
+
+
+class NotSupportedYet(Refusal):
+    """A field of the contract that this version does not act on: refused rather than silently ignored."""
+
+    reason = "NotSupportedYet"
+
+
+class ImmutableField(Refusal):
+    """What JetStream cannot change in place; nothing is deleted and re-created behind a user's back."""
+
+    reason = "ImmutableField"
+
+
+class ForeignAsset(Refusal):
+    """Something of that name exists and belongs to somebody else; it is left alone."""
+
+    reason = "ForeignAsset"
+
+
+class QueueNotFound(Refusal):
+    """The queue a group refers to does not exist, or is on its way out."""
+
+    reason = "QueueNotFound"
+
+
+class QueueNotReady(Refusal):
+    """The queue a group refers to has not been made yet, or is refused itself."""
+
+    reason = "QueueNotReady"
+
+
+class QueueHasGroup(Refusal):
+    """A WorkQueue queue has one group; with a second, each would get a share of the tasks by chance."""
+
+    reason = "QueueHasGroup"
+
+
+class BrokerRefused(Refusal):
+    """JetStream understood a request and refused it, such as three replicas on one server; asked again with backoff."""
+
+    reason = "NatsRefused"
+
+
+class BrokerUnavailable(Exception):
+    """NATS did not answer; asked again with backoff, and at once when the connection is back."""
+
+    reason = "NatsUnavailable"

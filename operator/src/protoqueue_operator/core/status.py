@@ -1,0 +1,72 @@
+"""Status fields, and the smallest patch that brings a status there."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from protoqueue.durations import format_duration
+from protoqueue_operator.core.conditions import Condition, Conditions, merge_conditions
+from protoqueue_operator.core.resources import Group, Queue
+
+Fields = dict[str, Any]
+
+
+def ready(generation: int, message: str) -> Condition:
+    return Condition(type="Ready", status="True", reason="Reconciled", message=message, observed_generation=generation)
+
+
+def not_ready(generation: int, reason: str, message: str) -> Condition:
+    return Condition(type="Ready", status="False", reason=reason, message=message, observed_generation=generation)
+
+
+def scaling(generation: int, reason: str, message: str) -> Condition:
+    """True while the size follows the backlog, Unknown while the backlog is unknown, False where nothing scales."""
+    status = {"Disabled": "False", "BacklogUnknown": "Unknown"}.get(reason, "True")
+    return Condition.model_validate(
+        {
+            "type": "Scaling",
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "observedGeneration": generation,
+        }
+    )
+
+
+def tasks(ready: int, in_flight: int, scheduled: int | None = None, dead: int | None = None) -> Fields:
+    """`status.tasks`; the last two only a queue has."""
+    counts: Fields = {"ready": ready, "inFlight": in_flight}
+    if scheduled is not None:
+        counts["scheduled"] = scheduled
+    if dead is not None:
+        counts["dead"] = dead
+    return counts
+
+
+def oldest_age(seconds: int | None) -> str | None:
+    return None if seconds is None else format_duration(timedelta(seconds=seconds))
+
+
+def status_patch(
+    resource: Queue | Group, fields: Mapping[str, Any], conditions: Iterable[Condition], now: datetime
+) -> Fields:
+    """The merge patch of the status; empty where it already says all of this. A None among `fields` removes one."""
+    old = resource.status.model_dump(by_alias=True, mode="json", exclude_none=True)
+    merged = merge_conditions(resource.status.conditions, tuple(conditions), now)
+    wanted = dict(fields)
+    if merged != resource.status.conditions:
+        wanted["conditions"] = [
+            condition.model_dump(by_alias=True, mode="json", exclude_none=True) for condition in merged
+        ]
+    return {name: value for name, value in wanted.items() if old.get(name) != value}
+
+
+def changed_conditions(old: Conditions, new: Iterable[Condition]) -> list[tuple[Condition | None, Condition]]:
+    """Pairs of before and after where status, reason or message differ: what is worth an Event."""
+    before = {condition.type: condition for condition in old}
+    return [
+        (before.get(condition.type), condition)
+        for condition in new
+        if (was := before.get(condition.type)) is None
+        or (was.status, was.reason, was.message) != (condition.status, condition.reason, condition.message)
+    ]

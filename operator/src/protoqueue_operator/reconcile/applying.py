@@ -1,0 +1,75 @@
+"""Carries out a plan against JetStream, in order."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from protoqueue_operator.adapters.buckets import ConfigBucket
+from protoqueue_operator.adapters.jetstream import JetStream
+from protoqueue_operator.core.plan import (
+    Action,
+    CreateConsumer,
+    CreateStream,
+    DeleteConsumer,
+    DeleteStream,
+    PauseConsumer,
+    UpdateConsumer,
+    UpdateStream,
+)
+from protoqueue_operator.core.runtime_config import Config, decode, encode
+
+logger = logging.getLogger(__name__)
+
+_READ_ONCE = ("deliver_policy", "max_waiting", "pause_until")
+"""What JetStream takes when a consumer is made, and refuses or ignores afterwards."""
+
+
+async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mapping[str, Mapping[str, Any]]) -> None:
+    """`there` holds the server's configurations by name: what is not ours in them survives an update.
+
+    Raises BrokerUnavailable and BrokerRefused; what was done until then stays done, and the next reconcile goes on.
+    """
+    for action in plan:
+        match action:
+            case CreateStream(stream):
+                await jetstream.create_stream(stream.config())
+            case UpdateStream(stream):
+                await jetstream.update_stream(_over(there[stream.name], stream.config()))
+            case DeleteStream(name):
+                await jetstream.delete_stream(name)
+            case CreateConsumer(consumer):
+                await jetstream.create_consumer(consumer.stream, consumer.config())
+            case UpdateConsumer(consumer):
+                changes = {name: value for name, value in consumer.config().items() if name not in _READ_ONCE}
+                await jetstream.update_consumer(consumer.stream, _over(there[consumer.name], changes))
+            case PauseConsumer(consumer):
+                await jetstream.pause_consumer(consumer.stream, consumer.name, paused=consumer.paused)
+            case DeleteConsumer(stream_name, name):
+                await jetstream.delete_consumer(stream_name, name)
+        logger.info("jetstream changed: action=%s what=%s", type(action).__name__, _subject_of(action))
+
+
+async def apply_config(configs: ConfigBucket, key: str, wanted: Config) -> bool:
+    """Write the entry unless it says this already; returns whether it was written."""
+    stored = await configs.get(key)
+    if stored is not None and decode(type(wanted), stored) == wanted:
+        return False
+    await configs.put(key, encode(wanted))
+    return True
+
+
+def _over(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {**(there.get("metadata") or {}), **wanted["metadata"]}
+    return {**there, **wanted, "metadata": metadata}
+
+
+def _subject_of(action: Action) -> str:
+    match action:
+        case CreateStream(stream) | UpdateStream(stream):
+            return stream.name
+        case CreateConsumer(consumer) | UpdateConsumer(consumer) | PauseConsumer(consumer):
+            return f"{consumer.stream}/{consumer.name}"
+        case DeleteConsumer(stream_name, name):
+            return f"{stream_name}/{name}"
+        case DeleteStream(name):
+            return name

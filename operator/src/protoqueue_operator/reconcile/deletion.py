@@ -1,0 +1,112 @@
+"""What happens to JetStream's assets when a resource is deleted."""
+
+from protoqueue_operator.core.assets import Consumer, Owner, Stream, queue_stream_names
+from protoqueue_operator.core.plan import DeleteStream, plan_group_removal, refuse_foreign
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import BrokerUnavailable, ForeignAsset, InvalidSpec
+from protoqueue_operator.core.resources import FINALIZER, Group, Queue
+from protoqueue_operator.core.status import not_ready
+from protoqueue_operator.reconcile.applying import apply_plan
+from protoqueue_operator.reconcile.finalizing import release
+from protoqueue_operator.reconcile.runtime import Runtime
+from protoqueue_operator.reconcile.work import Again
+
+PATIENCE_S = 30.0
+"""How long a namespace on its way out waits for NATS, or for a queue to run empty, before the streams are left."""
+
+_LOOK_AGAIN_S = 2.0
+
+
+async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
+    """Wait for the groups, then do as `deletionPolicy` says. Raises ApiError and BrokerRefused."""
+    if FINALIZER not in queue.meta.finalizers:
+        return None
+    groups = [group.meta.name for group in runtime.cache.groups_of(queue.meta.key)]
+    if groups:
+        return _wait(queue, "WaitingForGroups", f"waits for these ConsumerGroups to go: {', '.join(groups)}", runtime)
+    # A queue that was never valid has made nothing that would have to go.
+    policy = "Retain" if isinstance(queue.spec, InvalidSpec) else queue.spec.deletion_policy
+    try:
+        left = await _dispose(queue, policy, runtime)
+    except BrokerUnavailable as error:
+        if policy != "Retain" and not await _out_of_patience(queue, runtime):
+            return _wait(queue, error.reason, f"cannot delete the streams: {error}", runtime)
+        left = ""
+        _leave(queue, f"the streams and the entry in pq-config were left behind: {error}", runtime)
+    if left and not await _out_of_patience(queue, runtime):
+        return _wait(queue, "NotEmpty", f"deletionPolicy is DeleteIfEmpty, and there are {left}", runtime)
+    if left:
+        _leave(queue, f"the namespace goes, and there are {left}: the streams were left", runtime)
+    await release(queue, runtime)
+    return None
+
+
+async def delete_group(group: Group, runtime: Runtime) -> Again | None:
+    """Remove consumers and configuration; unacknowledged tasks stay in the queue. Raises ApiError and BrokerRefused."""
+    if FINALIZER not in group.meta.finalizers:
+        return None
+    try:
+        await runtime.configs.purge(group.name.config_key)
+        infos = await runtime.jetstream.consumers(group.name.queue.stream)
+        plan = plan_group_removal(Owner.of(group.meta), [Consumer.observed(info) for info in infos or ()])
+        await apply_plan(runtime.jetstream, plan, {})
+    except BrokerUnavailable as error:
+        if not await _out_of_patience(group, runtime):
+            return _wait(group, error.reason, f"cannot remove the consumers: {error}", runtime)
+        _leave(group, f"the consumers and the entry in pq-config were left behind: {error}", runtime)
+    await release(group, runtime)
+    return None
+
+
+async def _dispose(queue: Queue, policy: str, runtime: Runtime) -> str:
+    """Returns what stands in the way of DeleteIfEmpty, in words, or nothing when it is done."""
+    if policy != "Retain":
+        infos = {}
+        for name in queue_stream_names(queue.name):
+            info = await runtime.jetstream.stream(name)
+            if info and _is_ours(queue, info["config"]):
+                infos[name] = info["state"]["messages"]
+        if policy == "DeleteIfEmpty" and (left := _left(queue, infos)):
+            return left
+        # The queue before what it sources, so that nothing comes due into a stream that is gone.
+        await apply_plan(runtime.jetstream, [DeleteStream(name) for name in reversed(infos)], {})
+    await runtime.configs.purge(queue.name.config_key)
+    return ""
+
+
+def _is_ours(queue: Queue, config: dict[str, object]) -> bool:
+    observed = Stream.observed(config)
+    try:
+        refuse_foreign(Owner.of(queue.meta), observed.owner, observed.name)
+    except ForeignAsset:
+        return False
+    return True
+
+
+def _left(queue: Queue, messages: dict[str, int]) -> str:
+    """Recurring tasks live on LATER too, and do not count: they go with the queue."""
+    schedules = len(queue.spec.schedules) if isinstance(queue.spec, QueueSpec) else 0
+    name = queue.name
+    counts = {
+        "tasks": messages.get(name.stream, 0),
+        "tasks not yet due": max(0, messages.get(name.later_stream, 0) - schedules),
+        "dead letters": messages.get(name.dead_letter_stream, 0),
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+async def _out_of_patience(resource: Queue | Group, runtime: Runtime) -> bool:
+    """A namespace on its way out must not be held for ever. Raises ApiError."""
+    since = resource.meta.deleting_since
+    if since is None or (runtime.now() - since).total_seconds() < PATIENCE_S:
+        return False
+    return await runtime.kubernetes.namespace_is_terminating(resource.meta.namespace)
+
+
+def _wait(resource: Queue | Group, reason: str, message: str, runtime: Runtime) -> Again:
+    runtime.reporter.report(resource, {}, [not_ready(resource.meta.generation, reason, message)])
+    return Again(_LOOK_AGAIN_S)
+
+
+def _leave(resource: Queue | Group, message: str, runtime: Runtime) -> None:
+    runtime.reporter.event(resource.meta, "Warning", "LeftBehind", message)

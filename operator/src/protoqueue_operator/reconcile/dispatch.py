@@ -1,0 +1,90 @@
+"""One look at one object, whatever the occasion: created, changed, resumed, drifted, or something it depends on did."""
+
+import logging
+
+from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, ForeignAsset, Refusal
+from protoqueue_operator.core.resources import Group, Key, Queue
+from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
+from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
+from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue
+from protoqueue_operator.reconcile.runtime import Runtime
+from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.work import Again, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+_FOREIGN_AGAIN_S = 30.0
+"""Nothing tells when somebody else's asset goes away."""
+
+
+class Dispatcher:
+    """Holds the work queue; the watches, the sampler and the connection only say which key to look at."""
+
+    def __init__(self, runtime: Runtime, scaler: Scaler, workers: int = 16) -> None:
+        self._runtime = runtime
+        self._scaler = scaler
+        self.work: WorkQueue[Key] = WorkQueue(self.look_at, workers)
+
+    def add_groups_of(self, queue: Key) -> None:
+        for group in self._runtime.cache.groups_of(queue):
+            self.work.add(group.meta.key)
+
+    def add_all(self) -> None:
+        """Everything is in question, as after NATS went away or came back."""
+        for key in (*self._runtime.cache.queues, *self._runtime.cache.groups):
+            self.work.add(key)
+
+    async def look_at(self, key: Key) -> Again | None:
+        resource = self._runtime.cache.get(key)
+        try:
+            if resource is None:
+                self._forget(key)
+                return None
+            if isinstance(resource, Queue):
+                return await self._look_at_queue(resource)
+            return await self._look_at_group(resource)
+        except Gone:
+            return None
+        except Conflict:
+            logger.debug("object moved on: object=%s", key)
+            return Again()
+        except ApiError as error:
+            logger.warning("kubernetes refused: object=%s status=%s error=%s", key, error.status, error)
+            return Again()
+
+    async def _look_at_queue(self, queue: Queue) -> Again | None:
+        try:
+            if queue.meta.deleting_since:
+                return await delete_queue(queue, self._runtime)
+            if await reconcile_queue(queue, self._runtime):
+                self.add_groups_of(queue.meta.key)
+        except (Refusal, BrokerUnavailable) as error:
+            refuse_queue(queue, error.reason, str(error), self._runtime)
+            return _again(error)
+        return None
+
+    async def _look_at_group(self, group: Group) -> Again | None:
+        try:
+            if group.meta.deleting_since:
+                return await delete_group(group, self._runtime)
+            await reconcile_group(group, self._runtime)
+        except (Refusal, BrokerUnavailable) as error:
+            if isinstance(error, Refusal):
+                self._runtime.state_of(group.meta.key, group.meta.uid).established = None
+            refuse_group(group, error.reason, str(error), self._runtime)
+            return _again(error)
+        await self._scaler.look_at(group)
+        return None
+
+    def _forget(self, key: Key) -> None:
+        self.work.forget(key)
+        self._runtime.reporter.forget(key)
+        self._runtime.groups.pop(key, None)
+
+
+def _again(error: Refusal | BrokerUnavailable) -> Again | None:
+    """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
+    if isinstance(error, ForeignAsset):
+        return Again(_FOREIGN_AGAIN_S)
+    return Again() if isinstance(error, BrokerUnavailable | BrokerRefused) else None

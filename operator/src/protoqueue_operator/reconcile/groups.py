@@ -1,0 +1,130 @@
+"""A ConsumerGroup becomes its consumers, its entry in `pq-config` and, where it has a template, its Deployment."""
+
+import hashlib
+import json
+
+from protoqueue_operator.adapters.kubernetes import Gone
+from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.deployment import Deployment, check_ownership, desired_deployment, selector
+from protoqueue_operator.core.plan import plan_consumers
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
+from protoqueue_operator.core.resources import Group, Key
+from protoqueue_operator.core.runtime_config import group_config
+from protoqueue_operator.core.status import not_ready, ready
+from protoqueue_operator.core.validation import check_group
+from protoqueue_operator.reconcile.applying import apply_config, apply_plan
+from protoqueue_operator.reconcile.finalizing import hold
+from protoqueue_operator.reconcile.queues import valid_spec
+from protoqueue_operator.reconcile.runtime import Applied, Established, Runtime
+
+
+async def reconcile_group(group: Group, runtime: Runtime) -> None:
+    """Bring the group into being. Raises Refusal, BrokerUnavailable and ApiError."""
+    queue = _queue_spec(group, runtime)
+    spec = _valid_spec(group, queue)
+    _refuse_second_group(group, queue, runtime)
+    await hold(group, runtime)
+    consumers = group_consumers(group, spec, queue)
+    await _consumers(group, consumers, runtime)
+    await apply_config(runtime.configs, group.name.config_key, group_config(group, spec, queue, consumers))
+    state = runtime.state_of(group.meta.key, group.meta.uid)
+    if spec.worker and spec.worker.template is not None:
+        async with state.lock:
+            await _deployment(group, spec, runtime)
+    state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
+    state.resting = False
+    runtime.reporter.report(
+        group,
+        {"observedGeneration": group.meta.generation},
+        [ready(group.meta.generation, "consumers and workers are as specified")],
+    )
+
+
+def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> None:
+    """Say why the group is not as specified."""
+    generation = group.meta.generation
+    runtime.reporter.report(group, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
+
+
+def _queue_spec(group: Group, runtime: Runtime) -> QueueSpec:
+    queue = runtime.cache.queues.get(group.queue_key)
+    if queue is None:
+        raise QueueNotFound(
+            f"there is no Queue {group.queue_name} in namespace {group.meta.namespace}: create it, or correct the name",
+            field="spec.queueRef.name",
+        )
+    if queue.meta.deleting_since:
+        raise QueueNotFound(f"the Queue {group.queue_name} is being deleted", field="spec.queueRef.name")
+    try:
+        return valid_spec(queue)
+    except Refusal as error:
+        raise QueueNotReady(f"the Queue {group.queue_name} is refused: {error}", field="spec.queueRef.name") from error
+
+
+def _valid_spec(group: Group, queue: QueueSpec) -> ConsumerGroupSpec:
+    if isinstance(group.spec, InvalidSpec):
+        raise group.spec
+    check_group(group.spec, queue)
+    return group.spec
+
+
+def _refuse_second_group(group: Group, queue: QueueSpec, runtime: Runtime) -> None:
+    """A group on its way out still counts: its consumers are there until it is gone."""
+    if queue.delivery == "Broadcast":
+        return
+    first = runtime.cache.groups_of(group.queue_key)[0]
+    if first.meta.key != group.meta.key:
+        raise QueueHasGroup(
+            f"the Queue {group.queue_name} is consumed by the group {first.meta.name} already; a WorkQueue queue has "
+            "one group: add workers to that one, or make the queue a Broadcast queue",
+            field="spec.queueRef.name",
+        )
+
+
+async def _consumers(group: Group, desired: tuple[Consumer, ...], runtime: Runtime) -> None:
+    infos = await runtime.jetstream.consumers(group.name.queue.stream)
+    if infos is None:
+        raise QueueNotReady(f"the stream of the Queue {group.queue_name} is not there yet", field="spec.queueRef.name")
+    there = {info["name"]: info["config"] for info in infos}
+    living = {other.meta.key for other in runtime.cache.groups_of(group.queue_key)}
+    plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(group.meta), living)
+    await apply_plan(runtime.jetstream, plan, there)
+
+
+async def _deployment(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
+    assert spec.worker
+    assert spec.worker.template is not None
+    key = Key("Deployment", group.meta.namespace, group.meta.name)
+    state = runtime.state_of(group.meta.key, group.meta.uid)
+    url = runtime.settings.worker_nats_url
+    digest = _digest(desired_deployment(group, spec.worker.template, url, None))
+    known = runtime.cache.deployments.get(key)
+    if known and state.applied == Applied(digest, known.uid, known.generation):
+        return
+    live = await _read(key, runtime)
+    check_ownership(group, live)
+    replicas = _first_size(spec) if live is None else live.replicas if live.applies_replicas else None
+    body = await runtime.kubernetes.apply(key, desired_deployment(group, spec.worker.template, url, replicas))
+    deployment = runtime.cache.observe_deployment(body)
+    state.applied = Applied(digest, deployment.uid, deployment.generation)
+    runtime.reporter.report(
+        group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas}, urgent=False
+    )
+
+
+async def _read(key: Key, runtime: Runtime) -> Deployment | None:
+    """As it is now, not as the watch last said: what is applied must not undo a scaling of a moment ago."""
+    try:
+        return runtime.cache.observe_deployment(await runtime.kubernetes.get(key))
+    except Gone:
+        return None
+
+
+def _first_size(spec: ConsumerGroupSpec) -> int:
+    return spec.autoscale.min_replicas if spec.autoscale else spec.replicas
+
+
+def _digest(configuration: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""A Queue becomes its streams, its counter and its entry in `pq-config`."""
+
+import asyncio
+
+from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
+from protoqueue_operator.core.plan import plan_consumer, plan_stream
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import InvalidSpec
+from protoqueue_operator.core.resources import Queue
+from protoqueue_operator.core.runtime_config import queue_config
+from protoqueue_operator.core.status import not_ready, ready
+from protoqueue_operator.core.validation import check_queue
+from protoqueue_operator.reconcile.applying import apply_config, apply_plan
+from protoqueue_operator.reconcile.finalizing import hold
+from protoqueue_operator.reconcile.runtime import Runtime
+
+
+def valid_spec(queue: Queue) -> QueueSpec:
+    """Raises InvalidSpec and NotSupportedYet."""
+    if isinstance(queue.spec, InvalidSpec):
+        raise queue.spec
+    check_queue(queue.spec)
+    return queue.spec
+
+
+async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
+    """Bring the queue into being; returns whether its groups should look at it again.
+
+    Raises Refusal, BrokerUnavailable and ApiError.
+    """
+    spec = valid_spec(queue)
+    await hold(queue, runtime)
+    changed = await _streams(queue, spec, runtime)
+    changed |= await _counter(queue, runtime)
+    changed |= await apply_config(runtime.configs, queue.name.config_key, queue_config(queue, spec))
+    was_ready = (condition := queue.status.condition("Ready")) is not None and condition.status == "True"
+    runtime.reporter.report(
+        queue, status_fields(queue, spec), [ready(queue.meta.generation, "the streams are as specified")]
+    )
+    return changed or not was_ready
+
+
+def refuse_queue(queue: Queue, reason: str, message: str, runtime: Runtime) -> None:
+    """Say why the queue is not as specified."""
+    generation = queue.meta.generation
+    runtime.reporter.report(queue, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
+
+
+def status_fields(queue: Queue, spec: QueueSpec) -> dict[str, object]:
+    return {
+        "observedGeneration": queue.meta.generation,
+        "stream": queue.name.stream,
+        "priorityLevels": spec.effective_priority_levels or None,
+        "deadLetterStream": queue.name.dead_letter_stream if spec.dead_letter.enabled else None,
+    }
+
+
+async def _streams(queue: Queue, spec: QueueSpec, runtime: Runtime) -> bool:
+    desired = queue_streams(queue, spec)
+    infos = await asyncio.gather(*(runtime.jetstream.stream(stream.name) for stream in desired))
+    there = {info["config"]["name"]: info["config"] for info in infos if info}
+    observed = {name: Stream.observed(config) for name, config in there.items()}
+    plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
+    await apply_plan(runtime.jetstream, plan, there)
+    return bool(plan)
+
+
+async def _counter(queue: Queue, runtime: Runtime) -> bool:
+    desired = scheduled_counter(queue)
+    info = await runtime.jetstream.consumer(desired.stream, desired.name)
+    plan = plan_consumer(desired, Consumer.observed(info) if info else None)
+    await apply_plan(runtime.jetstream, plan, {desired.name: info["config"]} if info else {})
+    return bool(plan)

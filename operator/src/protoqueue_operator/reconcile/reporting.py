@@ -1,0 +1,168 @@
+"""What the operator says about an object: its status, in as few writes as possible, and Events worth reading."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone, Kubernetes
+from protoqueue_operator.core.conditions import Condition
+from protoqueue_operator.core.crds import API_VERSION
+from protoqueue_operator.core.deployment import FIELD_MANAGER
+from protoqueue_operator.core.resources import Group, Key, Meta, Queue
+from protoqueue_operator.core.status import changed_conditions, status_patch
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.work import Again, WorkQueue
+
+logger = logging.getLogger(__name__)
+
+COUNTER_INTERVAL_S = 5.0
+"""A changing backlog costs at most one write per object in this time."""
+
+_EVENT_BACKLOG = 1000
+
+
+@dataclass
+class _Wanted:
+    uid: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    written_at: datetime | None = None
+
+
+class Reporter:
+    """Statuses by key; each is written by one worker at a time, and only when it would change."""
+
+    def __init__(self, kubernetes: Kubernetes, cache: Cache, now: Callable[[], datetime], workers: int = 8) -> None:
+        self._kubernetes = kubernetes
+        self._cache = cache
+        self._now = now
+        self._wanted: dict[Key, _Wanted] = {}
+        self._writes: WorkQueue[Key] = WorkQueue(self._write, workers)
+        self._events: WorkQueue[_Event] = WorkQueue(self._post, 2)
+
+    def report(
+        self,
+        resource: Queue | Group,
+        fields: Mapping[str, Any],
+        conditions: Iterable[Condition] = (),
+        *,
+        urgent: bool = True,
+    ) -> None:
+        """Bring these fields and conditions into the status.
+
+        What is not urgent waits until COUNTER_INTERVAL_S have passed since the last write.
+        """
+        key, uid = resource.meta.key, resource.meta.uid
+        wanted = self._wanted.get(key)
+        if wanted is None or wanted.uid != uid:
+            wanted = self._wanted[key] = _Wanted(uid)
+        wanted.fields |= fields
+        wanted.conditions |= {condition.type: condition for condition in conditions}
+        if not self._patch(resource, wanted):
+            return
+        elapsed_s = COUNTER_INTERVAL_S if wanted.written_at is None else self._since_s(wanted.written_at)
+        if urgent or elapsed_s >= COUNTER_INTERVAL_S:
+            self._writes.add(key)
+        else:
+            self._writes.add_later(key, COUNTER_INTERVAL_S - elapsed_s)
+
+    def event(self, meta: Meta, kind: str, reason: str, message: str) -> None:
+        """An Event about the object; `kind` is Normal or Warning. Dropped, with a log line, under a flood of them."""
+        if len(self._events) < _EVENT_BACKLOG:
+            self._events.add(_Event(meta, kind, reason, message, self._now()))
+        else:
+            logger.warning("event dropped: object=%s reason=%s message=%s", meta.key, reason, message)
+
+    def forget(self, key: Key) -> None:
+        self._wanted.pop(key, None)
+        self._writes.forget(key)
+
+    def start(self) -> None:
+        self._writes.start()
+        self._events.start()
+
+    async def stop(self) -> None:
+        await self._writes.stop()
+        await self._events.stop()
+
+    async def _write(self, key: Key) -> Again | None:
+        resource, wanted = self._cache.get(key), self._wanted.get(key)
+        if resource is None or wanted is None or resource.meta.uid != wanted.uid:
+            return None
+        patch = self._patch(resource, wanted)
+        if not patch:
+            return None
+        try:
+            body = await self._kubernetes.patch_status(key, wanted.uid, patch)
+        except (Gone, Conflict):
+            return None
+        except ApiError as error:
+            logger.warning("status not written: object=%s error=%s; it will be tried again", key, error)
+            return Again()
+        wanted.written_at = self._now()
+        self._announce(resource, wanted)
+        if key.kind == "Queue":
+            self._cache.observe_queue(body)
+        else:
+            self._cache.observe_group(body)
+        return None
+
+    def _patch(self, resource: Queue | Group, wanted: _Wanted) -> dict[str, Any]:
+        return status_patch(resource, wanted.fields, wanted.conditions.values(), self._now())
+
+    def _announce(self, resource: Queue | Group, wanted: _Wanted) -> None:
+        """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
+        for before, after in changed_conditions(resource.status.conditions, wanted.conditions.values()):
+            if after.type != "Ready":
+                continue
+            if after.status != "True":
+                self.event(resource.meta, "Warning", after.reason, after.message)
+            elif before and before.status != "True":
+                self.event(resource.meta, "Normal", after.reason, after.message)
+
+    def _since_s(self, moment: datetime) -> float:
+        return (self._now() - moment).total_seconds()
+
+    async def _post(self, event: "_Event") -> Again | None:
+        try:
+            await self._kubernetes.create_event(event.meta.namespace, event.body())
+        except Gone:
+            return None
+        except ApiError as error:
+            if error.status == 0 or error.status >= 500:
+                return Again()
+            # A namespace on its way out takes no Events.
+            logger.info("event refused: object=%s reason=%s error=%s", event.meta.key, event.reason, error)
+        return None
+
+
+@dataclass(frozen=True)
+class _Event:
+    meta: Meta
+    kind: str
+    reason: str
+    message: str
+    at: datetime
+
+    def body(self) -> dict[str, Any]:
+        moment = self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {
+            "metadata": {"generateName": f"{self.meta.name[:200]}.", "namespace": self.meta.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": self.meta.key.kind,
+                "namespace": self.meta.namespace,
+                "name": self.meta.name,
+                "uid": self.meta.uid,
+            },
+            "type": self.kind,
+            "reason": self.reason,
+            "message": self.message[:1024],
+            "source": {"component": FIELD_MANAGER},
+            "reportingComponent": FIELD_MANAGER,
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+        }

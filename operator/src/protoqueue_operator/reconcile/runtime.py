@@ -1,0 +1,87 @@
+"""Everything a reconcile needs, in one value."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from protoqueue_operator.adapters.buckets import ConfigBucket
+from protoqueue_operator.adapters.jetstream import JetStream
+from protoqueue_operator.adapters.kubernetes import Kubernetes
+from protoqueue_operator.core.assets import Consumer
+from protoqueue_operator.core.autoscale import History
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.load import Rates
+from protoqueue_operator.core.resources import Key
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.reporting import Reporter
+
+
+@dataclass(frozen=True)
+class Established:
+    """A group as it was last brought into being: what sampling and scaling go by."""
+
+    spec: ConsumerGroupSpec
+    consumers: tuple[Consumer, ...]
+    paused: bool
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The Deployment as it was after the last apply; while it stays so, there is nothing to apply."""
+
+    digest: str
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class ScaleSeen:
+    """What the scale subresource of a scaleTargetRef said, and when in monotonic seconds."""
+
+    replicas: int
+    observed: int
+    selector: str | None
+    at: float
+
+
+@dataclass
+class GroupState:
+    """What the operator remembers of a group between two looks at it; all of it can be lost without harm."""
+
+    uid: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the size or the Deployment of the group is read and written."""
+    established: Established | None = None
+    applied: Applied | None = None
+    scale: ScaleSeen | None = None
+    history: History = field(default_factory=History)
+    rates: Rates | None = None
+    resting: bool = False
+    """Empty and at its smallest size: nothing to decide until that changes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    nats_servers: tuple[str, ...]
+    worker_nats_url: str
+    """What is injected into workers' containers."""
+
+
+@dataclass
+class Runtime:
+    settings: Settings
+    kubernetes: Kubernetes
+    jetstream: JetStream
+    configs: ConfigBucket
+    cache: Cache
+    reporter: Reporter
+    now: Callable[[], datetime]
+    groups: dict[Key, GroupState] = field(default_factory=dict)
+
+    def state_of(self, key: Key, uid: str) -> GroupState:
+        """The group's memory; a fresh one for a group that was made anew under the same name."""
+        state = self.groups.get(key)
+        if state is None or state.uid != uid:
+            state = self.groups[key] = GroupState(uid)
+        return state

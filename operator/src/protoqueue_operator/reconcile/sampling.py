@@ -1,0 +1,236 @@
+"""Looks at the backlog of every queue, and tells the scaler and the statuses.
+
+`STREAM.LIST` pages find the streams that hold anything; only of those the consumers are asked, every second. Where
+there are so many streams that a sweep over all of them takes long, sweeps come less often.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from protoqueue.naming import SCHEDULED_CONSUMER, QueueName
+from protoqueue_operator.core.load import (
+    NO_STREAM,
+    NOTHING,
+    ConsumerState,
+    Sample,
+    StreamState,
+    age_seconds,
+    consumer_state,
+    group_state,
+    load_of,
+    measure,
+    stream_state,
+)
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.core.resources import Group, Key, Queue
+from protoqueue_operator.core.status import oldest_age, tasks
+from protoqueue_operator.reconcile.runtime import GroupState, Runtime
+from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.waking import Alarms
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+_SWEEP_SHARE = 20
+"""A sweep may take one twentieth of the time: with thousands of streams the pauses grow, the load does not."""
+
+_QUEUES_AT_ONCE = 16
+_WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
+"""When to look after a first publish was heard: it may be heard before it is stored."""
+
+
+class Sampler:
+    def __init__(self, runtime: Runtime, scaler: Scaler) -> None:
+        self._runtime = runtime
+        self._scaler = scaler
+        self._alarms = Alarms(runtime.jetstream.connection, self._rung)
+        self._streams: dict[str, StreamState] = {}
+        self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
+        self._active: set[Key] = set()
+        self._told: dict[Key, object] = {}
+        self._next_sweep = 0.0
+        self._is_blind = False
+        self._waking: set[asyncio.Task[None]] = set()
+        self.sampled_at = time.monotonic()
+        """When the last round ended, well or badly, in monotonic seconds: what liveness goes by."""
+
+    async def run(self) -> None:
+        """Sample until cancelled; what goes wrong in one round does not end the next."""
+        try:
+            while True:
+                started = time.monotonic()
+                await self._round_or_say_why()
+                self.sampled_at = time.monotonic()
+                await asyncio.sleep(max(0.05, INTERVAL_S - (self.sampled_at - started)))
+        finally:
+            for task in self._waking:
+                task.cancel()
+
+    async def _round_or_say_why(self) -> None:
+        try:
+            await self._round()
+            self._is_blind = False
+        except BrokerUnavailable as error:
+            await self._go_blind(error)
+        except Exception:
+            logger.exception("sampling failed; it will be tried again")
+
+    async def _round(self) -> None:
+        """On a sweep every queue, else those with work."""
+        queues = self._runtime.cache.queues
+        swept = time.monotonic() >= self._next_sweep
+        if swept:
+            await self._sweep()
+        keys = list(queues) if swept else [key for key in self._active if key in queues]
+        slots = asyncio.Semaphore(_QUEUES_AT_ONCE)
+
+        async def look(key: Key) -> None:
+            async with slots:
+                if queue := queues.get(key):
+                    await self._look_at(queue)
+
+        await asyncio.gather(*(look(key) for key in keys))
+        if swept:
+            self._active &= queues.keys()
+            for name in self._alarms.queues() - {queue.name for queue in queues.values()}:
+                await self._alarms.clear(name)
+
+    async def _sweep(self) -> None:
+        started = time.monotonic()
+        self._streams = {info["config"]["name"]: stream_state(info) async for info in self._runtime.jetstream.streams()}
+        self._next_sweep = started + max(INTERVAL_S * 0.9, _SWEEP_SHARE * (time.monotonic() - started))
+
+    async def _look_at(self, queue: Queue) -> None:
+        try:
+            sample = await self._sample(queue)
+        except BrokerRefused as error:
+            logger.warning("queue not sampled: object=%s error=%s", queue.meta.key, error)
+            return
+        await self._conclude(queue, sample)
+
+    async def _sample(self, queue: Queue, *, woken: bool = False) -> Sample:
+        """Asks for consumers only where the streams hold something."""
+        name = queue.name
+        seen = self._streams.get
+        held = seen(name.stream)
+        consumers = None
+        if woken or (held and held.messages) or queue.meta.key in self._active:
+            infos = await self._runtime.jetstream.consumers(name.stream)
+            consumers = {info["name"]: consumer_state(info) for info in infos or ()}
+        later = seen(name.later_stream, NO_STREAM)
+        return Sample(held, seen(name.dead_letter_stream, NO_STREAM), await self._count(name, later), consumers)
+
+    async def _count(self, name: QueueName, later: StreamState) -> int:
+        """Tasks not yet due; asked again only when the stream has moved."""
+        if not later.messages:
+            return 0
+        before = self._scheduled.get(name)
+        if before and before[0] == later:
+            return before[1]
+        info = await self._runtime.jetstream.consumer(name.later_stream, SCHEDULED_CONSUMER)
+        count: int = info["num_pending"] if info else 0
+        self._scheduled[name] = (later, count)
+        return count
+
+    async def _conclude(self, queue: Queue, sample: Sample) -> bool:
+        """Tell the statuses and the scaler; returns whether any group has something to do."""
+        groups = self._runtime.cache.groups_of(queue.meta.key)
+        states = [(group, self._runtime.state_of(group.meta.key, group.meta.uid)) for group in groups]
+        totals = [await self._conclude_group(group, state, sample) for group, state in states]
+        known = [total for total in totals if total is not None]
+        works = any(total.pending or total.in_flight for total in known)
+        if works:
+            self._active.add(queue.meta.key)
+        else:
+            self._active.discard(queue.meta.key)
+        self._tell_queue(queue, sample, known)
+        await self._set_alarm(queue, states)
+        return works
+
+    async def _conclude_group(self, group: Group, state: GroupState, sample: Sample) -> ConsumerState | None:
+        established = state.established
+        if established is None:
+            return None
+        if sample.consumers is not None:
+            total = group_state((consumer.name for consumer in established.consumers), sample.consumers)
+        else:
+            total = NOTHING if sample.tasks else None
+        if total is not None:
+            self._tell(group, (total.pending, total.in_flight), {"tasks": tasks(total.pending, total.in_flight)})
+        if established.spec.worker and established.spec.autoscale:
+            await self._scale(group, state, sample, total)
+        return total
+
+    async def _scale(self, group: Group, state: GroupState, sample: Sample, total: ConsumerState | None) -> None:
+        assert state.established
+        assert state.established.spec.autoscale
+        if total is None:
+            await self._scaler.settle(group, None)
+            return
+        idle = not (total.pending or total.in_flight)
+        if idle and state.resting:
+            return
+        size = self._scaler.known_size(group, state)
+        if sample.consumers is not None:
+            state.rates = measure(state.rates, total, size.observed if size else 0, time.monotonic())
+        load = load_of(total, state.rates, paused=state.established.paused)
+        wanted = await self._scaler.settle(group, load)
+        state.resting = idle and wanted == state.established.spec.autoscale.min_replicas
+
+    def _tell_queue(self, queue: Queue, sample: Sample, known: list[ConsumerState]) -> None:
+        """Without groups everything in the stream waits."""
+        stored = sample.tasks or NO_STREAM
+        in_flight = sum(total.in_flight for total in known)
+        waiting = sum(total.pending for total in known) if known else stored.messages
+        counts = (waiting, in_flight, sample.scheduled, sample.dead.messages)
+        age = age_seconds(stored.first_at, self._runtime.now()) if waiting and stored.messages else None
+        self._tell(queue, (*counts, age), {"tasks": tasks(*counts), "oldestTaskAge": oldest_age(age)})
+
+    def _tell(self, resource: Queue | Group, numbers: object, fields: dict[str, object]) -> None:
+        """Say what has changed since it was last said."""
+        told = (resource.meta.uid, numbers)
+        if self._told.get(resource.meta.key) != told:
+            self._told[resource.meta.key] = told
+            self._runtime.reporter.report(resource, fields, urgent=False)
+
+    async def _set_alarm(self, queue: Queue, states: Iterable[tuple[Group, GroupState]]) -> None:
+        if not any(self._sleeps(group, state) for group, state in states):
+            await self._alarms.clear(queue.name)
+        elif await self._alarms.arm(queue.name):
+            # What was published a moment before the alarm was set is found by looking once more.
+            self._active.add(queue.meta.key)
+
+    def _sleeps(self, group: Group, state: GroupState) -> bool:
+        established = state.established
+        if not established or not established.spec.autoscale or established.paused:
+            return False
+        size = self._scaler.known_size(group, state)
+        return size is not None and size.wanted == 0
+
+    def _rung(self, name: QueueName) -> None:
+        task = asyncio.create_task(self._wake(name), name=f"wake {name}")
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+    async def _wake(self, name: QueueName) -> None:
+        with suppress(BrokerUnavailable, BrokerRefused):
+            for delay_s in _WAKE_LOOKS_S:
+                await asyncio.sleep(delay_s)
+                queue = self._runtime.cache.queues.get(Key("Queue", name.namespace, name.name))
+                if queue is None or await self._conclude(queue, await self._sample(queue, woken=True)):
+                    return
+
+    async def _go_blind(self, error: BrokerUnavailable) -> None:
+        """Once per outage: every size is held, and says why."""
+        if self._is_blind:
+            return
+        self._is_blind = True
+        logger.warning("backlogs unknown: error=%s; every group keeps its size", error)
+        for group in list(self._runtime.cache.groups.values()):
+            state = self._runtime.state_of(group.meta.key, group.meta.uid)
+            state.resting = False
+            if state.established and state.established.spec.autoscale:
+                await self._scaler.settle(group, None)

@@ -1,0 +1,180 @@
+"""Brings a group's workers to the size decided, through the scale subresource."""
+
+import logging
+import time
+from dataclasses import dataclass, replace
+
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone
+from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide
+from protoqueue_operator.core.conditions import Condition
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
+from protoqueue_operator.core.deployment import selector
+from protoqueue_operator.core.resources import Group, Key
+from protoqueue_operator.core.status import scaling
+from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
+
+logger = logging.getLogger(__name__)
+
+SCALE_SEEN_FOR_S = 10.0
+"""How long an answer of a scaleTargetRef's scale subresource is believed: nothing watches those."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many workers there are to be, and how many there are."""
+
+    wanted: int
+    observed: int
+    selector: str | None
+
+
+class Scaler:
+    """The only writer of sizes; one group is looked at by one caller at a time."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def known_size(self, group: Group, state: GroupState) -> Size | None:
+        """What is known without asking anybody; None where nothing is to be scaled, or is there yet."""
+        worker = state.established.spec.worker if state.established else None
+        if worker is None:
+            return None
+        if worker.scale_target_ref is not None:
+            seen = state.scale
+            return Size(seen.replicas, seen.observed, seen.selector) if seen else None
+        deployment = self._runtime.cache.deployments.get(_deployment_key(group))
+        if deployment is None or deployment.controller_uid != group.meta.uid:
+            return None
+        return Size(deployment.replicas, deployment.observed_replicas, selector(group.meta.name))
+
+    async def look_at(self, group: Group) -> None:
+        """Settle a fixed size; of an autoscaled group, whose load the sampler knows, only report what is there."""
+        state = self._runtime.state_of(group.meta.key, group.meta.uid)
+        if not state.established:
+            return
+        if state.established.spec.autoscale and state.established.spec.worker:
+            async with state.lock:
+                size = await self._size(group, state)
+            if size:
+                self._report(group, size, size.wanted, None)
+        else:
+            await self.settle(group, None)
+
+    def size_changed(self, group: Group) -> None:
+        """The watch has seen workers come or go."""
+        state = self._runtime.state_of(group.meta.key, group.meta.uid)
+        if size := self.known_size(group, state):
+            self._report(group, size, size.wanted, None)
+
+    async def settle(self, group: Group, load: Load | None) -> int | None:
+        """Decide and scale; returns the size wanted, None where nothing can be scaled. Raises nothing.
+
+        A `load` of None is an unknown backlog.
+        """
+        state = self._runtime.state_of(group.meta.key, group.meta.uid)
+        established = state.established
+        if established is None:
+            return None
+        generation = group.meta.generation
+        if established.spec.worker is None:
+            condition = scaling(generation, "Disabled", "spec.worker is not set: workers run elsewhere")
+            self._runtime.reporter.report(group, {}, [condition], urgent=False)
+            return None
+        async with state.lock:
+            size = await self._size(group, state)
+            if size is None:
+                return None
+            decision = self._decide(established, load, size, state)
+            state.history = decision.history
+            if decision.replicas != size.wanted and not await self._scale(
+                group, established.spec, size, decision, state
+            ):
+                return size.wanted
+        self._report(group, size, decision.replicas, scaling(generation, decision.reason, decision.message))
+        return decision.replicas
+
+    def _decide(self, established: Established, load: Load | None, size: Size, state: GroupState) -> Decision:
+        spec = established.spec
+        if spec.autoscale is None:
+            return Decision(spec.replicas, "Disabled", "spec.autoscale is not set: spec.replicas holds", state.history)
+        return decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._runtime.now())
+
+    async def _size(self, group: Group, state: GroupState) -> Size | None:
+        assert state.established
+        assert state.established.spec.worker
+        target = state.established.spec.worker.scale_target_ref
+        if target is not None and (state.scale is None or time.monotonic() - state.scale.at > SCALE_SEEN_FOR_S):
+            state.scale = await self._read_scale(group, target)
+        return self.known_size(group, state)
+
+    async def _read_scale(self, group: Group, target: ScaleTarget) -> ScaleSeen | None:
+        try:
+            answer = await self._runtime.kubernetes.scale(
+                target.api_version, target.kind, group.meta.namespace, target.name
+            )
+        except ApiError as error:
+            self._complain(group, f"{target.kind} {target.name} cannot be read: {error}")
+            return None
+        status = answer.get("status") or {}
+        return ScaleSeen(
+            replicas=(answer.get("spec") or {}).get("replicas", 0),
+            observed=status.get("replicas", 0),
+            selector=status.get("selector"),
+            at=time.monotonic(),
+        )
+
+    async def _scale(
+        self, group: Group, spec: ConsumerGroupSpec, size: Size, decision: Decision, state: GroupState
+    ) -> bool:
+        assert spec.worker
+        target = spec.worker.scale_target_ref or ScaleTarget(name=group.meta.name)
+        try:
+            answer = await self._runtime.kubernetes.set_scale(
+                target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas
+            )
+        except Gone as error:
+            state.scale = None
+            self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
+            return False
+        except ApiError as error:
+            logger.warning("scaling failed: object=%s error=%s; it will be tried again", group.meta.key, error)
+            return False
+        self._remember(group, spec, answer["metadata"].get("resourceVersion", ""), decision.replicas, state)
+        logger.info(
+            "scaled: object=%s from=%d to=%d reason=%s",
+            group.meta.key,
+            size.wanted,
+            decision.replicas,
+            decision.message,
+        )
+        kind = "ScaledUp" if decision.replicas > size.wanted else "ScaledDown"
+        message = decision.message if decision.reason == kind else f"{size.wanted} → {decision.replicas} workers"
+        self._runtime.reporter.event(group.meta, "Normal", kind, message)
+        return True
+
+    def _remember(self, group: Group, spec: ConsumerGroupSpec, version: str, replicas: int, state: GroupState) -> None:
+        """What was written is known at once, not only when the watch says so."""
+        if spec.worker and spec.worker.scale_target_ref:
+            if state.scale:
+                state.scale = replace(state.scale, replicas=replicas, at=time.monotonic())
+            return
+        key = _deployment_key(group)
+        if deployment := self._runtime.cache.deployments.get(key):
+            self._runtime.cache.deployments[key] = replace(deployment, replicas=replicas, resource_version=version)
+
+    def _complain(self, group: Group, message: str) -> None:
+        condition = scaling(group.meta.generation, "BacklogUnknown", message).model_copy(
+            update={"reason": "TargetNotFound", "status": "False"}
+        )
+        self._runtime.reporter.report(group, {}, [condition])
+
+    def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
+        """The first word on scaling, and a change of its status, are told at once; the rest with the counters."""
+        fields = {"replicas": size.observed, "desiredReplicas": wanted, "selector": size.selector}
+        before = group.status.condition("Scaling")
+        urgent = condition is not None and (before is None or before.status != condition.status)
+        self._runtime.reporter.report(group, fields, [condition] if condition else [], urgent=urgent)
+
+
+def _deployment_key(group: Group) -> Key:
+    return Key("Deployment", group.meta.namespace, group.meta.name)

@@ -1,0 +1,117 @@
+"""The work queue: which objects are to be looked at, each by one worker at a time, failures with growing pauses."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K")
+
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 60.0
+
+
+@dataclass(frozen=True)
+class Again:
+    """Serve the key once more: after so many seconds, or (None) after a pause that grows with each time in a row."""
+
+    after_s: float | None = None
+
+
+class WorkQueue(Generic[K]):
+    """Level-triggered: what is added many times before it is served is served once.
+
+    A key that is added while it is being served is served once more. What `handle` raises is logged, and the key served
+    again with backoff.
+    """
+
+    def __init__(self, handle: Callable[[K], Awaitable[Again | None]], workers: int) -> None:
+        self._handle = handle
+        self._workers = workers
+        self._ready: asyncio.Queue[K] = asyncio.Queue()
+        self._waiting: set[K] = set()
+        self._busy: set[K] = set()
+        self._again: set[K] = set()
+        self._timers: dict[K, asyncio.TimerHandle] = {}
+        self._failures: dict[K, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, key: K) -> None:
+        """Serve the key as soon as a worker is free."""
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+        if key in self._busy:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    def add_later(self, key: K, delay_s: float) -> None:
+        """Serve the key after a while, unless it is added sooner."""
+        timer = self._timers.get(key)
+        loop = asyncio.get_running_loop()
+        if timer and timer.when() <= loop.time() + delay_s:
+            return
+        if timer:
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay_s, self.add, key)
+
+    def forget(self, key: K) -> None:
+        """The object is gone: drop its timers and its failures."""
+        self._failures.pop(key, None)
+        if timer := self._timers.pop(key, None):
+            timer.cancel()
+
+    def __len__(self) -> int:
+        return self._ready.qsize() + len(self._busy)
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._work(), name=f"work {number}") for number in range(self._workers)]
+
+    async def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._ready.get()
+            self._waiting.discard(key)
+            self._busy.add(key)
+            try:
+                await self._serve(key)
+            finally:
+                self._busy.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
+
+    async def _serve(self, key: K) -> None:
+        try:
+            again = await self._handle(key)
+        except Exception:
+            logger.exception("work failed: object=%s; it will be tried again", key)
+            again = Again()
+        if again is None or again.after_s is not None:
+            self._failures.pop(key, None)
+        if again is None:
+            return
+        self.add_later(key, self._backoff_s(key) if again.after_s is None else again.after_s)
+
+    def _backoff_s(self, key: K) -> float:
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        return backoff_s(failures, random.uniform(-1, 1))  # noqa: S311 -- spreads load, hides nothing
+
+
+def backoff_s(failures: int, jitter: float) -> float:
+    """Seconds before another try after so many failures in a row; `jitter` in [-1, 1] keeps objects out of step."""
+    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10)) * (1 + 0.2 * jitter)
