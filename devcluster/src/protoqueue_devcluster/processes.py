@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,6 +117,15 @@ async def accepts_connections(host: str, port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+def find_program(name: str, distribution: str) -> str:
+    """A program beside this interpreter, else on PATH; raises FileNotFoundError that says what to install."""
+    beside = os.path.dirname(sys.executable)
+    found = shutil.which(name, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise FileNotFoundError(f"{name} is not installed: pip install {distribution}")
+    return found
 
 
 def log_tail(log: Path, lines: int = 15) -> str:

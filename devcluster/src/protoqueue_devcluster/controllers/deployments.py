@@ -98,7 +98,8 @@ def _shrink_old(rollout: Rollout) -> list[Action]:
         cut = max(0, min(removable, size_of(rs) - available_of(rs)))
         sizes[id(rs)] -= cut
         removable -= cut
-    spare = sum(available_of(rs) for rs in rollout.all) - minimum
+    # A status lags behind the size: without the second bound, pods already being deleted would count as spare.
+    spare = min(sum(available_of(rs) for rs in rollout.all) - minimum, removable)
     for rs in rollout.old:
         cut = max(0, min(spare, sizes[id(rs)]))
         sizes[id(rs)] -= cut

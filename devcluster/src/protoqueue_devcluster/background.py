@@ -1,0 +1,90 @@
+"""A cluster that goes on after its command has returned, and how it is stopped."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from protoqueue_devcluster.cluster import SUPERVISOR_FILE
+from protoqueue_devcluster.lifeline import DirectoryInUse, lock_directory
+from protoqueue_devcluster.processes import StartFailed, log_tail
+
+_START_TIMEOUT_S = 150.0
+_STOP_TIMEOUT_S = 45.0
+
+
+class NotStopped(Exception):
+    """The cluster could not be stopped; the message says what is known of it."""
+
+
+def start_detached(directory: Path, arguments: Sequence[str]) -> str:
+    """Start `up` with these arguments in a session of its own and wait for its report.
+
+    Returns what is not ready, empty if everything is; raises StartFailed with the log's end if it did not start.
+    """
+    log = directory / "logs" / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    read_end, write_end = os.pipe()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "protoqueue_devcluster", "up", *arguments, "--report-to", str(write_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[write_end],
+            start_new_session=True,
+        )
+    os.close(write_end)
+    with os.fdopen(read_end) as reports:
+        if not select.select([reports], [], [], _START_TIMEOUT_S)[0]:
+            process.terminate()
+            raise StartFailed(f"not up within {_START_TIMEOUT_S:g} s:\n{log_tail(log)}")
+        report = reports.read()
+    if not report:  # closed without a word: it ended
+        process.wait()
+        raise StartFailed(log_tail(log))
+    return str(json.loads(report)["problem"])
+
+
+def send_report(descriptor: int, problem: str) -> None:
+    """The other side of `start_detached`."""
+    with os.fdopen(descriptor, "w") as pipe:
+        json.dump({"problem": problem}, pipe)
+
+
+def stop_detached(directory: Path) -> bool:
+    """Stop the cluster of this directory, wherever it runs; False if there is none. Raises NotStopped."""
+    try:
+        lock_directory(directory).close()
+    except DirectoryInUse:
+        pass
+    else:
+        return False
+    process = _recorded_process(directory)
+    if process is None:
+        raise NotStopped(f"{directory} is in use, but by no `protoqueue up` that can be found")
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    try:
+        lock_directory(directory, _STOP_TIMEOUT_S).close()
+    except DirectoryInUse:
+        process.kill()  # its reaper kills everything else
+        lock_directory(directory, max(10.0, deadline - time.monotonic())).close()
+    return True
+
+
+def _recorded_process(directory: Path) -> psutil.Process | None:
+    """The supervisor that recorded itself here, if it still is that process."""
+    try:
+        record = json.loads((directory / SUPERVISOR_FILE).read_text())
+        process = psutil.Process(record["pid"])
+        return process if abs(process.create_time() - record["created"]) < 1 else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None

@@ -1,0 +1,138 @@
+"""The processes a devcluster consists of, each also to be had alone, against any cluster."""
+
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+from protoqueue_devcluster.kube.access import UnusableKubeconfig
+from protoqueue_devcluster.kube.client import NODES, ApiError, KubeClient
+from protoqueue_devcluster.lifeline import Lifeline
+from protoqueue_devcluster.processes import Command, Process, running, wait_ready
+
+NODE_NAME = "process-node"
+
+
+def apiserver_command(directory: Path, port: int) -> Command:
+    arguments = ["--dir", str(directory), "--port", str(port)]
+    return _python("apiserver", "protoqueue_devcluster.apiserver", arguments, directory)
+
+
+def controllers_command(kubeconfig: Path, directory: Path) -> Command:
+    return _python("controllers", "protoqueue_devcluster.controllers", ["--kubeconfig", str(kubeconfig)], directory)
+
+
+def node_command(
+    kubeconfig: Path,
+    directory: Path,
+    name: str = NODE_NAME,
+    working_dir: Path | None = None,
+    bind: bool = False,
+    restart_backoff_s: float | None = None,
+) -> Command:
+    arguments = ["--kubeconfig", str(kubeconfig), "--name", name, "--dir", str(directory / "node")]
+    if working_dir is not None:
+        arguments += ["--workdir", str(working_dir)]
+    if restart_backoff_s is not None:
+        arguments += ["--restart-backoff", str(restart_backoff_s)]
+    return _python("node", "protoqueue_devcluster.node", [*arguments, *(["--bind"] if bind else [])], directory)
+
+
+def operator_command(
+    kubeconfig: Path,
+    nats_url: str,
+    directory: Path,
+    arguments: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Command:
+    variables = {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url, **(env or {})}
+    return _python("operator", "protoqueue_operator", ["run", *arguments], directory, variables)
+
+
+def crds_command(target: Path, directory: Path) -> Command:
+    return _python("crds", "protoqueue_operator", ["crds", str(target)], directory)
+
+
+def _python(
+    name: str, module: str, arguments: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+) -> Command:
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+    return Command(name, [sys.executable, "-m", module, *arguments], environment, directory / "logs" / f"{name}.log")
+
+
+async def node_is_ready(client: KubeClient, name: str) -> bool:
+    """Whether the node has registered and says that it is ready."""
+    try:
+        node = await client.get(NODES, name)
+    except (ApiError, aiohttp.ClientError, TimeoutError):
+        return False
+    conditions = (node.get("status") or {}).get("conditions") or []
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+async def api_is_ready(kubeconfig: Path) -> bool:
+    """Whether the kubeconfig has been written and the server in it answers."""
+    try:
+        async with KubeClient(kubeconfig, "protoqueue-devcluster") as client:
+            await client.list(NODES)
+    except (ApiError, aiohttp.ClientError, TimeoutError, OSError, UnusableKubeconfig):
+        return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def running_controllers(
+    kubeconfig: Path, directory: Path, lifeline: Lifeline | None = None
+) -> AsyncIterator[Process]:
+    """The Deployment, ReplicaSet, StatefulSet controllers and the scheduler."""
+    with _hold(directory / "controllers", lifeline) as hold:
+        async with running(controllers_command(kubeconfig, directory), hold) as process:
+            yield process
+
+
+@contextlib.asynccontextmanager
+async def running_node(
+    kubeconfig: Path,
+    directory: Path,
+    name: str = NODE_NAME,
+    *,
+    working_dir: Path | None = None,
+    bind: bool = False,
+    restart_backoff_s: float | None = None,
+    lifeline: Lifeline | None = None,
+) -> AsyncIterator[Process]:
+    """A process node, registered and ready; `bind` makes it the guest of a real cluster."""
+    command = node_command(kubeconfig, directory, name, working_dir, bind, restart_backoff_s)
+    with _hold(directory / "node-owner", lifeline) as hold:
+        async with running(command, hold, grace_s=20) as process, KubeClient(kubeconfig, "running-node") as client:
+            await wait_ready(process, lambda: node_is_ready(client, name))
+            yield process
+
+
+@contextlib.asynccontextmanager
+async def running_operator(
+    kubeconfig: Path,
+    nats_url: str,
+    directory: Path,
+    *,
+    arguments: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    lifeline: Lifeline | None = None,
+) -> AsyncIterator[Process]:
+    """The real operator as a process. It is given to the block as soon as it runs: its work shows in the resources."""
+    with _hold(directory / "operator-owner", lifeline) as hold:
+        async with running(operator_command(kubeconfig, nats_url, directory, arguments, env), hold) as process:
+            yield process
+
+
+@contextlib.contextmanager
+def _hold(directory: Path, lifeline: Lifeline | None) -> Iterator[Lifeline]:
+    """The given lifeline, or one of its own for the duration of the block."""
+    if lifeline is not None:
+        yield lifeline
+    else:
+        with Lifeline(directory) as own:
+            yield own
