@@ -1,9 +1,11 @@
 """One real nats-server for the whole session; a queue of its own for every test."""
 
-import contextlib
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
@@ -13,9 +15,13 @@ import nats
 import protoqueue
 from nats_server import NatsServer
 from provisioning import GroupSpec, QueueSpec, provision
+from worker_process import WorkerProcess
 
 _numbers = itertools.count(1)
-MakeQueue = Callable[..., Awaitable[protoqueue.Queue]]
+MakeQueue: TypeAlias = Callable[..., Awaitable[protoqueue.Queue]]
+MakeWorker: TypeAlias = Callable[..., protoqueue.Worker]
+Start: TypeAlias = Callable[[protoqueue.Worker], asyncio.Task[None]]
+StartProcess: TypeAlias = Callable[..., WorkerProcess]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -56,10 +62,49 @@ def make_queue(nc: Nats, client: protoqueue.Client, queue_name: str) -> MakeQueu
     return make
 
 
+@pytest.fixture
+def make_worker(server: NatsServer, queue_name: str) -> MakeWorker:
+    """A worker of this test's queue, in this process: `make_worker(group=..., concurrency=...)`."""
+
+    def make(**options: Any) -> protoqueue.Worker:
+        return protoqueue.Worker(f"default/{queue_name}", **{"group": "mailers", "url": server.url} | options)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def start() -> AsyncIterator[Start]:
+    """Run workers until the test ends; a worker that fails fails the test."""
+    running: list[tuple[protoqueue.Worker, asyncio.Task[None]]] = []
+
+    def begin(worker: protoqueue.Worker) -> asyncio.Task[None]:
+        task = asyncio.create_task(worker.serve())
+        running.append((worker, task))
+        return task
+
+    yield begin
+    for worker, _ in running:
+        worker.stop()
+    await asyncio.wait_for(asyncio.gather(*(task for _, task in running)), 30)
+
+
+@pytest.fixture
+def processes(server: NatsServer, queue_name: str, tmp_path: Path) -> Iterator[StartProcess]:
+    """Workers in processes of their own, from a module's text: `processes(text, concurrency=1)`."""
+    started: list[WorkerProcess] = []
+
+    def begin(text: str, **options: Any) -> WorkerProcess:
+        process = WorkerProcess(text, server.url, f"default/{queue_name}", tmp_path / str(len(started)), **options)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+
+
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on what the shell has set."""
     for name in [name for name in os.environ if name.startswith(("PROTOQUEUE_", "NATS_URL"))]:
-        with contextlib.suppress(KeyError):
-            monkeypatch.delenv(name)
-    yield
+        monkeypatch.delenv(name)

@@ -4,11 +4,9 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from protoqueue import naming
 from protoqueue.codec import decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
@@ -29,18 +27,10 @@ class Executed:
     seconds: float = 0.0
 
 
-def attempt_of(headers: Mapping[str, str]) -> int:
-    """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
-    text = headers.get(naming.Header.ATTEMPT, "")
-    return max(1, int(text)) if text.isascii() and text.isdigit() else 1
-
-
 async def execute(delivery: Delivery, handlers: Registry, group: GroupSettings, threads: Executor) -> Executed:
     """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through."""
     try:
-        task = decode_task(
-            delivery.data, attempt_of(delivery.headers), naming.recurring_id(delivery.headers, delivery.sequence)
-        )
+        task = decode_task(delivery.data, delivery.headers, delivery.sequence)
     except UndecodableTask as error:
         return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
     if (dead := _dead_on_arrival(delivery, group)) is not None:

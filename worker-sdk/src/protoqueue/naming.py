@@ -119,6 +119,10 @@ class QueueName:
     def all_scheduled(self) -> str:
         return f"{self._prefix}.scheduled.>"
 
+    @property
+    def all_recurring(self) -> str:
+        return f"{self._prefix}.cron.>"
+
     def task(self, level: int) -> str:
         return f"{self._prefix}.task.{level}"
 
@@ -211,10 +215,15 @@ def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int) -> st
     return f"{task_id if is_token(task_id) else 'task'}:{group}:{attempt}:{sequence}"
 
 
-def recurring_id(headers: Mapping[str, str], sequence: int) -> str:
-    """The id of a task that carries none: `<schedule name>@<stream sequence>` when a schedule fired it."""
+def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
+    """`<schedule name>@<stream sequence>` of what a recurring schedule fired, whose bytes are the same each time."""
     _, cron, schedule = headers.get(Header.SCHEDULER, "").partition(".cron.")
-    return f"{schedule if cron else 'task'}@{sequence}"
+    return f"{schedule}@{sequence}" if cron else None
+
+
+def anonymous_id(sequence: int) -> str:
+    """The id of a task whose producer gave it none."""
+    return f"task@{sequence}"
 
 
 def is_token(text: str) -> bool:

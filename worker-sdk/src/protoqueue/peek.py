@@ -4,7 +4,6 @@ from protoqueue import naming
 from protoqueue.codec import decode_task
 from protoqueue.connection import Broker, StoredMessage
 from protoqueue.errors import UndecodableTask
-from protoqueue.execute import attempt_of
 from protoqueue.settings import QueueSettings
 from protoqueue.task import Task
 
@@ -24,8 +23,7 @@ async def oldest_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout
 
 def task_of(message: StoredMessage) -> Task:
     """The task a stored message holds."""
-    default_id = naming.recurring_id(message.headers, message.sequence)
     try:
-        return decode_task(message.data, attempt_of(message.headers), default_id)
+        return decode_task(message.data, message.headers, message.sequence)
     except UndecodableTask:
-        return Task(id=default_id, data=message.data)
+        return Task(id=naming.anonymous_id(message.sequence), data=message.data)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from protoqueue import naming
-from protoqueue.codec import with_id
+from protoqueue.codec import attempt_of, with_id
 from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
-from protoqueue.execute import Executed, attempt_of
+from protoqueue.execute import Executed
 from protoqueue.naming import Header
 from protoqueue.outcomes import Dead, Done, HandBack, Reason, RetryLater, Snoozed
 from protoqueue.settings import GroupSettings, QueueSettings
@@ -112,7 +112,7 @@ def rescheduled(
         Header.SCHEDULE_TARGET: queue.name.due(_retry_subject(delivery, queue, group)),
     }
     subject = queue.name.scheduled(naming.scheduled_retry(task_id, name, attempt, delivery.sequence))
-    return Message(subject, _data_of(delivery, executed), headers)
+    return Message(subject, _data_of(delivery), headers)
 
 
 def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> Message:
@@ -122,7 +122,7 @@ def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> 
         Header.MSG_ID: naming.snooze_message_id("returned", group.name.name, attempt, delivery.sequence),
         Header.ATTEMPT: str(attempt),
     }
-    return Message(queue.name.due(_retry_subject(delivery, queue, group)), delivery.data, headers)
+    return Message(queue.name.due(_retry_subject(delivery, queue, group)), _data_of(delivery), headers)
 
 
 def dead_letter(delivery: Delivery, executed: Executed, dead: Dead, group: GroupSettings, worker: str) -> Message:
@@ -139,7 +139,7 @@ def dead_letter(delivery: Delivery, executed: Executed, dead: Dead, group: Group
         Header.STREAM_SEQUENCE: str(delivery.sequence),
     }
     subject = group.name.queue.dead_letter(group.name.name)
-    return Message(subject, _data_of(delivery, executed), headers)
+    return Message(subject, _data_of(delivery), headers)
 
 
 def nak_after(delay: timedelta) -> bytes:
@@ -162,13 +162,13 @@ def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSetting
 
 
 def _id_of(delivery: Delivery, executed: Executed) -> str:
-    return executed.task.id if executed.task else naming.recurring_id(delivery.headers, delivery.sequence)
+    return executed.task.id if executed.task else naming.anonymous_id(delivery.sequence)
 
 
-def _data_of(delivery: Delivery, executed: Executed) -> bytes:
-    # A task without an id is named after its first delivery, and has to keep that name.
-    named = executed.task and executed.task.id == naming.recurring_id(delivery.headers, delivery.sequence)
-    return with_id(delivery.data, executed.task.id) if named and executed.task else delivery.data
+def _data_of(delivery: Delivery) -> bytes:
+    # What a recurring schedule fired is named after its first delivery, and has to keep that name.
+    recurring_id = naming.recurring_id(delivery.headers, delivery.sequence)
+    return with_id(delivery.data, recurring_id) if recurring_id else delivery.data
 
 
 def _one_line(text: str) -> str:

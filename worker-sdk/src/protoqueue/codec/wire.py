@@ -8,7 +8,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from protoqueue.errors import InvalidTask, UndecodableTask
-from protoqueue.naming import DEFAULT_PRIORITY
+from protoqueue.naming import DEFAULT_PRIORITY, Header, anonymous_id, recurring_id
 from protoqueue.task import Task
 from protoqueue.v1 import task_pb2
 
@@ -30,8 +30,8 @@ def encode_task(task: Task) -> bytes:
     ).SerializeToString()
 
 
-def decode_task(data: bytes, attempt: int, default_id: str) -> Task:
-    """Read a task; one without an id, as a recurring one, gets `default_id`. Raises UndecodableTask."""
+def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
+    """Read a task from its message in the queue's stream; raises UndecodableTask."""
     try:
         wire = task_pb2.Task.FromString(data)
     except DecodeError as error:
@@ -39,16 +39,22 @@ def decode_task(data: bytes, attempt: int, default_id: str) -> Task:
     metadata = wire.metadata
     custom = metadata.custom_metadata
     return Task(
-        id=wire.id or default_id,
+        id=recurring_id(headers, sequence) or wire.id or anonymous_id(sequence),
         data=wire.data,
         type=wire.type,
         content_type=wire.content_type,
-        attempt=attempt,
+        attempt=attempt_of(headers),
         priority=metadata.priority or DEFAULT_PRIORITY,
         enqueued_at=datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp else None,
         ordering_key=wire.ordering_key,
         metadata=json_format.MessageToDict(custom) if custom.fields else {},
     )
+
+
+def attempt_of(headers: Mapping[str, str]) -> int:
+    """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
+    text = headers.get(Header.ATTEMPT, "")
+    return max(1, int(text)) if text.isascii() and text.isdigit() else 1
 
 
 def with_id(data: bytes, task_id: str) -> bytes:

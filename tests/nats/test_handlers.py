@@ -1,0 +1,234 @@
+"""What handlers get, and how they run."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from protoqueue import Outgoing, Task
+from protoqueue.v1 import task_pb2
+from provisioning import GroupSpec
+from waiting import eventually
+
+
+class Email(BaseModel):
+    to: str
+    copies: int = 1
+
+
+async def test_a_handled_task_leaves_the_queue(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    seen: list[Any] = []
+    worker = make_worker()
+
+    @worker.handler
+    async def handle(payload: dict[str, Any], task: Task) -> None:
+        seen.append((payload, task))
+
+    receipt = await queue.enqueue({"to": "a@b.c"}, priority=9, metadata={"trace": 7}, type="welcome")
+    start(worker)
+    await eventually(lambda: seen)
+    payload, task = seen[0]
+    assert payload == {"to": "a@b.c"}
+    assert (task.id, task.type, task.attempt, task.priority) == (receipt.id, "welcome", 1, 9)
+    assert task.metadata == {"trace": 7}
+    assert task.enqueued_at is not None
+
+    async def empty() -> bool:
+        stats = await queue.stats()
+        return (stats.ready, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 0, 0)
+
+    await eventually(empty)
+
+
+async def test_payloads_arrive_as_the_annotation_says(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    seen: dict[str, Any] = {}
+    worker = make_worker()
+
+    @worker.handler("model")
+    async def model(payload: Email) -> None:
+        seen["model"] = payload
+
+    @worker.handler("bytes")
+    async def binary(payload: bytes) -> None:
+        seen["bytes"] = payload
+
+    @worker.handler("list")
+    async def numbers(payload: list[int]) -> None:
+        seen["list"] = payload
+
+    @worker.handler("text")
+    async def text(payload: str) -> None:
+        seen["text"] = payload
+
+    @worker.handler("protobuf")
+    async def protobuf(payload: task_pb2.TaskMetadata) -> None:
+        seen["protobuf"] = payload
+
+    @worker.handler("task")
+    async def alone(task: Task) -> None:
+        seen["task"] = task.data
+
+    sent = {
+        "model": Email(to="a@b.c", copies=2),
+        "bytes": b"\x00\xff",
+        "list": [1, 2, 3],
+        "text": "grüße",
+        "protobuf": task_pb2.TaskMetadata(priority=3),
+        "task": b"raw",
+    }
+    await queue.enqueue_batch([Outgoing(payload, type=kind) for kind, payload in sent.items()])
+    start(worker)
+    await eventually(lambda: len(seen) == len(sent))
+    assert seen == sent
+
+
+async def test_plain_functions_run_in_threads_and_do_not_hold_up_async_ones(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    release, threads, ran = threading.Event(), [], asyncio.Event()
+    worker = make_worker()
+
+    @worker.handler("plain")
+    def plain(payload: dict[str, Any]) -> None:
+        threads.append(threading.current_thread())
+        release.wait(20)
+
+    @worker.handler("async")
+    async def quick(payload: dict[str, Any]) -> None:
+        ran.set()
+
+    await queue.enqueue({}, type="plain")
+    start(worker)
+    await eventually(lambda: threads)
+    await queue.enqueue({}, type="async")
+    await asyncio.wait_for(ran.wait(), 10)
+    release.set()
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_no_more_tasks_run_at_once_than_concurrency_allows(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    worker = make_worker(concurrency=3)
+    running, most, done = 0, 0, 0
+
+    @worker.handler
+    async def handle(payload: dict[str, Any]) -> None:
+        nonlocal running, most, done
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        done += 1
+
+    await queue.enqueue_batch([{}] * 40)
+    start(worker)
+    await eventually(lambda: done == 40)
+    assert most == 3
+
+
+async def test_what_a_busy_worker_has_no_slot_for_stays_with_idle_ones(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    release, stuck, others = asyncio.Event(), [], []
+    busy, idle = make_worker(concurrency=1), make_worker(concurrency=1)
+
+    @busy.handler
+    async def hold(payload: int) -> None:
+        stuck.append(payload)
+        await release.wait()
+
+    @idle.handler
+    async def work(payload: int) -> None:
+        others.append(payload)
+
+    start(busy)
+    await queue.enqueue(0)
+    await eventually(lambda: stuck)
+    start(idle)
+    for priority in (1, 5, 10):
+        await queue.enqueue_batch([Outgoing(number, priority=priority) for number in range(1, 11)])
+    await eventually(lambda: len(others) == 30, timeout_s=5)
+    release.set()
+    assert stuck == [0]
+
+
+async def test_a_handler_that_takes_longer_than_the_lease_keeps_its_task(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec(visibility_s=0.6))
+    started: list[int] = []
+    done = asyncio.Event()
+    worker = make_worker()
+
+    @worker.handler
+    async def slow(task: Task) -> None:
+        started.append(task.attempt)
+        await asyncio.sleep(2)
+        done.set()
+
+    await queue.enqueue({})
+    start(worker)
+    await asyncio.wait_for(done.wait(), 10)
+    assert started == [1]
+
+
+async def test_a_handler_over_its_timeout_fails_the_attempt(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker = make_worker()
+
+    @worker.handler(timeout=0.1)
+    async def slow(payload: dict[str, Any]) -> None:
+        await asyncio.sleep(30)
+
+    await queue.enqueue({})
+    start(worker)
+
+    async def buried() -> bool:
+        return [letter.error_type async for letter in queue.dead_letters()] == ["TimeoutError"]
+
+    await eventually(buried)
+
+
+@pytest.mark.parametrize("cancel", ["itself", "something of its own"])
+async def test_a_handler_that_ends_in_cancellation_fails_the_attempt(make_queue, make_worker, start, cancel) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker = make_worker(concurrency=1)
+    done = asyncio.Event()
+
+    @worker.handler
+    async def cancelled(payload: dict[str, Any]) -> None:
+        if cancel == "itself":
+            raise asyncio.CancelledError
+        sleeping = asyncio.create_task(asyncio.sleep(30))
+        sleeping.cancel()
+        await sleeping
+
+    @worker.handler("after")
+    async def after(payload: dict[str, Any]) -> None:
+        done.set()
+
+    await queue.enqueue({})
+    await queue.enqueue({}, type="after")
+    start(worker)
+    await asyncio.wait_for(done.wait(), 10)
+
+    async def buried() -> bool:
+        return [letter.error_type async for letter in queue.dead_letters()] == ["CancelledError"]
+
+    await eventually(buried)
+
+
+async def test_a_type_without_handler_fails_and_is_kept(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker = make_worker()
+
+    @worker.handler("known")
+    async def known(payload: dict[str, Any]) -> None: ...
+
+    await queue.enqueue({}, type="unknown")
+    start(worker)
+
+    async def buried() -> bool:
+        return [(le.reason, le.error_type) async for le in queue.dead_letters()] == [("MaxAttempts", "NoHandler")]
+
+    await eventually(buried)
