@@ -40,10 +40,11 @@ def check_identity(kind: Kind, body: Any) -> None:
         )
 
 
-def decode(kind: Kind, body: Object, field_validation: str) -> Decoded:
+def decode(kind: Kind, body: Object, field_validation: str, known: Object | None = None) -> Decoded:
     """Accept `body` as an object of `kind`, without the schema's defaults.
 
-    Unknown fields are dropped; `field_validation` Strict refuses them (ApiError 400), Warn lists them.
+    Unknown fields are dropped; `field_validation` Strict refuses them (ApiError 400), Warn lists them. Parts that are
+    the very objects of `known`, an object accepted before, are not looked at again.
     """
     unknown = Unknown()
     obj = {**body, "apiVersion": kind.group_version, "kind": kind.kind}
@@ -51,6 +52,7 @@ def decode(kind: Kind, body: Object, field_validation: str) -> Decoded:
     if metadata is not None and not isinstance(metadata, dict):
         raise _unreadable(kind, "json: cannot unmarshal metadata into Go struct field of type ObjectMeta")
     obj["metadata"] = _metadata(prune(metadata or {}, METADATA, unknown, "metadata"))
+    settled, obj = _settled(obj, known)
     if not kind.custom:
         obj = {name: _without_nulls(value, name) for name, value in obj.items() if value is not None}
     obj = prune(obj, kind.schema, unknown)
@@ -58,14 +60,22 @@ def decode(kind: Kind, body: Object, field_validation: str) -> Decoded:
     if warnings and field_validation == "Strict":
         raise _unreadable(kind, "strict decoding error: " + ", ".join(warnings))
     _check_types(kind, obj)
-    return Decoded(obj, [] if field_validation == "Ignore" else warnings)
+    return Decoded({**settled, **obj}, [] if field_validation == "Ignore" else warnings)
 
 
-def fill(kind: Kind, obj: Object) -> Object:
-    """`obj` with the defaults of its schema or built-in type."""
+def _settled(obj: Object, known: Object | None) -> tuple[Object, Object]:
+    """The parts of `obj` taken over from `known` as they are, and the others."""
+    if known is None:
+        return {}, obj
+    settled = {name: value for name, value in obj.items() if name != "metadata" and value is known.get(name)}
+    return settled, {name: value for name, value in obj.items() if name not in settled}
+
+
+def fill(kind: Kind, obj: Object, known: Object | None = None) -> Object:
+    """`obj` with the defaults of its schema or built-in type; parts of `known` have theirs."""
     if kind.custom:
-        filled: Object = fill_defaults(obj, kind.schema)
-        return filled
+        settled, rest = _settled(obj, known)
+        return {**fill_defaults(rest, kind.schema), **settled}
     default = defaults.BUILT_IN.get(kind.storage_key)
     return default(obj) if default is not None else obj
 

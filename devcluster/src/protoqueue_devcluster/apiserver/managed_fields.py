@@ -5,7 +5,7 @@ own the same with another value.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .fieldsets import NOTHING, Paths, compare, decode, encode
@@ -31,6 +31,12 @@ class Manager:
     subresource: str
     time: str
     paths: Paths
+    tree: Object | None = field(default=None, compare=False)
+    """`paths` as FieldsV1, where that is known."""
+
+    def owning(self, paths: Paths) -> "Manager":
+        """The same manager with other paths."""
+        return self if paths == self.paths else replace(self, paths=paths, tree=None)
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -43,7 +49,7 @@ class Manager:
             "apiVersion": self.version,
             "time": self.time,
             "fieldsType": "FieldsV1",
-            "fieldsV1": encode(self.paths),
+            "fieldsV1": encode(self.paths) if self.tree is None else self.tree,
         }
         if self.subresource:
             entry["subresource"] = self.subresource
@@ -73,6 +79,7 @@ def read_managers(obj: Object) -> Managers:
             subresource=entry.get("subresource", ""),
             time=entry.get("time", ""),
             paths=decode(entry.get("fieldsV1")),
+            tree=entry.get("fieldsV1"),
         )
         for entry in obj["metadata"].get("managedFields") or ()
     )
@@ -115,7 +122,7 @@ def updated(managers: Managers, old: Object, new: Object, node: Node, writer: Wr
         ):
             own = manager.paths
             continue
-        result.append(replace(manager, paths=manager.paths - changed - gone))
+        result.append(manager.owning(manager.paths - changed - gone))
     own = (own - gone) | changed
     result.append(Manager(writer.name, "Update", writer.version, writer.subresource, writer.time, own))
     return tuple(manager for manager in result if manager.paths)
@@ -131,7 +138,7 @@ def applied(
     clashes = [(manager, manager.paths & changed) for manager in others]
     if not force and any(paths for _, paths in clashes):
         raise conflict_error([(manager, clash) for manager, clash in clashes if clash])
-    kept = [replace(manager, paths=manager.paths - changed - gone) for manager in others]
+    kept = [manager.owning(manager.paths - changed - gone) for manager in others]
     previous = next((each for each in managers if is_applier(each, writer)), None)
     time = previous.time if previous is not None and previous.paths == paths else writer.time
     own = Manager(writer.name, "Apply", writer.version, writer.subresource, time, paths)

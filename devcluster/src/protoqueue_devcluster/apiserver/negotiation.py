@@ -6,9 +6,11 @@ from typing import Any
 
 import yaml
 
+from .protobuf import JSON_TYPES, parse_protobuf
 from .statuses import ApiError, bad_request, unsupported_media_type
 
 JSON = "application/json"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml"})
 
 
@@ -40,15 +42,17 @@ def parse_accept(header: str) -> Accepted:
 
 
 def parse_body(raw: bytes, content_type: str, kind: str) -> Any:
-    """JSON or YAML as the content type says. Raises ApiError 400, and 415 for anything else."""
+    """JSON, YAML or protobuf as the content type says. Raises ApiError 400, and 415 for anything else."""
     media = content_type.partition(";")[0].strip().lower()
     if media in YAML_TYPES:
         try:
             return yaml.load(raw, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
             raise bad_request(f"error parsing YAML: {error}") from None
+    if media == PROTOBUF:
+        return parse_protobuf(raw)
     if media and media != JSON and not media.endswith("+json"):
-        raise unsupported_media_type([JSON, "application/yaml"])
+        raise unsupported_media_type(JSON_TYPES)
     try:
         return json.loads(raw)
     except ValueError as error:

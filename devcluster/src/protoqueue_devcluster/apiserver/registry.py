@@ -155,11 +155,12 @@ class Registry:
         """Write what `change` makes of the current object. Raises what it raises, and ApiError 404, 409, 422."""
         item = self.get(kind, namespace, name)
         old = self.as_version(kind, item.object)
-        decoded = decode(kind, change(old), options.field_validation)
-        new = fill(kind, {**decoded.object, "metadata": self._kept_metadata(kind, decoded.object["metadata"], old)})
+        decoded = decode(kind, change(old), options.field_validation, old)
+        kept = self._kept_metadata(kind, decoded.object["metadata"], old)
+        new = fill(kind, {**decoded.object, "metadata": kept}, old)
         new = self._limited(kind, new, old, subresource)
         writer = Writer(options.manager, kind.group_version, subresource, timestamp())
-        managers = self._stated_managers(decoded.object, old, subresource)
+        managers = self._stated_managers(decoded.object, item, subresource)
         after = updated(
             managers,
             ownable(old, subresource, kind.status, kind.custom),
@@ -178,11 +179,18 @@ class Registry:
         own = (writer.name, "Update", writer.version, "scale")
         return tuple(manager for manager in managers if manager.identity != own)
 
-    def _stated_managers(self, new: Object, old: Object, subresource: str) -> Managers:
+    def _managers(self, item: Item) -> Managers:
+        """Reading them takes a while, so an item keeps them."""
+        if item.managers is None:
+            item.managers = read_managers(item.object)
+        managers: Managers = item.managers
+        return managers
+
+    def _stated_managers(self, new: Object, item: Item, subresource: str) -> Managers:
         """A client may write managedFields themselves; an empty entry resets them."""
         stated = new["metadata"].get("managedFields")
-        if subresource or not stated:
-            return read_managers(old)
+        if subresource or not stated or stated is item.object["metadata"].get("managedFields"):
+            return self._managers(item)
         return () if stated == [{}] else read_managers(new)
 
     def apply(
@@ -209,7 +217,7 @@ class Registry:
         stated = configuration["metadata"].get("resourceVersion")
         if stated and stated != old["metadata"]["resourceVersion"]:
             raise statuses.conflict(kind.group, kind.plural, name)
-        managers = read_managers(old)
+        managers = self._managers(item)
         live = ownable(old, subresource, kind.status, kind.custom)
         merged, paths = apply_configuration(live, part, kind.schema, managers, writer)
         after = applied(managers, live, merged, kind.schema, writer, paths, options.force)
@@ -265,7 +273,7 @@ class Registry:
             new = admit(kind, new, old)
         if subresource != "status":
             new = self._with_generation(kind, new, old)
-        before = read_managers(old)
+        before = self._managers(item)
         if _content(new) == _content(old) and _ownership(managers) == _ownership(before):
             return Written(item.object if kind.version == item.object["apiVersion"] else old, tuple(warnings))
         self._check(kind, new, old)

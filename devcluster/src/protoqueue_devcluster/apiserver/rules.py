@@ -1,12 +1,28 @@
 """Validation rules in CEL (`x-kubernetes-validations`), with the function library Kubernetes adds to the language."""
 
+import importlib
+import importlib.machinery
+import importlib.util
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import cel
+
+def _load_cel() -> Any:
+    """The compiled part of the `cel` package, without its `__init__`: that imports a whole command line in 0.5 s."""
+    package = importlib.util.find_spec("cel")
+    places = package.submodule_search_locations if package is not None else None
+    found = importlib.machinery.PathFinder.find_spec("cel", list(places)) if places else None
+    if found is None or not isinstance(found.loader, importlib.machinery.ExtensionFileLoader):
+        return importlib.import_module("cel")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+cel = _load_cel()
 
 RESERVED = frozenset(
     [
@@ -37,6 +53,10 @@ QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]
 SUFFIXES = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000)}
 SUFFIXES |= {suffix: Decimal(1000) ** power for power, suffix in enumerate("MGTPE", start=2)}
 SUFFIXES |= {f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", start=1)}
+
+
+PART = re.compile(r"\b(?:self|oldSelf)\.(\w+)\b(?!\()")
+WHOLE = re.compile(r"\b(?:self|oldSelf)\b(?!\.\w+\b(?!\())")
 
 
 class InvalidRule(ValueError):
@@ -124,6 +144,15 @@ class Rule:
     field_path: str
     transition: bool
     optional_old: bool
+    functions: Mapping[str, Callable[..., Any]]
+    parts: frozenset[str] | None
+    """The fields of `self` that the rule looks at; None where it takes `self` as a whole."""
+
+    def view(self, value: Any) -> Any:
+        """As much of a value as the rule depends on: handing CEL a whole object is what a rule costs most."""
+        if self.parts is None or not isinstance(value, dict):
+            return value
+        return {name: value[name] for name in self.parts if name in value}
 
     def failure(self, value: Any, old: Any, has_old: bool) -> str | None:
         """Why the rule refuses `value`; None when it holds or, being a transition rule, does not apply."""
@@ -134,7 +163,7 @@ class Rule:
             if not has_old:
                 return None
             variables["oldSelf"] = self._readable(old)
-        context = cel.Context(variables, dict(FUNCTIONS))
+        context = cel.Context(variables, self.functions)
         try:
             if self.program.execute(context) is True:
                 return None
@@ -238,13 +267,19 @@ def _parse_rule(raw: Mapping[str, Any]) -> Rule:
     source = raw.get("rule", "")
     program = _compiled(source)
     expression = raw.get("messageExpression")
+    message_program = _compiled(expression) if expression else None
+    needed = {name for each in (program, message_program) if each is not None for name in each.references()["functions"]}
+    parts = frozenset(PART.findall(source + (expression or "")))
+    whole = WHOLE.search(source + " " + (expression or "")) is not None or "__" in source
     return Rule(
         source=source,
         program=program,
         message=raw.get("message", ""),
-        message_program=_compiled(expression) if expression else None,
+        message_program=message_program,
         reason=raw.get("reason", "FieldValueInvalid"),
         field_path=raw.get("fieldPath", ""),
         transition="oldSelf" in program.references()["variables"],
         optional_old=bool(raw.get("optionalOldSelf")),
+        functions={name: FUNCTIONS[name] for name in needed if name in FUNCTIONS},
+        parts=None if whole else parts,
     )

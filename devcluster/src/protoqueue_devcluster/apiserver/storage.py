@@ -28,13 +28,14 @@ def encoded(value: Any) -> bytes:
 
 
 class Item:
-    """One object at one resourceVersion."""
+    """One object at one resourceVersion; `managers` are those it records, once someone has read them."""
 
-    __slots__ = ("_json", "object", "version")
+    __slots__ = ("_json", "managers", "object", "version")
 
     def __init__(self, obj: Object, version: int) -> None:
         self.object = obj
         self.version = version
+        self.managers: Any = None
         self._json: bytes | None = None
 
     @property

@@ -44,7 +44,9 @@ def type_name(value: Any) -> str:
         return "integer"
     if isinstance(value, float):
         return "number"
-    return {str: "string", list: "array"}.get(type(value), "object")
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
 
 
 def _fits(actual: str, value: Any, node: Node) -> bool:
@@ -211,11 +213,13 @@ def _junctors(value: Any, node: Node, path: str) -> Iterator[Cause]:
 def _rules(value: Any, old: Any, node: Node, path: str) -> Iterator[Cause]:
     if not node.has_rules or value is None:
         return
-    unchanged = old is not MISSING and value == old
+    whole = not path or node.embedded
     for rule in node.rules:
-        if unchanged and not rule.transition:
+        seen, was = rule.view(value), rule.view(old)
+        if whole:
+            seen, was = _seen_at_root(seen), _seen_at_root(was)
+        if old is not MISSING and seen == was and not rule.transition:
             continue
-        seen, was = (_seen_at_root(value), _seen_at_root(old)) if not path or node.embedded else (value, old)
         message = rule.failure(seen, was, old is not MISSING)
         if message is not None:
             yield _refusal(rule, value, path, message)
