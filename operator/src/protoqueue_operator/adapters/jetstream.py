@@ -28,6 +28,11 @@ class JetStream:
         """Configuration and state; None where there is no such stream."""
         return await self._find(f"STREAM.INFO.{name}", {}, _STREAM_NOT_FOUND)
 
+    async def subjects(self, stream: str, within: str) -> set[str]:
+        """The subjects matching `within` on which messages are stored; empty where there is no such stream."""
+        info = await self._find(f"STREAM.INFO.{stream}", {"subjects_filter": within}, _STREAM_NOT_FOUND)
+        return set((info or {"state": {}})["state"].get("subjects") or ())
+
     async def streams(self) -> AsyncIterator[Json]:
         """Every stream of the account, page by page."""
         async for stream in self._pages("STREAM.LIST", "streams"):

@@ -49,6 +49,12 @@ class QueueNotReady(Refusal):
     reason = "QueueNotReady"
 
 
+class LevelsGrowing(Refusal):
+    """Priority levels were added, and the groups of a Broadcast queue do not all listen to them yet."""
+
+    reason = "LevelsGrowing"
+
+
 class QueueHasGroup(Refusal):
     """A WorkQueue queue has one group; with a second, each would get a share of the tasks by chance."""
 

@@ -13,10 +13,7 @@ GroupFeature = tuple[str, Callable[[ConsumerGroupSpec], Any]]
 # The one table of what the contract promises and this version does not keep yet: field, and whether a spec asks for it.
 NOT_SUPPORTED_YET: tuple[tuple[QueueFeature, ...], tuple[GroupFeature, ...]] = (
     (
-        ("spec.delivery", lambda spec: spec.delivery == "Broadcast"),
-        ("spec.ordering", lambda spec: spec.ordering),
         ("spec.rateLimit", lambda spec: spec.rate_limit),
-        ("spec.schedules", lambda spec: spec.schedules),
         ("spec.nats.connectionSecretRef", lambda spec: spec.nats),
     ),
     (
@@ -37,6 +34,9 @@ def check_queue(spec: QueueSpec) -> None:
     ):
         if value is not None and value.total_seconds() < 0.1:
             raise InvalidSpec("must be at least 100ms", field=field)
+    for schedule in spec.schedules:
+        if schedule.every is not None and schedule.every.total_seconds() < 1:
+            raise InvalidSpec("must be at least 1s", field=f"spec.schedules[{schedule.name}].every")
     _check_size("spec.limits.maxBytes", spec.limits.max_bytes, 2**63 - 1)
     _check_size("spec.limits.maxTaskSize", spec.limits.max_task_size, 2**31 - 1)
 

@@ -49,10 +49,15 @@ async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mappin
         logger.info("jetstream changed: action=%s what=%s", type(action).__name__, _subject_of(action))
 
 
+async def read_config(configs: ConfigBucket, key: str, kind: type[Config]) -> Config | None:
+    """The entry as it is stored; None where there is none, or none that can be read."""
+    stored = await configs.get(key)
+    return None if stored is None else decode(kind, stored)
+
+
 async def apply_config(configs: ConfigBucket, key: str, wanted: Config) -> bool:
     """Write the entry unless it says this already; returns whether it was written."""
-    stored = await configs.get(key)
-    if stored is not None and decode(type(wanted), stored) == wanted:
+    if await read_config(configs, key, type(wanted)) == wanted:
         return False
     await configs.put(key, encode(wanted))
     return True

@@ -8,6 +8,7 @@ from protoqueue_operator.core.resources import FINALIZER, Group, Queue
 from protoqueue_operator.core.status import not_ready
 from protoqueue_operator.reconcile.applying import apply_plan
 from protoqueue_operator.reconcile.finalizing import release
+from protoqueue_operator.reconcile.recurring import remove_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.work import Again
 
@@ -60,7 +61,9 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
 
 async def _dispose(queue: Queue, policy: str, runtime: Runtime) -> str:
     """Returns what stands in the way of DeleteIfEmpty, in words, or nothing when it is done."""
-    if policy != "Retain":
+    if policy == "Retain":
+        await remove_schedules(queue, runtime)
+    else:
         infos = {}
         for name in queue_stream_names(queue.name):
             info = await runtime.jetstream.stream(name)

@@ -3,7 +3,7 @@
 import logging
 
 from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, ForeignAsset, Refusal
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, ForeignAsset, LevelsGrowing, Refusal
 from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
@@ -59,6 +59,10 @@ class Dispatcher:
                 return await delete_queue(queue, self._runtime)
             if await reconcile_queue(queue, self._runtime):
                 self.add_groups_of(queue.meta.key)
+        except LevelsGrowing as error:
+            self.add_groups_of(queue.meta.key)
+            refuse_queue(queue, error.reason, str(error), self._runtime)
+            return Again()
         except (Refusal, BrokerUnavailable) as error:
             refuse_queue(queue, error.reason, str(error), self._runtime)
             return _again(error)

@@ -2,16 +2,18 @@
 
 import asyncio
 
+from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
 from protoqueue_operator.core.plan import plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec
+from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
 from protoqueue_operator.core.status import not_ready, ready
 from protoqueue_operator.core.validation import check_queue
-from protoqueue_operator.reconcile.applying import apply_config, apply_plan
+from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.finalizing import hold
+from protoqueue_operator.reconcile.recurring import apply_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
 
 
@@ -32,6 +34,8 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     await hold(queue, runtime)
     changed = await _streams(queue, spec, runtime)
     changed |= await _counter(queue, runtime)
+    await apply_schedules(queue, spec, runtime)
+    await _wait_for_new_levels(queue, spec, runtime)
     changed |= await apply_config(runtime.configs, queue.name.config_key, queue_config(queue, spec))
     was_ready = (condition := queue.status.condition("Ready")) is not None and condition.status == "True"
     runtime.reporter.report(
@@ -63,6 +67,23 @@ async def _streams(queue: Queue, spec: QueueSpec, runtime: Runtime) -> bool:
     plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
     await apply_plan(runtime.jetstream, plan, there)
     return bool(plan)
+
+
+async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, runtime: Runtime) -> None:
+    """Producers learn of a new level only when every group listens to it.
+
+    In a Broadcast queue a task that no group waits for is dropped. Raises LevelsGrowing.
+    """
+    if spec.delivery != "Broadcast":
+        return
+    told = await read_config(runtime.configs, queue.name.config_key, pb.QueueConfig)
+    if told is None or told.priority_levels >= spec.effective_priority_levels:
+        return
+    names = {info["name"] for info in await runtime.jetstream.consumers(queue.name.stream) or ()}
+    for group in runtime.cache.groups_of(queue.meta.key):
+        first, last = group.name.level_consumer(0), group.name.level_consumer(spec.effective_priority_levels - 1)
+        if first in names and last not in names:
+            raise LevelsGrowing(f"the group {group.meta.name} does not listen to the new priority levels yet")
 
 
 async def _counter(queue: Queue, runtime: Runtime) -> bool:

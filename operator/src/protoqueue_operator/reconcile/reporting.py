@@ -21,6 +21,8 @@ COUNTER_INTERVAL_S = 5.0
 """A changing backlog costs at most one write per object in this time."""
 
 _EVENT_BACKLOG = 1000
+_NO_NEWS = ("QueueNotReady", "LevelsGrowing")
+"""What passes within moments, as when a Queue and its group are created together."""
 
 
 @dataclass
@@ -115,11 +117,11 @@ class Reporter:
     def _announce(self, resource: Queue | Group, wanted: _Wanted) -> None:
         """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
         for before, after in changed_conditions(resource.status.conditions, wanted.conditions.values()):
-            if after.type != "Ready":
+            if after.type != "Ready" or after.reason in _NO_NEWS:
                 continue
             if after.status != "True":
                 self.event(resource.meta, "Warning", after.reason, after.message)
-            elif before and before.status != "True":
+            elif before and before.status != "True" and before.reason not in _NO_NEWS:
                 self.event(resource.meta, "Normal", after.reason, after.message)
 
     def _since_s(self, moment: datetime) -> float:

@@ -1,0 +1,65 @@
+"""Recurring tasks as JetStream schedules: one message each, which the server repeats when its time has come."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from protoqueue.naming import Header, QueueName, level_of, partition_of
+from protoqueue.v1.task_pb2 import Task, TaskMetadata
+from protoqueue_operator.core.queue import QueueSpec, Schedule
+
+TIME_ZONE_HEADER = "Nats-Schedule-Time-Zone"
+_HEADERS = (Header.SCHEDULE, Header.SCHEDULE_TARGET, TIME_ZONE_HEADER)
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """The message that stands for one schedule."""
+
+    name: str
+    subject: str
+    headers: tuple[tuple[str, str], ...]
+    data: bytes
+
+
+def recurring_tasks(queue: QueueName, spec: QueueSpec) -> tuple[Recurring, ...]:
+    return tuple(_recurring(queue, spec, schedule) for schedule in spec.schedules)
+
+
+def observed_recurring(name: str, message: Mapping[str, str]) -> Recurring:
+    """From what `STREAM.MSG.GET` gives; headers that the server added are passed over."""
+    lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")[1:]
+    found = dict(line.split(": ", 1) for line in lines if ": " in line)
+    headers = tuple((header, found[header]) for header in _HEADERS if header in found)
+    return Recurring(name, message["subject"], headers, base64.b64decode(message.get("data", "")))
+
+
+def superfluous(queue: QueueName, spec: QueueSpec, subjects: Iterable[str]) -> tuple[str, ...]:
+    """Of the subjects on which a schedule is stored, those that are to be no more."""
+    wanted = {queue.cron(schedule.name) for schedule in spec.schedules}
+    return tuple(sorted(set(subjects) - wanted))
+
+
+def _recurring(queue: QueueName, spec: QueueSpec, schedule: Schedule) -> Recurring:
+    if spec.ordering:
+        target = queue.ordered(partition_of(schedule.name, spec.ordering.partitions))
+    else:
+        target = queue.task(level_of(schedule.priority, spec.effective_priority_levels))
+    # JetStream reads Go's durations, which know no days.
+    when = schedule.cron if schedule.every is None else f"@every {schedule.every // timedelta(milliseconds=1)}ms"
+    headers = [(Header.SCHEDULE, when or ""), (Header.SCHEDULE_TARGET, queue.due(target))]
+    if schedule.time_zone:
+        headers.append((TIME_ZONE_HEADER, schedule.time_zone))
+    task = Task(
+        id=schedule.name,
+        data=json.dumps(schedule.payload, sort_keys=True, separators=(",", ":")).encode(),
+        metadata=TaskMetadata(priority=schedule.priority),
+        type=schedule.type,
+        content_type="application/json",
+        ordering_key=schedule.name if spec.ordering else "",
+    )
+    return Recurring(
+        schedule.name, queue.cron(schedule.name), tuple(headers), task.SerializeToString(deterministic=True)
+    )

@@ -1,0 +1,40 @@
+from protoqueue_operator.core.resources import Key
+from protoqueue_operator.reconcile.cache import Cache
+from unit.operator.samples import group_body, queue_body
+
+EMAIL = Key("Queue", "default", "email")
+
+
+def test_an_older_version_that_comes_late_changes_nothing() -> None:
+    cache = Cache()
+    cache.observe_queue(queue_body(resourceVersion="12", generation=2))
+    assert cache.observe_queue(queue_body(resourceVersion="11", generation=1)).meta.generation == 2
+    assert cache.queues[EMAIL].meta.generation == 2
+
+
+def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
+    cache = Cache()
+    cache.observe_queue(queue_body(resourceVersion="12"))
+    cache.observe_queue(queue_body(resourceVersion="11", uid="another"))
+    assert cache.queues[EMAIL].meta.uid == "another"
+    cache.remove(EMAIL, "uid-of-email")
+    assert EMAIL in cache.queues
+
+
+def test_the_spec_is_parsed_once_per_generation() -> None:
+    cache = Cache()
+    first = cache.observe_queue(queue_body(resourceVersion="12"))
+    second = cache.observe_queue(queue_body(resourceVersion="13"))
+    third = cache.observe_queue(queue_body({"paused": True}, resourceVersion="14", generation=2))
+    assert second.spec is first.spec
+    assert third.spec != first.spec
+
+
+def test_the_groups_of_a_queue_come_oldest_first() -> None:
+    cache = Cache()
+    cache.observe_group(group_body(name="b", creationTimestamp="2026-01-01T00:00:00Z"))
+    cache.observe_group(group_body(name="c", creationTimestamp="2025-01-01T00:00:00Z"))
+    cache.observe_group(group_body(name="a", creationTimestamp="2026-01-01T00:00:00Z"))
+    assert [group.meta.name for group in cache.groups_of(EMAIL)] == ["c", "a", "b"]
+    cache.remove(Key("ConsumerGroup", "default", "c"), "uid-of-c")
+    assert [group.meta.name for group in cache.groups_of(EMAIL)] == ["a", "b"]

@@ -1,0 +1,81 @@
+from typing import Any
+
+import pytest
+
+from protoqueue_operator.core.deployment import check_ownership, desired_deployment, parse_deployment, selector
+from protoqueue_operator.core.refusals import ForeignAsset
+from unit.operator.samples import group, metadata
+
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"team": "mail"}, "annotations": {"a": "b"}},
+    "spec": {
+        "terminationGracePeriodSeconds": 5,
+        "containers": [
+            {"name": "worker", "image": "mail", "env": [{"name": "PROTOQUEUE_NATS_URL", "value": "nats://own"}]},
+            {"name": "helper", "image": "help"},
+        ],
+    },
+}
+
+
+def environment(deployment: dict[str, Any], container: int) -> dict[str, str]:
+    env = deployment["spec"]["template"]["spec"]["containers"][container]["env"]
+    assert len(env) == len({variable["name"] for variable in env})
+    return {variable["name"]: variable["value"] for variable in env}
+
+
+def live(**fields: Any) -> dict[str, Any]:
+    return {"metadata": metadata("mailers", **fields), "spec": {"replicas": 4}, "status": {"replicas": 3}}
+
+
+def test_every_container_learns_where_its_queue_is_and_what_the_user_set_wins() -> None:
+    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    assert environment(made, 1) == {
+        "PROTOQUEUE_NATS_URL": "nats://here",
+        "PROTOQUEUE_QUEUE": "default/email",
+        "PROTOQUEUE_GROUP": "mailers",
+    }
+    assert environment(made, 0)["PROTOQUEUE_NATS_URL"] == "nats://own"
+
+
+def test_the_users_template_is_kept_and_the_selector_finds_its_pods() -> None:
+    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    pod = made["spec"]["template"]
+    assert pod["metadata"]["annotations"] == {"a": "b"}
+    assert pod["metadata"]["labels"]["team"] == "mail"
+    assert pod["spec"]["terminationGracePeriodSeconds"] == 5
+    wanted = made["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= pod["metadata"]["labels"].items()
+    assert selector("mailers") == ",".join(f"{name}={value}" for name, value in wanted.items())
+    assert TEMPLATE["metadata"]["labels"] == {"team": "mail"}, "the specification itself is not touched"
+
+
+def test_replicas_are_left_to_the_scale_subresource_unless_the_apply_holds_them() -> None:
+    assert "replicas" not in desired_deployment(group(), TEMPLATE, "nats://here", None)["spec"]
+    assert desired_deployment(group(), TEMPLATE, "nats://here", 0)["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("manager", "operation", "fields", "holds"),
+    [
+        ("protoqueue-operator", "Apply", {"f:spec": {"f:replicas": {}}}, True),
+        ("protoqueue-operator", "Apply", {"f:spec": {"f:template": {}}}, False),
+        ("protoqueue-operator", "Update", {"f:spec": {"f:replicas": {}}}, False),
+        ("kubectl", "Apply", {"f:spec": {"f:replicas": {}}}, False),
+    ],
+)
+def test_who_holds_replicas_is_read_from_the_managed_fields(
+    manager: str, operation: str, fields: dict[str, Any], holds: bool
+) -> None:
+    managed = [{"manager": manager, "operation": operation, "fieldsV1": fields}]
+    assert parse_deployment(live(managedFields=managed)).applies_replicas is holds
+
+
+def test_the_group_controls_its_deployment_and_no_other() -> None:
+    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    owned = parse_deployment(live(ownerReferences=made["metadata"]["ownerReferences"]))
+    check_ownership(group(), owned)
+    check_ownership(group(), None)
+    assert (owned.replicas, owned.observed_replicas) == (4, 3)
+    with pytest.raises(ForeignAsset, match="scaleTargetRef"):
+        check_ownership(group(), parse_deployment(live()))

@@ -1,0 +1,64 @@
+from protoqueue.v1 import config_pb2 as pb
+from protoqueue_operator.core.assets import group_consumers
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.runtime_config import decode, encode, group_config, queue_config
+from unit.operator.samples import group, queue
+
+
+def configured(queue_spec: dict[str, object], **spec: object) -> pb.GroupConfig:
+    made, of = group(**spec), queue(**queue_spec)
+    assert isinstance(made.spec, ConsumerGroupSpec)
+    assert isinstance(of.spec, QueueSpec)
+    return group_config(made, made.spec, of.spec, group_consumers(made, made.spec, of.spec))
+
+
+def test_a_client_learns_every_name_of_the_queue() -> None:
+    made = queue(rateLimit={"tasks": 5}, limits={"maxTaskSize": "1Ki"}, retry={"initialDelay": "250ms"})
+    assert isinstance(made.spec, QueueSpec)
+    config = queue_config(made, made.spec)
+    assert (config.namespace, config.name, config.generation) == ("default", "email", 1)
+    assert (config.stream, config.later_stream) == ("PQ_default_email", "PQ_default_email_LATER")
+    assert config.dead_letter_stream == "PQ_default_email_DLQ"
+    assert (config.priority_levels, config.ordering_partitions, config.max_task_size) == (3, 0, 1024)
+    assert config.retry.initial_delay.ToMilliseconds() == 250
+    assert (config.rate_limit.tasks, config.rate_limit.burst, config.rate_limit.scope) == (5, 5, "Queue")
+
+
+def test_absent_limits_stay_absent() -> None:
+    made = queue()
+    assert isinstance(made.spec, QueueSpec)
+    assert not queue_config(made, made.spec).HasField("rate_limit")
+    assert not configured({}).HasField("rate_limit")
+
+
+def test_levels_come_highest_first_and_weigh_twice_the_one_below() -> None:
+    config = configured({"priorityLevels": 3})
+    assert [(each.name, each.level, each.weight) for each in config.consumers] == [
+        ("mailers_p2", 2, 4),
+        ("mailers_p1", 1, 2),
+        ("mailers_p0", 0, 1),
+    ]
+    assert [each.weight for each in configured({"priorityLevels": 2}, priorityWeights=[3, 5]).consumers] == [5, 3]
+
+
+def test_partitions_are_listed_for_an_ordered_queue() -> None:
+    config = configured({"ordering": {"partitions": 2}})
+    assert [(each.name, each.partition) for each in config.consumers] == [("mailers_o0", 0), ("mailers_o1", 1)]
+
+
+def test_the_queues_settings_are_merged_into_the_groups() -> None:
+    of_queue = {"retry": {"maxAttempts": 7}, "visibilityTimeout": "9s", "paused": True}
+    inherited = configured(of_queue)
+    assert (inherited.retry.max_attempts, inherited.visibility_timeout.seconds, inherited.paused) == (7, 9, True)
+    own = configured(
+        of_queue, retry={"maxAttempts": 2}, visibilityTimeout="1s", rateLimit={"tasks": 3, "scope": "Worker"}
+    )
+    assert (own.retry.max_attempts, own.visibility_timeout.seconds, own.rate_limit.scope) == (2, 1, "Worker")
+
+
+def test_an_entry_reads_back_and_one_edited_by_hand_reads_as_nothing() -> None:
+    config = configured({})
+    assert decode(pb.GroupConfig, encode(config)) == config
+    assert decode(pb.GroupConfig, b"{ by hand") is None
+    assert decode(pb.GroupConfig, b'{"unknown": 1}') is None

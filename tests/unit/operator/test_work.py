@@ -1,0 +1,113 @@
+"""The work queue, with handlers that say when they go on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+
+from protoqueue_operator.reconcile.work import LONGEST_BACKOFF_S, Again, WorkQueue, backoff_s
+from waiting import eventually
+
+Start = Callable[..., WorkQueue[str]]
+
+
+@pytest_asyncio.fixture
+async def start() -> AsyncIterator[Start]:
+    queues: list[WorkQueue[str]] = []
+
+    def begin(handle: Callable[[str], Awaitable[Again | None]], workers: int = 4) -> WorkQueue[str]:
+        queue = WorkQueue(handle, workers)
+        queue.start()
+        queues.append(queue)
+        return queue
+
+    yield begin
+    for queue in queues:
+        await queue.stop()
+
+
+async def test_what_is_added_many_times_is_served_once(start: Start) -> None:
+    served: list[str] = []
+
+    async def handle(key: str) -> None:
+        served.append(key)
+
+    queue = start(handle, workers=1)
+    for _ in range(5):
+        queue.add("a")
+    queue.add("b")
+    await eventually(lambda: "b" in served)
+    assert served == ["a", "b"]
+
+
+async def test_one_key_is_never_served_twice_at_a_time_and_once_more_after_a_change(start: Start) -> None:
+    running, most, served, go_on = 0, 0, 0, asyncio.Event()
+
+    async def handle(_: str) -> None:
+        nonlocal running, most, served
+        running += 1
+        most = max(most, running)
+        await go_on.wait()
+        running -= 1
+        served += 1
+
+    queue = start(handle)
+    queue.add("a")
+    await eventually(lambda: running == 1)
+    for _ in range(5):
+        queue.add("a")
+    go_on.set()
+    await eventually(lambda: served == 2 and len(queue) == 0)
+    assert most == 1
+
+
+async def test_what_fails_is_served_again_until_it_succeeds(start: Start) -> None:
+    tries = 0
+
+    async def handle(_: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RuntimeError("not yet")
+
+    start(handle).add("a")
+    await eventually(lambda: tries == 3, timeout_s=10)
+
+
+async def test_a_change_does_not_wait_for_the_pause_after_a_failure(start: Start) -> None:
+    served: list[str] = []
+
+    async def handle(key: str) -> Again:
+        served.append(key)
+        return Again(3600)
+
+    queue = start(handle)
+    queue.add("a")
+    await eventually(lambda: len(served) == 1)
+    queue.add("a")
+    await eventually(lambda: len(served) == 2)
+
+
+async def test_what_is_forgotten_is_not_served_again(start: Start) -> None:
+    served: list[str] = []
+
+    async def handle(key: str) -> Again | None:
+        served.append(key)
+        return Again(0.3) if key == "a" else None
+
+    queue = start(handle, workers=1)
+    queue.add("a")
+    await eventually(lambda: "a" in served)
+    queue.forget("a")
+    before = served.count("a")
+    queue.add_later("b", 0.6)
+    await eventually(lambda: "b" in served)
+    assert served.count("a") == before
+
+
+@pytest.mark.parametrize(("failures", "least", "most"), [(1, 0.4, 0.6), (2, 0.8, 1.2), (5, 6.4, 9.6), (100, 48, 72)])
+def test_pauses_grow_to_a_bound(failures: int, least: float, most: float) -> None:
+    assert backoff_s(failures, -1) == pytest.approx(least)
+    assert backoff_s(failures, 1) == pytest.approx(most)
+    assert backoff_s(failures, 0) <= LONGEST_BACKOFF_S
