@@ -29,7 +29,8 @@ class Offset:
 
     @classmethod
     def measured(cls, sent_us: int, server_us: int, received_us: int) -> "Offset":
-        return cls(server_us - received_us, server_us - sent_us, received_us)
+        """Ages from `sent_us` on, since the clocks drift on the way too."""
+        return cls(server_us - received_us, server_us - sent_us, sent_us)
 
     @property
     def middle_us(self) -> int:
@@ -64,7 +65,7 @@ class ServerClock:
 
     async def refresh(self, max_age_us: int = MAX_AGE_US) -> None:
         """Measure anew unless the last time is recent enough; again, up to three times, while round trips are slow."""
-        if self._offset is not None and local_us() - self._offset.at_us <= max_age_us:
+        if self._offset is not None and local_us() - self._offset.at_us < max_age_us:
             return
         for _ in range(SAMPLES):
             sent_us = local_us()

@@ -108,27 +108,21 @@ def adapt(state: State, limit: Limit, now_us: int) -> State:
     return State(limit, now_us * limit.tasks + limit.capacity - min(spare, limit.capacity))
 
 
-def later(state: State, seen: State | None) -> State:
-    """What to go on from for one who has `seen` another state: a TAT never goes back, so a lower one has begun anew."""
-    return seen if seen is not None and seen.limit == state.limit and seen.tat > state.tat else state
+def recovered(state: State, now_us: int, ahead_us: int = 0) -> State:
+    """The state, or an empty bucket where no lease of up to `ahead_us` can have led to it.
 
-
-def from_the_future(state: State, now_us: int, ahead_us: int = 0) -> bool:
-    """Whether no lease can have led to this state: the clock it was made by was ahead of this one, and by a lot."""
-    limit = state.limit
-    reach = (now_us + ahead_us + CLOCK_TOLERANCE_US) * limit.tasks + limit.capacity
-    return state.tat > reach
+    Such a state was made by a clock that has since gone back, and would keep the bucket closed for as long as that.
+    """
+    reach_us = now_us + ahead_us + CLOCK_TOLERANCE_US
+    return empty(state.limit, now_us) if state.tat > empty(state.limit, reach_us).tat else state
 
 
 def lease(state: State, limit: Limit, want: int, now_us: int, ahead_us: int = 0) -> Lease:
     """Lease up to `want` tokens that are ripe by `now_us + ahead_us`.
 
-    A clock that went back by more than the tolerance finds an empty bucket rather than one that is closed for as long.
+    Where the clock has gone back, the wait is as much longer: `recovered` is for steps that are too large for that.
     """
-    state = adapt(state, limit, now_us)
-    if from_the_future(state, now_us, ahead_us):
-        state = empty(limit, now_us)
-    tat = max(state.tat, now_us * limit.tasks)
+    tat = max(adapt(state, limit, now_us).tat, now_us * limit.tasks)
     first = tat + limit.per_us - limit.capacity
     room = (now_us + ahead_us) * limit.tasks - first
     granted = max(0, min(want, room // limit.per_us + 1))

@@ -1,12 +1,13 @@
 """One bucket shared by all workers: its state lies in NATS and moves on by compare-and-set.
 
-Each worker leases a small chunk, spends it, and leases again. What is leased may ripen up to `AHEAD_US` later, so workers
-that find the bucket empty line up for the tokens to come, each with one chunk: they are served in turn, nobody polls, and
-the bucket never overflows while somebody waits. Beyond that horizon they wait and ask again, the longest waiting first.
+Each worker leases a small chunk, spends it, and leases again. What is leased may ripen a little later, so workers that
+find the bucket empty line up for the tokens to come, each with one chunk: they are served in turn, and the bucket never
+overflows while somebody waits. How far ahead one may lease grows with the time it has waited for a place in the line:
+so the line stays short, and when there are more workers than places, those who have waited longest come first.
 
-Where NATS does not answer, nothing is granted beyond what is already leased (at most one chunk per worker), and nothing is
-saved up beyond the bucket's capacity meanwhile. A bucket that was wiped (it lies in memory) goes on from the latest state
-any worker that still lives has seen; only when all are new, it starts full, as on the first day.
+Where NATS does not answer, nothing is granted beyond what is already leased (at most one chunk per worker), and nothing
+is saved up beyond the bucket's capacity meanwhile. A bucket that was wiped (it lies in memory) begins empty again where
+a worker notices that has seen it before; only when all workers are new, it starts full, as on the first day.
 """
 
 import logging
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from protoqueue.errors import Unavailable
 from protoqueue.ratelimit import gcra
-from protoqueue.ratelimit.clock import ServerClock
+from protoqueue.ratelimit.clock import ServerClock, local_us
 from protoqueue.ratelimit.gcra import Limit, State
 from protoqueue.ratelimit.pocket import Pocket
 from protoqueue.ratelimit.store import StateMoved, Store
@@ -25,8 +26,17 @@ log = logging.getLogger(__name__)
 CHUNK_US = 50_000
 """A lease holds what the limit yields in this time: 20 writes a second at full speed, whatever the rate."""
 
-AHEAD_US = 1_000_000
-"""How far ahead tokens are leased, and what is lost at worst when all workers die at once: what ripens in this time."""
+LINE = 1.5
+"""Length of the line, in leases, that one joins who has not waited yet."""
+
+PATIENCE = 8
+"""The line may be longer by one second for every so many that one has waited for a place in it..."""
+
+LONGEST_LINE_US = 1_000_000
+"""...but no longer than this, or two leases: that much is lost at worst when all workers die at once."""
+
+EAGER_US = 10_000
+"""Who wants more within this time of having spent a lease gets a larger one."""
 
 BULK = 8
 """From a bucket that has saved up more, one lease may take this part of it (the others may be hungry too)."""
@@ -48,9 +58,11 @@ class SharedBucket:
         self._store = store
         self._clock = clock
         self._pocket: Pocket | None = None
-        self._seen: State | None = None
+        self._revision = 0
         self._appetite = 1
+        self._emptied_us = 0
         self._passed_over = 0
+        self._passed_over_since_us = 0
         self._is_out = False
 
     @property
@@ -75,6 +87,8 @@ class SharedBucket:
     def spend(self, count: int) -> None:
         assert self._pocket is not None
         self._pocket.spend(count)
+        if not self._pocket.left:
+            self._emptied_us = self._clock.now_us()
 
     def restore(self, count: int) -> None:
         if self._pocket is not None:
@@ -89,72 +103,83 @@ class SharedBucket:
             wait_s = await self._lease(wanted)
             self._report_recovery()
         except StateMoved:
-            self._passed_over += 1
-            wait_s = random.random() * CONFLICT_S  # noqa: S311
+            self._pass_over()
+            wait_s = _spread(0, CONFLICT_S)
         except Unavailable as error:
             self._report_outage(error)
-            wait_s = (0.5 + random.random()) * OUTAGE_S  # noqa: S311
+            wait_s = _spread(0.5, 1.5) * OUTAGE_S
         if wait_s:
             await nap(wait_s)
 
     async def _lease(self, wanted: int) -> float:
-        """Lease what is wanted now and, from past experience, soon; or return how many seconds to wait before the next try."""
+        """Lease what is wanted now and probably soon; else return how many seconds to wait before the next try."""
+        await self._clock.refresh()
         self._adjust_appetite()
         limit = self.limit
-        ahead_us = max(AHEAD_US, limit.interval_us * 3 // 2)  # a slow limit still always has its next token taken
-        await self._clock.refresh()
-        state, revision = await self._read(limit, ahead_us)
+        state, revision = await self._read(limit)
         now_us = self._clock.now_us()
         most = max(self.chunk, min(wanted, gcra.available(state, now_us) // BULK))
-        lease = gcra.lease(state, limit, min(most, max(wanted, self._appetite)), now_us, ahead_us)
-        if not lease.granted:
-            wait_s = lease.wait_us / 1e6 + self._politeness()
-            self._passed_over += 1
-            return wait_s
-        await self._store.put_if(self._key, gcra.encode(lease.state), revision)
-        self._seen = lease.state
+        want = min(most, max(wanted, self._appetite))
+        line_us = self._line_us(limit)
+        place = gcra.lease(state, limit, 1, now_us, line_us)
+        if not place.granted:
+            return place.wait_us / 1e6 + self._pass_over()
+        lease = gcra.lease(state, limit, want, now_us, line_us + _lease_us(limit))
+        self._revision = await self._store.put_if(self._key, gcra.encode(lease.state), revision)
         if limit == self.limit:
             self._pocket = Pocket(lease, now_us)
         self._passed_over = 0
         return 0
 
-    async def _read(self, limit: Limit, ahead_us: int) -> tuple[State, int]:
+    async def _read(self, limit: Limit) -> tuple[State, int]:
         entry = await self._store.get(self._key)
-        state, revision = self._decoded(entry.value if entry else None, limit), entry.revision if entry else 0
+        value, revision = entry or (b"", 0)
         now_us = self._clock.now_us()
-        if gcra.from_the_future(state, now_us, ahead_us):
+        state = self._decoded(value, limit)
+        if gcra.recovered(state, now_us, _farthest_us(limit)) != state:
             # Either this worker's idea of the time is old or the server's clock went back: only the server can tell.
             await self._clock.refresh(max_age_us=0)
             now_us = self._clock.now_us()
-            if gcra.from_the_future(state, now_us, ahead_us):
-                log.warning(
-                    "rate limit state is from the future: going on with an empty bucket", extra={"key": self._key}
-                )
-                state = gcra.empty(state.limit, now_us)
+            state = gcra.recovered(state, now_us, _farthest_us(limit))
+        if revision < self._revision:
+            log.warning("rate limit state was lost: going on with an empty bucket", extra={"key": self._key})
+            # What others had leased ahead is forgotten too: leave them the time to spend it. Written at once, lest it
+            # is forgotten that there was a loss.
+            lost = gcra.empty(limit, now_us + self._line_us(limit))
+            state = max(gcra.adapt(state, limit, now_us), lost, key=lambda state: state.tat)
+            revision = await self._store.put_if(self._key, gcra.encode(state), revision)
+        self._revision = revision
         return gcra.adapt(state, limit, now_us), revision
 
-    def _decoded(self, value: bytes | None, limit: Limit) -> State:
-        if value is None:
-            return self._seen or gcra.full(limit, self._clock.now_us())
+    def _decoded(self, value: bytes, limit: Limit) -> State:
+        if not value:  # absent, or a marker that it was deleted
+            return gcra.full(limit, self._clock.now_us())
         try:
-            return gcra.later(gcra.decode(value), self._seen)
+            return gcra.decode(value)
         except ValueError as error:
             log.warning("%s: going on with an empty bucket", error, extra={"key": self._key})
             return gcra.empty(limit, self._clock.now_us())
 
     def _adjust_appetite(self) -> None:
-        """Ask for twice as much where all was spent in time, else for what was: so an idle worker takes from nobody."""
+        """Ask for more where the next tokens are wanted at once, for less where some lapsed."""
         pocket, self._pocket = self._pocket, None
         if pocket is None:
             return
         if pocket.lapsed:
             self._appetite = max(1, pocket.granted - pocket.lapsed)
-        else:
+        elif self._clock.now_us() - self._emptied_us <= EAGER_US:
             self._appetite = min(self.chunk, 2 * pocket.granted)
 
-    def _politeness(self) -> float:
-        """Seconds by which to come late to the next free place: the less, the more often others were quicker."""
-        return (1 + random.random()) / 2 * POLITENESS_S / (1 + self._passed_over)  # noqa: S311
+    def _line_us(self, limit: Limit) -> int:
+        waited_us = local_us() - self._passed_over_since_us if self._passed_over else 0
+        return min(_longest_line_us(limit), int(_lease_us(limit) * LINE) + waited_us // PATIENCE)
+
+    def _pass_over(self) -> float:
+        """Note that others were quicker. Returns the seconds to be late next time: fewer, the more often they were."""
+        if not self._passed_over:
+            self._passed_over_since_us = local_us()
+        self._passed_over += 1
+        return _spread(0.5, 1) * POLITENESS_S / self._passed_over
 
     def _report_outage(self, error: Unavailable) -> None:
         if not self._is_out:
@@ -165,3 +190,21 @@ class SharedBucket:
         if self._is_out:
             log.info("rate limit is shared again", extra={"key": self._key})
         self._is_out = False
+
+
+def _lease_us(limit: Limit) -> int:
+    """For how long one lease serves at full speed."""
+    return max(CHUNK_US, limit.interval_us)
+
+
+def _longest_line_us(limit: Limit) -> int:
+    return max(LONGEST_LINE_US, 2 * _lease_us(limit))
+
+
+def _farthest_us(limit: Limit) -> int:
+    """How far ahead the last token of a lease may ripen."""
+    return _longest_line_us(limit) + _lease_us(limit)
+
+
+def _spread(low: float, high: float) -> float:
+    return random.uniform(low, high)  # noqa: S311 (keeps workers out of step, hides nothing)

@@ -53,8 +53,8 @@ class Bucket(Protocol):
 class Limiter:
     """All limits a worker of one group is under: its own, its group's, its queue's; none until `update` names some.
 
-    A task takes one token of each. Tokens are spent only when every limit has one, so the narrower limit does not lose what
-    the wider one denies. `on_wait` is told the seconds each `acquire` that could not go through at once has waited.
+    A task takes one token of each. Tokens are spent only when every limit has one, so the narrower limit does not lose
+    what the wider one denies. `on_wait` is told the seconds that an `acquire` which could not go through at once took.
     Any number of tasks may call `acquire` at the same time: they are served first come, first served.
     """
 
@@ -96,7 +96,7 @@ class Limiter:
     async def acquire(self, wanted: int) -> int:
         """Wait until at least one task may start; how many of the `wanted` may now. Start them at once.
 
-        Safe to cancel: what was leased meanwhile serves the next caller.
+        Safe to cancel: what is leased serves the next caller, only a lease under way (one chunk at most) is lost.
         """
         if not self._buckets:
             return wanted
@@ -122,14 +122,15 @@ class Limiter:
         waited = False
         while True:
             buckets = tuple(self._buckets.values())  # may change with every step
-            granted = wanted
+            granted = max(wanted, self._waiting)
             for bucket in buckets:
-                granted = bucket.usable(granted)
+                asked, granted = granted, bucket.usable(granted)
                 if not granted:
-                    await bucket.advance(max(wanted, self._waiting), self._nap)
+                    await bucket.advance(asked, self._nap)
                     waited = True
                     break
             else:
+                granted = min(wanted, granted)
                 for bucket in buckets:
                     bucket.spend(granted)
                 return granted, waited

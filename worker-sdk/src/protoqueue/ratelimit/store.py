@@ -34,14 +34,14 @@ class Store(Protocol):
 
     async def get(self, key: str) -> Entry | None: ...
 
-    async def put_if(self, key: str, value: bytes, revision: int) -> None:
-        """Write if `revision` (0: no such key) is still the latest, else raise StateMoved."""
+    async def put_if(self, key: str, value: bytes, revision: int) -> int:
+        """Write if `revision` (0: no such key) is still the latest, and return the new one; else raise StateMoved."""
 
     async def server_time_us(self) -> int: ...
 
 
 class RateBucket:
-    """The bucket `pq-rate` of one NATS connection. It is the operator's to create: missing, it counts as unavailable."""
+    """The bucket `pq-rate` of one NATS connection. The operator creates it: where it is missing, it is unavailable."""
 
     def __init__(self, connection: Client) -> None:
         self._connection = connection
@@ -56,10 +56,10 @@ class RateBucket:
             raise Unavailable(f"rate limit state of {key} cannot be read: {error!r}") from error
         return Entry(message.data or b"", message.seq or 0)
 
-    async def put_if(self, key: str, value: bytes, revision: int) -> None:
+    async def put_if(self, key: str, value: bytes, revision: int) -> int:
         headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         try:
-            await self._jetstream.publish(f"{_SUBJECTS}{key}", value, timeout=TIMEOUT_S, headers=headers)
+            ack = await self._jetstream.publish(f"{_SUBJECTS}{key}", value, timeout=TIMEOUT_S, headers=headers)
         except nats.js.errors.NoStreamResponseError as error:
             raise Unavailable(f"there is no bucket {RATE_BUCKET} (yet): the operator creates it") from error
         except nats.js.errors.APIError as error:
@@ -68,6 +68,7 @@ class RateBucket:
             raise Unavailable(f"rate limit state of {key} cannot be written: {error!r}") from error
         except (nats.errors.Error, OSError) as error:
             raise Unavailable(f"rate limit state of {key} cannot be written: {error!r}") from error
+        return ack.seq
 
     async def server_time_us(self) -> int:
         try:
