@@ -5,6 +5,7 @@ Exits with 1 when the account does not match: every module enqueued is either ta
 """
 
 import asyncio
+import json
 import os
 import shlex
 import shutil
@@ -124,11 +125,11 @@ def report(database: Path) -> int:
 
 
 def show_dead_letters(letters: list[protoqueue.DeadLetter]) -> None:
-    table = Table("dead letter", "reason", "attempts", "error", title="What did not parse")
+    console.print("[bold]What did not parse[/]")
     for letter in letters:
+        name = json.loads(letter.task.data)["name"]
         error = f"{letter.error_type}: {letter.error}"
-        table.add_row(letter.task.json()["name"], letter.reason, str(letter.attempts), error[:70])
-    console.print(table)
+        console.print(f"  {name:<42} {letter.attempts} attempts  {error[:60]}", soft_wrap=True, markup=False)
 
 
 def account(*, enqueued: int, tallied: int, dead: int, sizes: list[int]) -> int:
@@ -146,11 +147,11 @@ def account(*, enqueued: int, tallied: int, dead: int, sizes: list[int]) -> int:
 def run(*command: str | Path, only: str = "") -> None:
     """Show a command and run it; with `only`, print just the lines that hold that text. Raises when it fails."""
     words = [str(word) for word in command]
-    console.print(f"[bold cyan]$ {shlex.join(words)}[/]" + (f" [dim]| grep {only}[/]" if only else ""))
+    console.print(f"[bold cyan]$ {shlex.join(words)}[/]" + (f" [dim]| grep {only}[/]" if only else ""), soft_wrap=True)
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE if only else None, text=True)
     for line in (done.stdout or "").splitlines():
         if only in line:
-            console.print(line)
+            console.print(line, soft_wrap=True)
 
 
 def environment_of(state: Path) -> dict[str, str]:

@@ -67,10 +67,16 @@ class Client:
             self._watches.add(task)
         return self._queues[queue_name]
 
-    async def close(self) -> None:
+    async def forget(self) -> None:
+        """Stop following the queues; the connection stays open."""
         for task in self._watches:
             task.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+        self._watches.clear()
+        self._queues.clear()
+
+    async def close(self) -> None:
+        await self.forget()
         await self._broker.close()
 
     async def __aenter__(self) -> "Client":

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from protoqueue.client import Client
 from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
 from protoqueue.errors import ConfigurationError, Unavailable
 from protoqueue.handlers import Handler, Registry
@@ -58,6 +59,7 @@ class Worker:
         self._grace_s = grace_s
         self._handlers = Registry()
         self._stop = asyncio.Event()
+        self._client: Client | None = None
 
     def override(self, *, queue: str | None = None, group: str | None = None, concurrency: int | None = None) -> None:
         """Put other values in place of what the constructor was given; None leaves one as it is."""
@@ -87,6 +89,13 @@ class Worker:
             return function
 
         return register
+
+    @property
+    def client(self) -> Client:
+        """A client on the worker's own connection, for handlers; raises ConfigurationError while it does not serve."""
+        if self._client is None:
+            raise ConfigurationError("the worker is not running: its client is there for handlers")
+        return self._client
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT, then finish within the grace period and return."""
@@ -124,6 +133,8 @@ class Worker:
         async with contextlib.AsyncExitStack() as stack:
             if broker is None:
                 stack.push_async_callback(connected.close)
+            self._client = Client(connected)
+            stack.push_async_callback(self._client.forget)
             await HealthServer.from_environment(stack, metrics.registry, connected, worker_loop)
             following = asyncio.create_task(_follow(connected, group, worker_loop))
             stack.callback(following.cancel)
