@@ -77,6 +77,7 @@ class Server:
         except ApiError as error:
             response = _json(encoded(error.body()), error.code)
         except (asyncio.CancelledError, ConnectionError):
+            self._record(request, route, 200)  # how a watch ends: its client leaves
             raise
         except web.HTTPRequestEntityTooLarge:
             too_large = ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {MAX_BODY}")
@@ -84,10 +85,12 @@ class Server:
         except Exception as error:
             logger.exception("request failed method=%s path=%s; please report this", request.method, request.path)
             response = _json(encoded(internal_error(repr(error)).body()), 500)
-        if self._log is not None and route is not None:
-            agent = request.headers.get("User-Agent", "")
-            self._log.write(request.method, route, request.query, agent, response.status)
+        self._record(request, route, response.status)
         return response
+
+    def _record(self, request: web.Request, route: Route | None, status: int) -> None:
+        if self._log is not None and route is not None:
+            self._log.write(request.method, route, request.query, request.headers.get("User-Agent", ""), status)
 
     async def _handle(self, request: web.Request, route: Route | None) -> web.StreamResponse:
         path = request.path
