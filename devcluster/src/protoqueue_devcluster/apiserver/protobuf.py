@@ -1,4 +1,6 @@
-"""The few built-in objects that Go clients send as protobuf and will not send otherwise: helm keeps its releases so.
+"""The few built-in objects that Go clients send as protobuf and will not send otherwise.
+
+helm keeps its releases so, and `kubectl create namespace|configmap|secret|serviceaccount` sends what it makes.
 
 The numbers are those of Kubernetes' generated.proto files. Fields that are not listed are left out; a kind that is not
 listed is refused as a server without protobuf would refuse it.
@@ -153,6 +155,8 @@ _MESSAGES: Mapping[str, Message] = {
         3: Field("binaryData", _base64, entries=True),
         4: Field("immutable", bool),
     },
+    "Namespace": {1: Field("metadata", _nested(_META))},
+    "ServiceAccount": {1: Field("metadata", _nested(_META))},
     "DeleteOptions": {
         1: Field("gracePeriodSeconds", int),
         2: Field("preconditions", _nested(_PRECONDITIONS)),
