@@ -142,12 +142,12 @@ class SharedBucket:
             now_us = self._clock.now_us()
             state = gcra.recovered(state, now_us, _farthest_us(limit))
         if revision < self._revision:
-            log.warning("rate limit state was lost: going on with an empty bucket", extra={"key": self._key})
             # What others had leased ahead is forgotten too: leave them the time to spend it. Written at once, lest it
             # is forgotten that there was a loss.
             lost = gcra.empty(limit, now_us + self._line_us(limit))
             state = max(gcra.adapt(state, limit, now_us), lost, key=lambda state: state.tat)
             revision = await self._store.put_if(self._key, gcra.encode(state), revision)
+            log.warning("rate limit state was lost: going on with an empty bucket", extra={"key": self._key})
         self._revision = revision
         return gcra.adapt(state, limit, now_us), revision
 

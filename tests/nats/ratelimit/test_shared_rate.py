@@ -1,0 +1,137 @@
+"""Several worker processes on a real nats-server share one limit."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nats_server import NatsServer
+from unit.sdk_ratelimit.windows import most_in_excess
+from waiting import eventually
+
+WORKER = Path(__file__).with_name("worker.py")
+JITTER_S = 0.005
+"""How late a print may follow the start it reports."""
+
+SPREAD_S = 0.3
+"""By when a change has reached every process and the tokens of the old limit are spent."""
+
+
+class WorkerProcess:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.starts: list[float] = []
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def start(cls, url: str, tasks: int, burst: int) -> "WorkerProcess":
+        pipe = asyncio.subprocess.PIPE
+        return cls(
+            await asyncio.create_subprocess_exec(
+                sys.executable, str(WORKER), url, str(tasks), str(burst), stdin=pipe, stdout=pipe
+            )
+        )
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.starts.append(float(line))
+
+    def change(self, tasks: int, burst: int) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{tasks} {burst}\n".encode())
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reading
+
+
+class Crew(list[WorkerProcess]):
+    @property
+    def starts(self) -> list[float]:
+        return sorted(start for worker in self for start in worker.starts)
+
+    def within(self, begin: float, end: float) -> int:
+        return sum(begin <= start < end for start in self.starts)
+
+    async def all_started(self) -> None:
+        await eventually(lambda: all(worker.starts for worker in self))
+
+
+@contextlib.asynccontextmanager
+async def crew_of(workers: int, server: NatsServer, tasks: int, burst: int) -> AsyncIterator[Crew]:
+    crew = Crew([await WorkerProcess.start(server.url, tasks, burst) for _ in range(workers)])
+    try:
+        yield crew
+    finally:
+        for worker in crew:
+            await worker.end()
+
+
+async def test_three_processes_share_a_limit_exactly_and_fairly(server):
+    rate, burst, seconds = 200, 40, 8
+    async with crew_of(3, server, rate, burst) as crew:
+        await crew.all_started()
+        begin = time.monotonic() + burst / rate  # the first burst is spent
+        await asyncio.sleep(begin + seconds - time.monotonic())
+    assert crew.within(begin, begin + seconds) == pytest.approx(rate * seconds, rel=0.03)
+    assert most_in_excess(crew.starts, rate, burst) <= rate * JITTER_S
+    for worker in crew:
+        mine = sum(begin <= start < begin + seconds for start in worker.starts)
+        assert mine == pytest.approx(rate * seconds / 3, rel=0.25)
+
+
+async def test_a_process_that_is_killed_costs_the_others_at_most_what_it_had_leased(server):
+    rate, burst = 200, 40
+    async with crew_of(3, server, rate, burst) as crew:
+        await crew.all_started()
+        crew[0].kill()
+        killed = time.monotonic()
+        await asyncio.sleep(2)
+    assert crew.within(killed, killed + 2) >= 0.97 * rate * 2 - rate * 0.05
+    assert most_in_excess(crew.starts, rate, burst) <= rate * JITTER_S
+
+
+async def test_a_change_takes_hold_in_all_processes(server):
+    async with crew_of(3, server, 20, 5) as crew:
+        await crew.all_started()
+        for worker in crew:
+            worker.change(300, 30)
+        await asyncio.sleep(SPREAD_S)
+        faster = time.monotonic()
+        await asyncio.sleep(1.5)
+        for worker in crew:
+            worker.change(50, 5)
+        await asyncio.sleep(SPREAD_S)
+        slower = time.monotonic()
+        await asyncio.sleep(1.5)
+    assert crew.within(faster, faster + 1.5) == pytest.approx(450, abs=30)
+    assert crew.within(slower, slower + 1.5) == pytest.approx(75, abs=5)
+
+
+async def test_a_server_that_is_killed_and_comes_back_empty_brings_no_burst_and_the_rate_recovers(server):
+    rate, burst = 100, 50
+    async with crew_of(3, server, rate, burst) as crew:
+        await crew.all_started()
+        await asyncio.sleep(2)
+        server.kill()
+        killed = time.monotonic()
+        await asyncio.sleep(1)
+        await server.start()
+        await server.create_bucket()
+        back = time.monotonic()
+        await eventually(lambda: crew.within(back, time.monotonic()) >= 1, timeout_s=10)
+        recovered = time.monotonic() + 1  # everyone has noticed
+        await asyncio.sleep(recovered + 2 - time.monotonic())
+    assert crew.within(killed + 0.5, back) == 0
+    assert most_in_excess(crew.starts, rate, burst) <= rate * JITTER_S
+    assert crew.within(recovered, recovered + 2) == pytest.approx(rate * 2, rel=0.05)
