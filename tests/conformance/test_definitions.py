@@ -1,0 +1,128 @@
+"""Custom resource definitions: accepted, refused, changed, removed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from conformance.kubeapi import Api
+from conformance.widgets import definition, unique
+from waiting import eventually
+
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def root(**spec: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"spec": {"type": "object", **spec}}}
+
+
+@pytest.fixture
+async def gadgets(api: Api) -> AsyncIterator[str]:
+    """A group with a definition of gadgets of its own, free to change."""
+    group = f"{unique('gad')}.example.com"
+    schema = root(properties={"size": {"type": "integer"}})
+    assert (await api.post(DEFINITIONS, definition(group, schema, "gadgets"))).status == 201
+
+    async def served() -> bool:
+        return (await api.get(f"/apis/{group}/v1/gadgets")).status == 200
+
+    await eventually(served)
+    yield group
+    await api.delete(f"{DEFINITIONS}/gadgets.{group}")
+
+
+def gadget(group: str, name: str = "g", **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": f"{group}/v1", "kind": "Gadget", "metadata": {"name": name}, "spec": spec}
+
+
+async def test_a_definition_is_established(api: Api, gadgets: str) -> None:
+    async def established() -> bool:
+        status = (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).body["status"]
+        return {each["type"]: each["status"] for each in status["conditions"] or []} == {
+            "NamesAccepted": "True",
+            "Established": "True",
+        }
+
+    await eventually(established)
+    status = (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).body["status"]
+    assert status["acceptedNames"]["listKind"] == "GadgetList"
+    assert status["storedVersions"] == ["v1"]
+
+
+async def test_a_changed_schema_takes_effect(api: Api, gadgets: str, namespace: str) -> None:
+    path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
+    assert "color" not in (await api.post(path, gadget(gadgets, "a", color="red"))).body["spec"]
+    change = definition(gadgets, root(properties={"color": {"type": "string", "default": "blue"}}), "gadgets")
+    versions = {"spec": {"versions": change["spec"]["versions"]}}
+    assert (await api.patch(f"{DEFINITIONS}/gadgets.{gadgets}", versions)).status == 200
+    names = iter(range(100))
+
+    async def defaulted() -> bool:
+        reply = await api.post(path, gadget(gadgets, f"b{next(names)}"))
+        return reply.body["spec"].get("color") == "blue"
+
+    await eventually(defaulted)
+
+
+async def test_a_removed_definition_takes_its_objects_along(api: Api, gadgets: str, namespace: str) -> None:
+    path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
+    await api.post(path, gadget(gadgets))
+    start = (await api.get(path)).metadata["resourceVersion"]
+    async with api.watch(path, f"resourceVersion={start}&timeoutSeconds=30") as watch:
+        assert (await api.delete(f"{DEFINITIONS}/gadgets.{gadgets}")).status == 200
+        assert (await watch.next())[0] == "DELETED"
+
+    async def gone() -> bool:
+        return (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).status == 404
+
+    await eventually(gone)
+
+
+async def test_a_removed_definition_waits_for_finalizers(api: Api, gadgets: str, namespace: str) -> None:
+    path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
+    held = gadget(gadgets)
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await api.post(path, held)
+    await api.delete(f"{DEFINITIONS}/gadgets.{gadgets}")
+
+    async def being_deleted() -> bool:
+        return "deletionTimestamp" in (await api.get(f"{path}/g")).metadata
+
+    await eventually(being_deleted)
+    assert (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).status == 200
+    await api.patch(f"{path}/g", {"metadata": {"finalizers": None}})
+
+    async def gone() -> bool:
+        return (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).status == 404
+
+    await eventually(gone)
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        (root(properties={"x": {}}), "properties[x].type: Required value: must not be empty for specified object fields"),
+        (root(properties={"x": {"type": "strange"}}), 'Unsupported value: "strange"'),
+        (root(properties={"x": {"type": "array"}}), "properties[x].items: Required value"),
+        (root(properties={"x": {"type": "string"}}, additionalProperties=True), "mutual exclusive"),
+        (
+            root(**{"x-kubernetes-validations": [{"rule": "self.size >"}]}),
+            "x-kubernetes-validations[0].rule: Invalid value",
+        ),
+        (
+            root(properties={"x": {"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object"}}}),
+            "x-kubernetes-list-map-keys: Required value",
+        ),
+    ],
+)
+async def test_a_schema_that_is_not_structural_is_refused(api: Api, schema: dict[str, Any], text: str) -> None:
+    reply = await api.post(DEFINITIONS, definition(f"{unique('bad')}.example.com", schema))
+    assert (reply.status, reply.reason) == (422, "Invalid")
+    assert text in reply.message
+
+
+async def test_a_definition_is_named_after_what_it_defines(api: Api) -> None:
+    body = definition("named.example.com", OPEN)
+    body["metadata"]["name"] = "other.named.example.com"
+    reply = await api.post(DEFINITIONS, body)
+    assert 'must be spec.names.plural+"."+spec.group' in reply.message

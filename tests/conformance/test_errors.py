@@ -1,0 +1,55 @@
+"""Requests that make no sense, and requests without credentials."""
+
+from conformance.kubeapi import Api
+from conformance.widgets import Widgets
+
+
+async def test_an_unknown_path_is_not_found_as_text(api: Api) -> None:
+    reply = await api.get("/apis/none.example.com/v1/things")
+    assert (reply.status, reply.content_type) == (404, "text/plain; charset=utf-8")
+    assert reply.body == "404 page not found\n"
+
+
+async def test_an_update_needs_a_name(api: Api, widgets: Widgets) -> None:
+    reply = await api.put(widgets.path, widgets.named("x"))
+    assert (reply.status, reply.message) == (400, "name must be provided")
+
+
+async def test_a_body_that_is_not_json_is_refused(api: Api, widgets: Widgets) -> None:
+    reply = await api.post(widgets.path, "{not json")
+    assert (reply.status, reply.reason) == (400, "BadRequest")
+    assert reply.message == (
+        "the object provided is unrecognized (must be of type Widget): couldn't get version/kind; json parse error: "
+        "invalid character 'n' looking for beginning of object key string ({not json)"
+    )
+
+
+async def test_a_body_of_another_version_is_refused(api: Api, widgets: Widgets) -> None:
+    reply = await api.post(widgets.path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})
+    assert reply.status == 400
+    assert reply.message == (
+        "the API version in the data (v1) does not match the expected API version " f"({widgets.group}/v1)"
+    )
+
+
+async def test_a_namespace_in_the_body_must_be_that_of_the_path(api: Api, widgets: Widgets) -> None:
+    reply = await api.post(widgets.path, widgets.named("x", {"namespace": "default"}))
+    assert reply.message == "the namespace of the provided object does not match the namespace sent on the request"
+
+
+async def test_an_unknown_content_type_is_refused(api: Api, widgets: Widgets) -> None:
+    reply = await api.request("POST", widgets.path, "x", "text/plain")
+    assert (reply.status, reply.reason) == (415, "UnsupportedMediaType")
+
+
+async def test_without_credentials_there_is_no_way_in(api: Api) -> None:
+    async with api.session.get(f"{api.url}/api/v1/namespaces", headers={"Authorization": "Bearer wrong"}) as response:
+        body = await response.json()
+        assert (response.status, body["reason"]) == (401, "Unauthorized")
+
+
+async def test_an_object_can_be_sent_as_yaml(api: Api, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: m\ndata:\n  a: b\n"
+    reply = await api.request("POST", path, text, "application/yaml")
+    assert (reply.status, reply.body["data"]) == (201, {"a": "b"})
