@@ -9,7 +9,7 @@ PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds proto bench chart helm e2e-kind requirements clean
+.PHONY: help demo test lint format crds proto bench docs example chart helm e2e-kind requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ proto: $(VENV)/dev.stamp ## Regenerate the *_pb2 modules from proto/
 
 bench: $(VENV)/dev.stamp ## Print the figures (benchmarks/README.md says what they mean)
 	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+docs: $(VENV)/dev.stamp ## Build the documentation into site/; a warning is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+example: $(VENV)/runtime.stamp ## Run one of examples/ by its NAME; ends by itself
+	@$(BIN)/python examples/run.py $(NAME)
 
 chart: $(VENV)/dev.stamp ## Regenerate the table of values in the chart's README
 	$(BIN)/python hack/chart_readme.py charts/protoqueue
