@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from conformance.kubeapi import Api, connected, real_cluster
 from conformance.widgets import Widgets, definition, unique
-from waiting import eventually
-
 from protoqueue_devcluster.apiserver.process import running_apiserver
+from waiting import eventually
 
 
 @pytest.fixture(scope="session")

@@ -149,16 +149,22 @@ def _ssl_context(cluster: dict[str, Any], user: dict[str, Any], base: Path) -> s
     return context
 
 
+def read_kubeconfig(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cluster and user of the current context; a token from a file is read."""
+    config = yaml.safe_load(path.read_text())
+    context = _entry(config, "contexts", config["current-context"], "context")
+    user = _entry(config, "users", context["user"], "user")
+    if "tokenFile" in user:
+        user = {**user, "token": Path(user["tokenFile"]).read_text().strip()}
+    return _entry(config, "clusters", context["cluster"], "cluster"), user
+
+
 @asynccontextmanager
 async def connected(kubeconfig: Path) -> AsyncIterator[Api]:
     """A client of the kubeconfig's current context."""
-    config = yaml.safe_load(kubeconfig.read_text())
-    context = _entry(config, "contexts", config["current-context"], "context")
-    cluster = _entry(config, "clusters", context["cluster"], "cluster")
-    user = _entry(config, "users", context["user"], "user")
+    cluster, user = read_kubeconfig(kubeconfig)
     headers = {"User-Agent": "conformance/1.0", "Accept": "application/json"}
-    token = user.get("token") or (Path(user["tokenFile"]).read_text().strip() if "tokenFile" in user else "")
-    if token:
+    if token := user.get("token"):
         headers["Authorization"] = f"Bearer {token}"
     connector = aiohttp.TCPConnector(ssl=_ssl_context(cluster, user, kubeconfig.parent))
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:

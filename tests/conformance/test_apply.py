@@ -125,7 +125,10 @@ async def test_a_status_is_applied_through_its_subresource(api: Api, widgets: Wi
 
 async def test_apply_merges_containers_and_leaves_replicas_to_whoever_scales(api: Api, namespace: str) -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    template: dict[str, Any] = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    template: dict[str, Any] = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "x"}]},
+    }
     spec: dict[str, Any] = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
     body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
     await api.post(path, {**body, "spec": {**spec, "replicas": 0}})

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from conformance.kubeapi import STRATEGIC, Api
 
 
@@ -138,7 +139,13 @@ async def test_an_immutable_config_map_stays(api: Api, namespace: str) -> None:
 async def events(api: Api, namespace: str) -> str:
     path = f"/api/v1/namespaces/{namespace}/events"
     for name, kind in (("one", "Widget"), ("two", "Gadget")):
-        involved = {"apiVersion": "example.com/v1", "kind": kind, "name": name, "namespace": namespace, "uid": f"u-{name}"}
+        involved = {
+            "apiVersion": "example.com/v1",
+            "kind": kind,
+            "name": name,
+            "namespace": namespace,
+            "uid": f"u-{name}",
+        }
         event = {"metadata": {"generateName": "e-"}, "involvedObject": involved, "reason": "Tested", "type": "Normal"}
         assert (await api.post(path, {**event, "message": "hello", "source": {"component": "me"}})).status == 201
     return path

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from conformance.kubeapi import Api
 from conformance.widgets import definition, unique
 from waiting import eventually
@@ -101,7 +102,10 @@ async def test_a_removed_definition_waits_for_finalizers(api: Api, gadgets: str,
 @pytest.mark.parametrize(
     ("schema", "text"),
     [
-        (root(properties={"x": {}}), "properties[x].type: Required value: must not be empty for specified object fields"),
+        (
+            root(properties={"x": {}}),
+            "properties[x].type: Required value: must not be empty for specified object fields",
+        ),
         (root(properties={"x": {"type": "strange"}}), 'Unsupported value: "strange"'),
         (root(properties={"x": {"type": "array"}}), "properties[x].items: Required value"),
         (root(properties={"x": {"type": "string"}}, additionalProperties=True), "mutual exclusive"),

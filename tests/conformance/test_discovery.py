@@ -41,7 +41,9 @@ async def test_the_core_group_has_its_own_document(api: Api) -> None:
     assert {"pods", "namespaces", "secrets", "configmaps", "events", "services", "nodes"} <= set(resources)
     assert resources["namespaces"]["scope"] == "Cluster"
     assert resources["pods"]["shortNames"] == ["po"]
-    assert {"binding", "eviction", "log", "status"} <= {each["subresource"] for each in resources["pods"]["subresources"]}
+    assert {"binding", "eviction", "log", "status"} <= {
+        each["subresource"] for each in resources["pods"]["subresources"]
+    }
 
 
 async def test_the_plain_core_document_names_the_version(api: Api) -> None:

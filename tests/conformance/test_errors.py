@@ -28,7 +28,7 @@ async def test_a_body_of_another_version_is_refused(api: Api, widgets: Widgets) 
     reply = await api.post(widgets.path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}})
     assert reply.status == 400
     assert reply.message == (
-        "the API version in the data (v1) does not match the expected API version " f"({widgets.group}/v1)"
+        f"the API version in the data (v1) does not match the expected API version ({widgets.group}/v1)"
     )
 
 

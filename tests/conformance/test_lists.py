@@ -1,6 +1,9 @@
 """Lists: order, selectors, pages."""
 
+from urllib.parse import quote
+
 import pytest
+
 from conformance.kubeapi import Api
 from conformance.widgets import Widgets
 
@@ -39,8 +42,6 @@ async def test_items_of_a_custom_resource_say_what_they_are(api: Api, three: Wid
     ],
 )
 async def test_labels_select(api: Api, three: Widgets, selector: str, names: list[str]) -> None:
-    from urllib.parse import quote
-
     assert (await api.get(f"{three.path}?labelSelector={quote(selector)}")).names == names
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from conformance.kubeapi import JSON_PATCH, STRATEGIC, Api
 from conformance.widgets import Widgets
 
@@ -63,7 +64,10 @@ async def test_patching_what_does_not_exist_is_not_found(api: Api, widgets: Widg
 
 def deployment(**pod: Any) -> dict[str, Any]:
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x", "env": env}], **pod}}
+    template = {
+        "metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "x", "env": env}], **pod},
+    }
     spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "dep"}, "spec": spec}
 
@@ -101,7 +105,10 @@ async def test_a_strategic_patch_replaces_a_list_if_told_to(api: Api, path: str)
 
 
 async def test_a_strategic_patch_orders_a_list(api: Api, path: str) -> None:
-    changes = {"env": [{"name": "C", "value": "3"}], "$setElementOrder/env": [{"name": "C"}, {"name": "B"}, {"name": "A"}]}
+    changes = {
+        "env": [{"name": "C", "value": "3"}],
+        "$setElementOrder/env": [{"name": "C"}, {"name": "B"}, {"name": "A"}],
+    }
     reply = await api.patch(path, patched(**changes), STRATEGIC)
     assert [each["name"] for each in container(reply.body)["env"]] == ["C", "B", "A"]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+
 from conformance.kubeapi import Api
 from conformance.widgets import unique
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from conformance.kubeapi import Api
 from conformance.widgets import Widgets
 
@@ -15,7 +16,7 @@ async def test_every_error_is_listed_by_field(api: Api, widgets: Widgets) -> Non
     assert reply.message == (
         f'Widget.{widgets.group} "bad" is invalid: [spec.mode: Unsupported value: "C": supported values: "A", "B", '
         "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1, "
-        'spec.wait: Invalid value: "soon": spec.wait in body should match \'^([0-9]+(ms|s|m|h|d))+$\', '
+        "spec.wait: Invalid value: \"soon\": spec.wait in body should match '^([0-9]+(ms|s|m|h|d))+$', "
         "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
         "correct the existing errors to complete validation]"
     )

@@ -119,7 +119,7 @@ async def test_a_table_watch_sends_rows(api: Api, widgets: Widgets) -> None:
     async with api.watch(widgets.path, "timeoutSeconds=20", accept=TABLE) as watch:
         kind, table = await watch.next()
         assert (kind, table["kind"], table["rows"][0]["cells"][0]) == ("ADDED", "Table", "a")
-        assert [column["name"] for column in table["columnDefinitions"]][0] == "Name"
+        assert next(column["name"] for column in table["columnDefinitions"]) == "Name"
 
 
 async def test_all_watchers_see_the_same_events_in_order(api: Api, widgets: Widgets) -> None:

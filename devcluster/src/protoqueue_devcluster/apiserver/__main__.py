@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,8 +30,9 @@ async def serve(directory: Path, port: int, request_log: Path | None) -> None:
     await site.start()
     bound = runner.addresses[0][1]
     url = f"https://{HOST}:{bound}"
-    directory.mkdir(parents=True, exist_ok=True)
     write_kubeconfig(directory / "kubeconfig", url, credentials)
+    sys.stdout.write(f"{url}\n")  # whoever started this process waits for the line
+    sys.stdout.flush()
     logger.info("serving url=%s kubeconfig=%s", url, directory / "kubeconfig")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -48,12 +50,13 @@ def main() -> None:
     parser.add_argument("--request-log", type=Path, help="append one JSON line per request to this file")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    arguments.dir.mkdir(parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(serve(arguments.dir, arguments.port, arguments.request_log))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop's where it is installed (everywhere but on Windows): it halves the cost of a request."""
+    """Uvloop's where it is installed (everywhere but on Windows): it makes TLS and sockets cheaper."""
     try:
         import uvloop
     except ImportError:

@@ -9,7 +9,6 @@ from .jsonpath import find
 from .selectors import label_selector_text
 
 Object = dict[str, Any]
-Cell = Callable[[Object, datetime], Any]
 NONE = "<none>"
 CREATION_TEXT = (
     "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed "
@@ -17,6 +16,17 @@ CREATION_TEXT = (
     "in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: "
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
 )
+
+
+@dataclass(frozen=True)
+class Row:
+    """An object to print, and when."""
+
+    object: Object
+    now: datetime
+
+
+Cell = Callable[[Row], Any]
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def text(value: Any) -> str:
 
 def parse_time(value: Any) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        return datetime.fromisoformat(str(value))
     except ValueError:
         return None
 
@@ -91,37 +101,37 @@ def _pair(first: int, unit: str, second: int, small: str) -> str:
 def at(path: str, absent: Any = NONE) -> Cell:
     """A cell holding the first value at a JSONPath."""
 
-    def cell(obj: Object, now: datetime) -> Any:
-        values = found(obj, path)
+    def cell(row: Row) -> Any:
+        values = found(row.object, path)
         return values[0] if values and values[0] is not None else absent
 
     return cell
 
 
 def count(path: str) -> Cell:
-    return lambda obj, now: len((found(obj, path) or [None])[0] or ())
+    return lambda row: len((found(row.object, path) or [None])[0] or ())
 
 
 def since(path: str) -> Cell:
-    return lambda obj, now: age((found(obj, path) or [None])[0], now)
+    return lambda row: age((found(row.object, path) or [None])[0], row.now)
 
 
 def joined(path: str) -> Cell:
-    return lambda obj, now: ",".join(text(each) for each in found(obj, path)) or NONE
+    return lambda row: ",".join(text(each) for each in found(row.object, path)) or NONE
 
 
 def selector(path: str) -> Cell:
-    return lambda obj, now: label_selector_text((found(obj, path) or [{}])[0]) or NONE
+    return lambda row: label_selector_text((found(row.object, path) or [{}])[0]) or NONE
 
 
-def _pod_ready(obj: Object, now: datetime) -> str:
-    statuses = obj.get("status", {}).get("containerStatuses", [])
-    total = len(obj.get("spec", {}).get("containers", []))
+def _pod_ready(row: Row) -> str:
+    statuses = row.object.get("status", {}).get("containerStatuses", [])
+    total = len(row.object.get("spec", {}).get("containers", []))
     return f"{sum(bool(each.get('ready')) for each in statuses)}/{total}"
 
 
-def _pod_status(obj: Object, now: datetime) -> str:
-    status = obj.get("status", {})
+def _pod_status(row: Row) -> str:
+    status = row.object.get("status", {})
     reason = status.get("reason") or status.get("phase", "Unknown")
     for container in status.get("containerStatuses", []):
         state = container.get("state", {})
@@ -132,66 +142,72 @@ def _pod_status(obj: Object, now: datetime) -> str:
             reason = ended["reason"]
         elif ended:
             reason = f"ExitCode:{ended.get('exitCode', 0)}"
-    return "Terminating" if obj["metadata"].get("deletionTimestamp") else reason
+    return "Terminating" if row.object["metadata"].get("deletionTimestamp") else reason
 
 
-def _pod_restarts(obj: Object, now: datetime) -> str:
-    statuses = obj.get("status", {}).get("containerStatuses", [])
+def _pod_restarts(row: Row) -> str:
+    statuses = row.object.get("status", {}).get("containerStatuses", [])
     total = sum(each.get("restartCount", 0) for each in statuses)
     ends = [parse_time(each["lastState"]["terminated"].get("finishedAt")) for each in statuses
             if each.get("lastState", {}).get("terminated")]  # fmt: skip
     latest = max((each for each in ends if each is not None), default=None)
-    return f"{total} ({short_duration(now - latest)} ago)" if total and latest else str(total)
+    return f"{total} ({short_duration(row.now - latest)} ago)" if total and latest else str(total)
 
 
-def _namespace_status(obj: Object, now: datetime) -> str:
-    return str(obj.get("status", {}).get("phase", ""))
+def _namespace_status(row: Row) -> str:
+    return str(row.object.get("status", {}).get("phase", ""))
 
 
-def _deployment_ready(obj: Object, now: datetime) -> str:
-    return f"{obj.get('status', {}).get('readyReplicas', 0)}/{obj.get('spec', {}).get('replicas', 0)}"
+def _deployment_ready(row: Row) -> str:
+    return f"{row.object.get('status', {}).get('readyReplicas', 0)}/{row.object.get('spec', {}).get('replicas', 0)}"
 
 
-def _node_status(obj: Object, now: datetime) -> str:
-    conditions = obj.get("status", {}).get("conditions", [])
+def _node_status(row: Row) -> str:
+    conditions = row.object.get("status", {}).get("conditions", [])
     ready = next((each.get("status") for each in conditions if each.get("type") == "Ready"), None)
     word = {"True": "Ready", None: "Unknown"}.get(ready, "NotReady")
-    return f"{word},SchedulingDisabled" if obj.get("spec", {}).get("unschedulable") else word
+    return f"{word},SchedulingDisabled" if row.object.get("spec", {}).get("unschedulable") else word
 
 
-def _node_roles(obj: Object, now: datetime) -> str:
+def _node_roles(row: Row) -> str:
     prefix = "node-role.kubernetes.io/"
-    labels = obj["metadata"].get("labels") or {}
+    labels = row.object["metadata"].get("labels") or {}
     return ",".join(sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))) or NONE
 
 
-def _service_ports(obj: Object, now: datetime) -> str:
-    ports = obj.get("spec", {}).get("ports", [])
+def _service_ports(row: Row) -> str:
+    ports = row.object.get("spec", {}).get("ports", [])
     return ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in ports) or NONE
 
 
-def _event_object(obj: Object, now: datetime) -> str:
-    involved = obj.get("involvedObject") or obj.get("regarding") or {}
+def _service_selector(row: Row) -> str:
+    return label_selector_text({"matchLabels": row.object.get("spec", {}).get("selector")}) or NONE
+
+
+def _event_object(row: Row) -> str:
+    involved = row.object.get("involvedObject") or row.object.get("regarding") or {}
     return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
 
 
-def _event_seen(obj: Object, now: datetime) -> str:
-    series = obj.get("series") or {}
-    last = series.get("lastObservedTime") or obj.get("lastTimestamp") or obj.get("eventTime")
-    return age(last or obj.get("firstTimestamp") or obj["metadata"].get("creationTimestamp"), now)
+def _event_seen(row: Row) -> str:
+    series = row.object.get("series") or {}
+    last = series.get("lastObservedTime") or row.object.get("lastTimestamp") or row.object.get("eventTime")
+    return age(last or row.object.get("firstTimestamp") or row.object["metadata"].get("creationTimestamp"), row.now)
 
 
-def _job_status(obj: Object, now: datetime) -> str:
-    conditions = {each["type"] for each in obj.get("status", {}).get("conditions", []) if each.get("status") == "True"}
+def _job_status(row: Row) -> str:
+    conditions = {
+        each["type"] for each in row.object.get("status", {}).get("conditions", []) if each.get("status") == "True"
+    }
     return next((each for each in ("Complete", "Failed", "Suspended") if each in conditions), "Running")
 
 
-def _job_completions(obj: Object, now: datetime) -> str:
-    return f"{obj.get('status', {}).get('succeeded', 0)}/{obj.get('spec', {}).get('completions', 1)}"
+def _job_completions(row: Row) -> str:
+    return f"{row.object.get('status', {}).get('succeeded', 0)}/{row.object.get('spec', {}).get('completions', 1)}"
 
 
-def _data_count(obj: Object, now: datetime) -> int:
-    return len(obj.get("data") or {}) + len(obj.get("binaryData") or {})
+def _data_count(row: Row) -> int:
+    return len(row.object.get("data") or {}) + len(row.object.get("binaryData") or {})
 
 
 NAME = Printed("Name", at(".metadata.name"))
@@ -207,7 +223,7 @@ BUILT_IN: Mapping[tuple[str, str], tuple[Printed, ...]] = {
         NAME, Printed("Ready", _pod_ready), Printed("Status", _pod_status), Printed("Restarts", _pod_restarts), AGE,
         Printed("IP", at(".status.podIP"), priority=1), Printed("Node", at(".spec.nodeName"), priority=1),
         Printed("Nominated Node", at(".status.nominatedNodeName"), priority=1),
-        Printed("Readiness Gates", lambda obj, now: NONE, priority=1),
+        Printed("Readiness Gates", lambda _: NONE, priority=1),
     ),
     ("", "namespaces"): (NAME, Printed("Status", _namespace_status), AGE),
     ("", "nodes"): (
@@ -220,9 +236,8 @@ BUILT_IN: Mapping[tuple[str, str], tuple[Printed, ...]] = {
     ("", "secrets"): (NAME, Printed("Type", at(".type")), Printed("Data", count(".data"), "integer"), AGE),
     ("", "services"): (
         NAME, Printed("Type", at(".spec.type")), Printed("Cluster-IP", at(".spec.clusterIP")),
-        Printed("External-IP", lambda obj, now: NONE), Printed("Port(s)", _service_ports), AGE,
-        Printed("Selector", lambda obj, now: label_selector_text({"matchLabels": obj["spec"].get("selector")}) or NONE,
-                priority=1),
+        Printed("External-IP", lambda _: NONE), Printed("Port(s)", _service_ports), AGE,
+        Printed("Selector", _service_selector, priority=1),
     ),
     ("", "serviceaccounts"): (NAME, Printed("Secrets", count(".secrets"), "integer"), AGE),
     ("", "events"): (
@@ -250,10 +265,10 @@ BUILT_IN: Mapping[tuple[str, str], tuple[Printed, ...]] = {
     ("rbac.authorization.k8s.io", "roles"): (NAME, CREATED),
     ("rbac.authorization.k8s.io", "clusterroles"): (NAME, CREATED),
     ("rbac.authorization.k8s.io", "rolebindings"): (
-        NAME, Printed("Role", lambda obj, now: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"), AGE,
+        NAME, Printed("Role", lambda row: f"{row.object['roleRef']['kind']}/{row.object['roleRef']['name']}"), AGE,
     ),
     ("rbac.authorization.k8s.io", "clusterrolebindings"): (
-        NAME, Printed("Role", lambda obj, now: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}"), AGE,
+        NAME, Printed("Role", lambda row: f"{row.object['roleRef']['kind']}/{row.object['roleRef']['name']}"), AGE,
     ),
     ("apiextensions.k8s.io", "customresourcedefinitions"): (NAME, CREATED),
     ("policy", "poddisruptionbudgets"): (

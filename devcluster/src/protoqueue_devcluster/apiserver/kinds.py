@@ -79,19 +79,19 @@ class Kind:
         return any(name == each for each, _, _ in self.other_subresources)
 
 
-def _builtin(group: str, version: str, kind: str, plural: str, model: str = "", **more: object) -> Kind:
+def _builtin(group: str, version: str, kind: str, plural: str, model: str = "", **more: Any) -> Kind:
     schema = model_node(model or f"V1{kind}")
     made = Kind(group, version, kind, plural, schema, singular=kind.lower(), list_kind=f"{kind}List")
-    return replace(made, **more)  # type: ignore[arg-type]
+    return replace(made, **more)
 
 
-def _cluster(*names: str, **more: object) -> Kind:
+def _cluster(*names: str, **more: Any) -> Kind:
     return _builtin(*names, namespaced=False, **more)
 
 
 SCALE = ScalePaths()
 RBAC = "rbac.authorization.k8s.io"
-REVIEW = {"namespaced": False, "verbs": ("create",), "ephemeral": True}
+REVIEW: Mapping[str, Any] = {"namespaced": False, "verbs": ("create",), "ephemeral": True}
 POD_PARTS = (
     ("binding", "Binding", ("create",)),
     ("eviction", "Eviction", ("create",)),

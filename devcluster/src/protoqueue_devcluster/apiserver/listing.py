@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .kinds import Kind
 from .selectors import Selector, parse_selector
 from .statuses import bad_request, expired
-from .storage import Collection, Item, Store
+from .storage import Item, Store
 
 SNAPSHOTS = 64
 EXPIRED_TEXT = (
@@ -60,13 +60,13 @@ class Lister:
         token = query.get("continue", "")
         if token:
             return self._continued(kind, namespace, token, limit, query)
-        self._check_version(collection, query)
+        self._check_version(query)
         items = collection.items(namespace)
         if not selector.everything:
             items = [item for item in items if selector.matches(item.object)]
         return self._cut(items, self._store.version, 0, limit, _scope(kind, namespace, query), selector.everything)
 
-    def _check_version(self, collection: Collection, query: Mapping[str, str]) -> None:
+    def _check_version(self, query: Mapping[str, str]) -> None:
         match, version = query.get("resourceVersionMatch", ""), parse_version(query.get("resourceVersion", ""))
         if match and not query.get("resourceVersion"):
             raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")

@@ -123,7 +123,9 @@ class Schemas:
                 "apiVersion": {"type": "string", "description": TYPE_TEXTS["apiVersion"]},
                 "items": items,
                 "kind": {"type": "string", "description": TYPE_TEXTS["kind"]},
-                "metadata": self._referred("V1ListMeta", f"Standard list metadata. More info: {conventions}#types-kinds"),
+                "metadata": self._referred(
+                    "V1ListMeta", f"Standard list metadata. More info: {conventions}#types-kinds"
+                ),
             },
             "x-kubernetes-group-version-kind": [_gvk(kind, kind.list_kind)],
         }

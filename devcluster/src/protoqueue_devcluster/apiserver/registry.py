@@ -12,7 +12,7 @@ from .kinds import Kind, Kinds
 from .managed_fields import Managers, Writer, applied, ownable, read_managers, updated, with_managers
 from .patches.apply import apply_configuration
 from .schema import MISSING
-from .statuses import ApiError, Cause
+from .statuses import Cause
 from .storage import Item, Store
 from .strategies import missing_fields, strategy_of
 from .validation import validate
@@ -147,7 +147,7 @@ class Registry:
             self.get(kind, namespace, name)
             cause = statuses.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
             raise statuses.invalid(kind.group, kind.kind, name, [cause])
-        return self.update(kind, namespace, name, lambda old: body, subresource, options)
+        return self.update(kind, namespace, name, lambda _: body, subresource, options)
 
     def update(
         self, kind: Kind, namespace: str, name: str, change: Change, subresource: str, options: WriteOptions
@@ -281,7 +281,7 @@ class Registry:
         new = with_managers(new, managers)
         if options.dry_run:
             return Written(new, tuple(warnings))
-        if new["metadata"].get("deletionTimestamp") and self._unheld(kind, new):
+        if new["metadata"].get("deletionTimestamp") and _unheld(new):
             self.store.remove(kind.storage_key, namespace, name, self._as_stored(kind, new))
             return Written(new, tuple(warnings))
         stored = self.store.put(kind.storage_key, namespace, name, self._as_stored(kind, new))
@@ -303,15 +303,9 @@ class Registry:
         added = [each for each in new["metadata"].get("finalizers", []) if each not in before]
         if added:
             listed = ", ".join(f'"{each}"' for each in added)
-            text = f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}"
-            cause = statuses.forbidden_field("metadata.finalizers", text)
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            cause = statuses.forbidden_field("metadata.finalizers", f"{text} []string{{{listed}}}")
             raise statuses.invalid(kind.group, kind.kind, old["metadata"]["name"], [cause])
-
-    def _unheld(self, kind: Kind, obj: Object) -> bool:
-        """Whether nothing keeps an object that is being deleted."""
-        if obj["metadata"].get("finalizers") or (obj.get("spec") or {}).get("finalizers"):
-            return False
-        return obj["metadata"].get("deletionGracePeriodSeconds", 0) == 0
 
     def as_version(self, kind: Kind, obj: Object) -> Object:
         """A stored object in the version `kind` speaks: versions differ in name only."""
@@ -325,6 +319,13 @@ class Registry:
         return {**obj, "apiVersion": f"{kind.group}/{kind.storage_version}"}
 
 
+def _unheld(obj: Object) -> bool:
+    """Whether nothing keeps an object that is being deleted."""
+    if obj["metadata"].get("finalizers") or (obj.get("spec") or {}).get("finalizers"):
+        return False
+    return not obj["metadata"].get("deletionGracePeriodSeconds")
+
+
 def _content(obj: Object) -> Object:
     """An object without what changes by itself."""
     metadata = {key: value for key, value in obj["metadata"].items() if key not in {"managedFields", "resourceVersion"}}
@@ -333,6 +334,3 @@ def _content(obj: Object) -> Object:
 
 def _ownership(managers: Managers) -> set[Any]:
     return {(manager.identity, manager.paths) for manager in managers}
-
-
-__all__ = ["ApiError", "Registry", "WriteOptions", "Written", "timestamp"]

@@ -3,6 +3,7 @@
 import importlib
 import importlib.machinery
 import importlib.util
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,30 +26,11 @@ def _load_cel() -> Any:
 cel = _load_cel()
 
 RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
+    {
+        "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
+        "namespace", "null", "package", "return", "true", "var", "void", "while",
+    }
+)  # fmt: skip
 QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([eE][+-]?[0-9]+)|([numkMGTPE]|[KMGTPE]i)?)$")
 SUFFIXES = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000)}
 SUFFIXES |= {suffix: Decimal(1000) ** power for power, suffix in enumerate("MGTPE", start=2)}
@@ -121,7 +103,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "substring": _substring,
     "charAt": lambda text, index: text[index : index + 1],
     "indexOf": lambda within, what: within.find(what) if isinstance(within, str) else _index_of(within, what),
-    "isSorted": lambda items: all(left <= right for left, right in zip(items, items[1:], strict=False)),
+    "isSorted": lambda items: all(left <= right for left, right in itertools.pairwise(items)),
     "sum": lambda items: sum(items),
     "min": lambda items: min(items),
     "max": lambda items: max(items),
@@ -210,52 +192,14 @@ def _compiled(source: str) -> Any:
 
 
 BUILT_IN = frozenset(
-    [
-        "size",
-        "contains",
-        "startsWith",
-        "endsWith",
-        "matches",
-        "has",
-        "all",
-        "exists",
-        "exists_one",
-        "existsOne",
-        "map",
-        "filter",
-        "int",
-        "uint",
-        "double",
-        "string",
-        "bytes",
-        "bool",
-        "dyn",
-        "type",
-        "duration",
-        "timestamp",
-        "getFullYear",
-        "getMonth",
-        "getDate",
-        "getDayOfMonth",
-        "getDayOfWeek",
-        "getDayOfYear",
-        "getHours",
-        "getMinutes",
-        "getSeconds",
-        "getMilliseconds",
-        "hasValue",
-        "value",
-        "orValue",
-        "optional",
-        "of",
-        "none",
-        "ofNonZeroValue",
-        "or",
-        "min",
-        "max",
-        "in",
-    ]
-)
+    {
+        "all", "bool", "bytes", "contains", "double", "duration", "dyn", "endsWith", "exists", "existsOne",
+        "exists_one", "filter", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours",
+        "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "has", "hasValue", "in", "int", "map", "matches",
+        "none", "of", "ofNonZeroValue", "optional", "or", "orValue", "size", "startsWith", "string", "timestamp",
+        "type", "uint", "value",
+    }
+)  # fmt: skip
 
 
 def parse_rules(raw: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
@@ -268,7 +212,9 @@ def _parse_rule(raw: Mapping[str, Any]) -> Rule:
     program = _compiled(source)
     expression = raw.get("messageExpression")
     message_program = _compiled(expression) if expression else None
-    needed = {name for each in (program, message_program) if each is not None for name in each.references()["functions"]}
+    needed = {
+        name for each in (program, message_program) if each is not None for name in each.references()["functions"]
+    }
     parts = frozenset(PART.findall(source + (expression or "")))
     whole = WHOLE.search(source + " " + (expression or "")) is not None or "__" in source
     return Rule(

@@ -100,7 +100,7 @@ ANYTHING = Node(preserve=True)
 
 
 def go_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile an RE2 pattern: its `$` and `\\z` mean the very end. Raises re.error."""
+    r"""Compile an RE2 pattern: its `$` and `\\z` mean the very end. Raises re.error."""
     text = pattern.replace(r"\z", r"\Z")
     if text.endswith("$") and not text.endswith(r"\$"):
         text = text[:-1] + r"\Z"

@@ -22,6 +22,7 @@ from .watching import Watch, parse_watch, representation
 
 logger = logging.getLogger(__name__)
 JSON = "application/json"
+ROOT_PATHS = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
 MAX_BODY = 3 * 1024 * 1024
 
 
@@ -64,7 +65,7 @@ class Server:
         app.on_cleanup.append(self._close)
         return app
 
-    async def _close(self, app: web.Application) -> None:
+    async def _close(self, _: web.Application) -> None:
         if self._kubelets is not None:
             await self._kubelets.close()
         if self._log is not None:
@@ -136,9 +137,7 @@ class Server:
             case ["version"]:
                 return dict(discovery.VERSION)
             case [""]:
-                return {
-                    "paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
-                }
+                return {"paths": ROOT_PATHS}
             case ["api"]:
                 return discovery.aggregated(kinds, core=True) if aggregated else discovery.core_versions()
             case ["apis"]:

@@ -23,7 +23,7 @@ def _same(obj: Object) -> Object:
     return obj
 
 
-def _no_causes(obj: Object, old: Object | None) -> list[Cause]:
+def _no_causes(_obj: Object, _old: Object | None) -> list[Cause]:
     return []
 
 

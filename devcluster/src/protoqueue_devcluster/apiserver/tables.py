@@ -9,6 +9,7 @@ from . import columns
 from .kinds import Column, Kind
 from .statuses import bad_request
 from .storage import Item
+from .validation import type_name
 
 Object = dict[str, Any]
 INCLUDES = frozenset({"None", "Metadata", "Object"})
@@ -36,7 +37,7 @@ def layout(kind: Kind) -> Layout:
         definition(each.name, each.type, "name" if index == 0 else "", each.description, each.priority)
         for index, each in enumerate(printed)
     )
-    return Layout(definitions, lambda obj, now: [each.cell(obj, now) for each in printed])
+    return Layout(definitions, lambda obj, now: [each.cell(columns.Row(obj, now)) for each in printed])
 
 
 def definition(name: str, type_name: str, form: str, description: str, priority: int) -> Object:
@@ -67,8 +68,8 @@ def _custom_cell(obj: Object, column: Column, now: datetime) -> Any:
     if column.type == "string":
         texts = [columns.text(each) for each in found]
         return texts[0] if len(texts) == 1 else ",".join(texts)
-    wanted = {"integer": int, "number": (int, float), "boolean": bool}.get(column.type, object)
-    return value if isinstance(value, wanted) else None
+    fits = {"integer": {"integer"}, "number": {"integer", "number"}, "boolean": {"boolean"}}.get(column.type)
+    return value if fits is None or type_name(value) in fits else None
 
 
 def table(kind: Kind, items: Sequence[Item], metadata: Object, include: str, header: bool = True) -> Object:

@@ -169,7 +169,7 @@ def _text(value: str, bounds: Bounds, path: str) -> Iterator[Cause]:
 def _well_formed(value: str, form: str) -> bool:
     if form == "date-time":
         try:
-            return datetime.fromisoformat(value.replace("Z", "+00:00")).tzinfo is not None
+            return datetime.fromisoformat(value).tzinfo is not None
         except ValueError:
             return False
     pattern = FORMATS.get(form)

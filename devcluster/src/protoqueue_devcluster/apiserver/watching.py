@@ -110,7 +110,7 @@ class Watch:
         return frames
 
     def _drained(self, watcher: Watcher) -> bytes:
-        frames = []
+        frames: list[bytes] = []
         while watcher.pending and len(frames) < BATCH:
             event = watcher.pending.popleft()
             frames.append(self._framed(event))

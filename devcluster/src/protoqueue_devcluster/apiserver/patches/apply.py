@@ -37,19 +37,18 @@ def merge(live: Any, configuration: Any, node: Node | None) -> Any:
 
 
 def _merged_list(live: list[Any], configuration: list[Any], node: Node) -> list[Any]:
-    """Items known to both in the configuration's order, in the places live has them; new ones after their neighbour."""
+    """Items in the configuration's order; those only live has keep their place before the next one both have."""
     known = {element(each, node): each for each in live}
-    merged = {
-        element(each, node): merge(known[element(each, node)], each, node.items)
-        if element(each, node) in known
-        else each
-        for each in configuration
-    }
-    shared = iter([key for key in merged if key in known])
-    order = [next(shared) if key in merged else key for key in known]
-    previous = None
-    for key in merged:
-        if key not in known:
-            order.insert(order.index(previous) + 1 if previous in order else len(order), key)
-        previous = key
-    return [merged.get(key, known.get(key)) for key in order]
+    waiting = iter(known.items())
+    wanted = {element(each, node): each for each in configuration}
+    result: list[Any] = []
+    seen: set[str] = set()
+    for key, each in wanted.items():
+        if key not in seen:
+            for passed, old in waiting:
+                seen.add(passed)
+                if passed in wanted:
+                    break
+                result.append(old)
+        result.append(merge(known[key], each, node.items) if key in known else each)
+    return [*result, *(old for key, old in waiting if key not in wanted)]
