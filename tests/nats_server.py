@@ -31,12 +31,16 @@ def nats_server_binary() -> str:
 
 
 class NatsServer:
-    """One server with JetStream on, its data under `directory`. Extra configuration goes in as `settings` text."""
+    """One server with JetStream on, its data under `directory`. Extra configuration goes in as `settings` text.
 
-    def __init__(self, directory: Path, settings: str = "") -> None:
+    With users in it, `login` is one's `user:password@`.
+    """
+
+    def __init__(self, directory: Path, settings: str = "", login: str = "") -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.log_file = directory / "nats.log"
+        self._login = login
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -61,7 +65,12 @@ class NatsServer:
     async def _answers(self) -> None:
         while True:
             with contextlib.suppress(Exception):
-                connection = await nats.connect(self.url, allow_reconnect=False, connect_timeout=1, error_cb=_ignore)
+                connection = await nats.connect(
+                    self.url.replace("//", f"//{self._login}"),
+                    allow_reconnect=False,
+                    connect_timeout=1,
+                    error_cb=_ignore,
+                )
                 try:
                     await connection.jetstream().account_info()
                     return

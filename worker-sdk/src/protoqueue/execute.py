@@ -11,7 +11,7 @@ from protoqueue.codec import decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
 from protoqueue.handlers import Registry
-from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, RetryLater, Snoozed, outcome_of
+from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, Snoozed, outcome_of
 from protoqueue.settings import GroupSettings
 from protoqueue.task import Task
 
@@ -71,4 +71,6 @@ def _tell(error: BaseException, outcome: Outcome, task: Task, group: GroupSettin
         log.warning("task failed, retrying: %r", error, extra=fields, exc_info=log.isEnabledFor(logging.DEBUG))
     elif isinstance(outcome, Dead):
         fields["reason"] = outcome.reason.value
-        log.error("task failed for good: %r", error, extra=fields, exc_info=error)
+        log.error(
+            "task failed for good: %r", error, extra=fields, exc_info=None if isinstance(error, Reject) else error
+        )

@@ -31,21 +31,19 @@ class Handler:
     @classmethod
     def read(cls, function: Callable[..., Any], timeout_s: float | None = None) -> "Handler":
         """Read a signature, `(payload)`, `(payload, task)` or `(task: Task)`; raises ConfigurationError for others."""
-        name = getattr(function, "__qualname__", repr(function))
-        required = [
-            parameter
-            for parameter in inspect.signature(function).parameters.values()
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            and (parameter.default is parameter.empty or parameter.kind is not parameter.KEYWORD_ONLY)
+        wanted = [
+            annotation
+            for parameter, annotation in _parameters(function)
+            if parameter.default is parameter.empty or annotation is Task
         ]
-        if not 1 <= len(required) <= 2 or any(p.kind is p.KEYWORD_ONLY for p in required):
+        if not 1 <= len(wanted) <= 2:
+            name = getattr(function, "__qualname__", repr(function))
             raise ConfigurationError(f"handler {name} must take (payload), (payload, task) or (task: Task)")
-        annotations = [_annotation(function, parameter) for parameter in required]
-        task_alone = len(required) == 1 and annotations[0] is Task
+        task_alone = wanted == [Task]
         return cls(
             function=function,
-            payload=None if task_alone else decoder_for(annotations[0]),
-            takes_task=task_alone or len(required) == 2,
+            payload=None if task_alone else decoder_for(wanted[0]),
+            takes_task=task_alone or len(wanted) == 2,
             is_async=inspect.iscoroutinefunction(inspect.unwrap(function))
             or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
             timeout_s=timeout_s,
@@ -85,17 +83,23 @@ class _NoTimeout:
 _no_timeout = _NoTimeout()
 
 
-def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+def _parameters(function: Callable[..., Any]) -> list[tuple[inspect.Parameter, Any]]:
+    """The parameters that can be passed by position, each with what its annotation means."""
     target = inspect.unwrap(function)
     if not inspect.isroutine(target):
         target = type(target).__call__
     try:
-        return typing.get_type_hints(target, include_extras=True).get(parameter.name, parameter.annotation)
+        hints = typing.get_type_hints(target, include_extras=True)
     except NameError as error:
+        name = getattr(function, "__qualname__", repr(function))
         raise ConfigurationError(
-            f"handler {getattr(function, '__qualname__', function)} annotates {parameter.name} with a name that cannot "
-            f"be found at run time: {error}"
+            f"handler {name} is annotated with a name that cannot be found at run time: {error}"
         ) from error
+    return [
+        (parameter, hints.get(parameter.name, parameter.annotation))
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 class Registry:

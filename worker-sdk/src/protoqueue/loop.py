@@ -6,12 +6,12 @@ import logging
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from protoqueue.connection import IN_PROGRESS, Broker, Delivery
 from protoqueue.errors import Unavailable
 from protoqueue.execute import Executed, execute
 from protoqueue.handlers import Registry
+from protoqueue.lanes import Held, Lanes
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.outcomes import HAND_BACK, Dead
 from protoqueue.pulling import Puller
@@ -28,19 +28,7 @@ MOST_AHEAD = 1000
 HOLD_S = 0.25
 """A fetched task that finds no slot within this time goes back, so that an idle worker can have it."""
 
-LONGEST_BEAT_S = 5.0
-"""Leases are extended at least this often, so that a shorter `visibilityTimeout` takes hold soon enough."""
-
 _YIELD_AFTER = 32
-
-
-@dataclass(eq=False, slots=True)
-class _Held:
-    """A delivery in this process: fetched, then running."""
-
-    delivery: Delivery
-    source: int
-    arrived: float
 
 
 class WorkLoop:
@@ -58,10 +46,11 @@ class WorkLoop:
         self._queue: QueueSettings | None = None
         self._group: GroupSettings | None = None
         self._puller: Puller | None = None
-        self._waiting: tuple[deque[_Held], ...] = (deque(),)
-        self._running: set[_Held] = set()
+        self._fetched = Lanes((), strict=False)
+        self._running: set[Held] = set()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._wake = asyncio.Event()
+        self._applied = asyncio.Event()
         self._pulling = True
         self._finished = 0
         self._ahead = 0
@@ -81,10 +70,6 @@ class WorkLoop:
     def _is_paused(self) -> bool:
         return self._queue is None or self._group is None or self._queue.paused or self._group.paused
 
-    @property
-    def _fetched(self) -> int:
-        return sum(len(lane) for lane in self._waiting)
-
     async def apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
         """Take over new settings; None means that the resource does not exist (any more)."""
         before = (self._queue and self._queue.stream, self._group and (self._group.consumers, self._group.strict))
@@ -93,12 +78,12 @@ class WorkLoop:
             # What still runs is settled by the settings it was started under.
             return
         self._queue, self._group = queue, group
+        self._applied.set()  # the lease may be shorter now
         if self._puller is None or before != (queue.stream, (group.consumers, group.strict)):
             await self._close_puller()
-            lanes = len(group.consumers) if group.strict else 1
-            fetched = [held for lane in self._waiting for held in lane]
-            self._waiting = tuple(deque[_Held]() for _ in range(max(1, lanes)))
-            self._waiting[-1].extend(fetched)
+            fetched, self._fetched = self._fetched, Lanes(group.consumers, group.strict)
+            for held in fetched:
+                self._fetched.add(0, held)
             self._puller = Puller(self._broker, queue.stream, group, self._arrived, self._wake.set)
         if self._is_paused and self._puller is not None:
             await self._puller.withdraw()
@@ -152,24 +137,17 @@ class WorkLoop:
             self._puller.reset()
 
     def _arrived(self, source: int, delivery: Delivery) -> None:
-        lane = self._waiting[source if len(self._waiting) > 1 else 0]
-        lane.append(_Held(delivery, source, time.monotonic()))
+        self._fetched.add(source, Held(delivery, time.monotonic()))
         while self._idle:
             waiter = self._idle.popleft()
             if not waiter.done():
                 waiter.set_result(None)
                 return
 
-    def _take(self) -> _Held | None:
-        for lane in self._waiting:
-            if lane:
-                return lane.popleft()
-        return None
-
     async def _runner(self) -> None:
         done = 0
         while self._pulling:
-            held = self._take()
+            held = self._fetched.take()
             if held is None:
                 waiter = asyncio.get_running_loop().create_future()
                 self._idle.append(waiter)
@@ -180,7 +158,7 @@ class WorkLoop:
             if done % _YIELD_AFTER == 0:
                 await asyncio.sleep(0)
 
-    async def _run_one(self, held: _Held) -> None:
+    async def _run_one(self, held: Held) -> None:
         assert self._queue is not None
         assert self._group is not None
         queue, group, delivery = self._queue, self._group, held.delivery
@@ -192,7 +170,7 @@ class WorkLoop:
             self._running.discard(held)
             self._finished += 1
         self._measure(delivery, executed, queue)
-        if self._fetched <= self._ahead // 2:
+        if len(self._fetched) <= self._ahead // 2:
             self._wake.set()
 
     async def _executed(self, delivery: Delivery, group: GroupSettings) -> Executed:
@@ -219,7 +197,7 @@ class WorkLoop:
             puller = self._puller
             if puller is None or self._is_paused or not self._broker.connected:
                 continue
-            taken = self.running + self._fetched + puller.requested
+            taken = self.running + len(self._fetched) + puller.requested
             free = self._concurrency + self._ahead - taken
             if free > 0:
                 await puller.ask(free)
@@ -245,16 +223,16 @@ class WorkLoop:
     async def _return_fetched(self, older_than: float) -> None:
         if self._queue is None or self._group is None:
             return
-        latest = time.monotonic() - older_than
-        for lane in self._waiting:
-            while lane and lane[0].arrived <= latest:
-                await self._settler.hand_back(lane.popleft().delivery, self._queue, self._group)
+        for held in self._fetched.expire(time.monotonic() - older_than):
+            await self._settler.hand_back(held.delivery, self._queue, self._group)
 
     async def _heartbeats(self) -> None:
         """Extend what is held, three times per lease. A loop that is stuck does not, and loses its tasks to others."""
         while True:
-            await asyncio.sleep(min(LONGEST_BEAT_S, (self._group.visibility_s if self._group else 1.0) / 3))
-            held = [*self._running, *(item for lane in self._waiting for item in lane)]
+            self._applied.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout((self._group.visibility_s if self._group else 1.0) / 3):
+                    await self._applied.wait()
             with contextlib.suppress(Unavailable):
-                for item in held:
-                    await self._broker.answer(item.delivery.reply, IN_PROGRESS)
+                for held in (*self._running, *self._fetched):
+                    await self._broker.answer(held.delivery.reply, IN_PROGRESS)

@@ -5,13 +5,12 @@ from typing import TypeVar
 
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 
 from protoqueue.errors import ConfigurationError
 from protoqueue.naming import GroupName, QueueName
 from protoqueue.v1 import config_pb2
 
-_Config = TypeVar("_Config", bound=Message)
+_Config = TypeVar("_Config", config_pb2.QueueConfig, config_pb2.GroupConfig)
 
 DEFAULT_VISIBILITY_S = 30.0
 
@@ -118,10 +117,14 @@ def parse_group(data: bytes) -> GroupSettings:
 
 
 def _parse(data: bytes, into: _Config) -> _Config:
+    kind = type(into).__name__
     try:
-        return json_format.Parse(data, into, ignore_unknown_fields=True)
+        json_format.Parse(data, into, ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"pq-config holds no {type(into).__name__}: {error}") from error
+        raise ConfigurationError(f"pq-config holds no {kind}: {error}") from error
+    if not into.namespace or not into.name:
+        raise ConfigurationError(f"pq-config holds a {kind} without namespace or name")
+    return into
 
 
 def _seconds(duration: Duration) -> float:

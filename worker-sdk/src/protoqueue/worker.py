@@ -27,7 +27,7 @@ DEFAULT_CONCURRENCY = 10
 DEFAULT_GRACE_S = 25.0
 """Kubernetes sends SIGKILL 30 s after SIGTERM unless told otherwise."""
 
-_CONNECT_TRY_S = 10.0
+_CONNECT_TRY_S = 4.0
 _REMIND_S = 30.0
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

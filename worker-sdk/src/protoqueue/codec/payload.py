@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError, Message
-from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from protoqueue.errors import ConfigurationError, InvalidTask, UndecodableTask
@@ -52,7 +52,7 @@ def decoder_for(annotation: Any) -> Decoder:
         return _decode_dict
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-    except PydanticSchemaGenerationError as error:
+    except PydanticUserError as error:
         raise ConfigurationError(f"no payload can become {annotation!r}: annotate with {_TAKEN}") from error
     return _validating(adapter.validate_json, str(getattr(annotation, "__name__", annotation)))
 

@@ -28,6 +28,7 @@ from protoqueue.connection.options import ConnectionOptions
 from protoqueue.connection.pulls import JetStreamInbox
 from protoqueue.connection.replies import (
     MESSAGE_NOT_FOUND,
+    NOTHING_TO_DELETE,
     STREAM_NOT_FOUND,
     parse_consumer_state,
     parse_published,
@@ -195,7 +196,7 @@ class JetStreamBroker:
         error = answer.get("error")
         if not error:
             return answer
-        if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND):
+        if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE):
             return None
         raise refusal(error)
 

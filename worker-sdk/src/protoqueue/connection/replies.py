@@ -20,7 +20,7 @@ from protoqueue.connection.broker import (
 )
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unavailable
 
-STREAM_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10037
+STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE = 10059, 10037, 10057
 _STORE_FAILED, _MESSAGE_TOO_LARGE, _BATCH_DUPLICATE = 10077, 10054, 10201
 _WRONG_SEQUENCE = (10071, 10164)
 

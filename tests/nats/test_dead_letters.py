@@ -1,0 +1,124 @@
+"""Dead letters: seen, put back, deleted; and tasks that never were any."""
+
+import time
+from typing import Any
+
+from nats.aio.client import Client as Nats
+
+from protoqueue import DeadLetter, Outgoing, Reject
+from protoqueue.naming import QueueName
+from provisioning import GroupSpec
+from waiting import eventually
+
+
+async def letters_of(queue, count: int, **filters: Any) -> list[DeadLetter]:
+    letters: list[DeadLetter] = []
+
+    async def enough() -> bool:
+        letters[:] = [letter async for letter in queue.dead_letters(**filters)]
+        return len(letters) == count
+
+    await eventually(enough)
+    return letters
+
+
+async def test_bytes_that_are_no_task_are_buried_unchanged(
+    make_queue, make_worker, start, nc: Nats, queue_name
+) -> None:
+    queue = await make_queue()
+    name = QueueName("default", queue_name)
+    await nc.jetstream().publish(name.task(0), b"\xff\xff not protobuf")
+    worker, seen = make_worker(), []
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        seen.append(payload)
+
+    start(worker)
+    (letter,) = await letters_of(queue, 1)
+    assert (letter.reason, letter.error_type) == ("Undecodable", "UndecodableTask")
+    stored = await nc.jetstream().get_msg(name.dead_letter_stream, letter.sequence)
+    assert stored.data == b"\xff\xff not protobuf"
+    await queue.enqueue(1)
+    await eventually(lambda: seen == [1])
+
+
+async def test_a_payload_that_is_not_what_the_handler_takes_is_buried_at_once(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    worker, calls = make_worker(), []
+
+    @worker.handler
+    async def work(payload: dict[str, int]) -> None:
+        calls.append(payload)
+
+    await queue.enqueue_batch(["text", {"a": "not a number"}, b"\xff"])
+    start(worker)
+    letters = await letters_of(queue, 3)
+    assert {letter.reason for letter in letters} == {"Undecodable"}
+    assert not calls
+
+
+async def test_a_queue_without_dead_letters_drops_what_fails_for_good(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}), dead_letters=False)
+    worker, calls = make_worker(), []
+
+    @worker.handler
+    async def fail(payload: int) -> None:
+        calls.append(payload)
+        raise ValueError
+
+    await queue.enqueue(1)
+    start(worker)
+
+    async def gone() -> bool:
+        stats = await queue.stats()
+        return bool(calls) and (stats.ready, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 0, 0)
+
+    await eventually(gone)
+
+
+async def test_redrive_takes_only_what_the_filters_choose_and_no_more_than_the_limit(
+    make_queue, make_worker, start
+) -> None:
+    queue = await make_queue()
+    worker, healed, done = make_worker(), False, []
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        if not healed:
+            raise Reject("broken")
+        done.append(payload)
+
+    await queue.enqueue_batch([Outgoing(number, type="even" if number % 2 == 0 else "odd") for number in range(10)])
+    start(worker)
+    await letters_of(queue, 10)
+    healed = True
+    assert await queue.redrive(type="even", limit=3) == 3
+    await eventually(lambda: sorted(done) == [0, 2, 4])
+    assert await queue.redrive(reason="MaxAttempts") == 0
+    left = await letters_of(queue, 7)
+    await left[0].redrive()
+    assert await left[1].delete()
+    assert not await left[1].delete()
+    await eventually(lambda: len(done) == 4)
+    began = time.monotonic()
+    assert await queue.redrive(rate=10) == 5
+    assert time.monotonic() - began >= 0.4
+    await letters_of(queue, 0)
+    await eventually(lambda: len(done) == 9)
+
+
+async def test_dead_letters_can_be_listed_by_group(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec("one"), GroupSpec("two"), broadcast=True)
+    for group in ("one", "two"):
+        worker = make_worker(group=group)
+
+        @worker.handler
+        async def refuse(payload: int) -> None:
+            raise Reject("no")
+
+        start(worker)
+    await queue.enqueue(1)
+    await letters_of(queue, 2)
+    (letter,) = await letters_of(queue, 1, group="two")
+    assert letter.group == "two"

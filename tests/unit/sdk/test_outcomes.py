@@ -1,0 +1,52 @@
+from datetime import timedelta
+
+import pytest
+
+from protoqueue import Reject, Retry, Snooze, UndecodableTask
+from protoqueue.backoff import retry_delay
+from protoqueue.outcomes import Dead, Outcome, Reason, RetryLater, Snoozed, outcome_of
+from protoqueue.settings import RetryPolicy
+
+POLICY = RetryPolicy(max_attempts=3, initial_delay_s=1, multiplier=2, max_delay_s=10, jitter=0.5)
+
+
+def seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "jitter", "delay_s"),
+    [(1, 0, 1), (2, 0, 2), (3, 0, 4), (4, 0, 8), (5, 0, 10), (10**6, 0, 10), (1, 1, 1.5), (1, -1, 0.5), (5, 1, 15)],
+)
+def test_the_delay_grows_to_its_limit_and_is_spread_to_both_sides(attempt: int, jitter: float, delay_s: float) -> None:
+    assert retry_delay(POLICY, attempt, jitter) == seconds(delay_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempt", "kind", "detail"),
+    [
+        (ValueError("x"), 1, RetryLater, seconds(1)),
+        (ValueError("x"), 2, RetryLater, seconds(2)),
+        (ValueError("x"), 3, Dead, Reason.MAX_ATTEMPTS),
+        (TimeoutError(), 9, Dead, Reason.MAX_ATTEMPTS),
+        (Retry(delay=7), 1, RetryLater, seconds(7)),
+        (Retry(delay=0), 1, RetryLater, seconds(0)),
+        (Retry(), 2, RetryLater, seconds(2)),
+        (Retry(delay=7), 3, Dead, Reason.MAX_ATTEMPTS),
+        (Reject("bad"), 1, Dead, Reason.REJECTED),
+        (Snooze(timedelta(minutes=1)), 3, Snoozed, seconds(60)),
+        (UndecodableTask("x"), 1, Dead, Reason.UNDECODABLE),
+    ],
+)
+def test_what_a_handler_raises_decides_the_outcome(
+    error: Exception, attempt: int, kind: type[Outcome], detail: object
+) -> None:
+    outcome = outcome_of(error, attempt, POLICY, jitter=0)
+    assert isinstance(outcome, kind)
+    assert detail == (outcome.reason if isinstance(outcome, Dead) else outcome.delay)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5s"])
+def test_a_delay_that_is_none_is_refused_where_it_is_written(delay: float) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        Snooze(delay)
