@@ -30,7 +30,9 @@ class _Wanted:
     uid: str
     fields: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)
-    written_at: datetime | None = None
+    counting: bool = False
+    """Whether something that is not urgent waits to be written."""
+    counted_at: datetime | None = None
 
 
 class Reporter:
@@ -54,7 +56,7 @@ class Reporter:
     ) -> None:
         """Bring these fields and conditions into the status.
 
-        What is not urgent waits until COUNTER_INTERVAL_S have passed since the last write.
+        What is not urgent waits until COUNTER_INTERVAL_S have passed since such was last written.
         """
         key, uid = resource.meta.key, resource.meta.uid
         wanted = self._wanted.get(key)
@@ -64,11 +66,14 @@ class Reporter:
         wanted.conditions |= {condition.type: condition for condition in conditions}
         if not self._patch(resource, wanted):
             return
-        elapsed_s = COUNTER_INTERVAL_S if wanted.written_at is None else self._since_s(wanted.written_at)
-        if urgent or elapsed_s >= COUNTER_INTERVAL_S:
+        wait_s = 0.0
+        if not urgent:
+            wanted.counting = True
+            wait_s = 0.0 if wanted.counted_at is None else COUNTER_INTERVAL_S - self._since_s(wanted.counted_at)
+        if wait_s <= 0:
             self._writes.add(key)
         else:
-            self._writes.add_later(key, COUNTER_INTERVAL_S - elapsed_s)
+            self._writes.add_later(key, wait_s)
 
     def event(self, meta: Meta, kind: str, reason: str, message: str) -> None:
         """An Event about the object; `kind` is Normal or Warning. Dropped, with a log line, under a flood of them."""
@@ -103,7 +108,8 @@ class Reporter:
         except ApiError as error:
             logger.warning("status not written: object=%s error=%s; it will be tried again", key, error)
             return Again()
-        wanted.written_at = self._now()
+        if wanted.counting:
+            wanted.counting, wanted.counted_at = False, self._now()
         self._announce(resource, wanted)
         if key.kind == "Queue":
             self._cache.observe_queue(body)

@@ -1,0 +1,34 @@
+"""The real operator as a process, to be stopped, killed and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+class OperatorProcess:
+    def __init__(self, kubeconfig: Path, nats_url: str, directory: Path, *arguments: str) -> None:
+        self._environment = os.environ | {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url}
+        self._command = [sys.executable, "-m", "protoqueue_operator", "run", *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = directory / "operator.log"
+
+    def start(self) -> None:
+        """Return at once: its work shows in the resources."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
+    def stop(self) -> None:
+        """SIGTERM; raises TimeoutExpired where it does not end in an orderly way."""
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(timeout=15)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None

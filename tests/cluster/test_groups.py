@@ -1,0 +1,277 @@
+"""A ConsumerGroup in the cluster: its consumers, its configuration, its workers' Deployment, and its size."""
+
+from typing import Any
+
+import pytest
+
+from cluster.lab import Lab
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES
+from waiting import eventually
+
+SECOND = 10**9
+IDLE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
+
+
+async def test_a_group_has_a_consumer_for_each_level(lab: Lab) -> None:
+    await lab.queue(visibilityTimeout="9s")
+    await lab.group(maxInFlight=70)
+    await lab.ready(groups=("mailers",))
+    consumers = await lab.consumers()
+    assert sorted(consumers) == ["mailers_p0", "mailers_p1", "mailers_p2"]
+    config = consumers["mailers_p1"]["config"]
+    prefix = f"pq.{lab.namespace}.email"
+    assert config["filter_subjects"] == [f"{prefix}.task.1", f"{prefix}.retry.*.1"]
+    assert (config["ack_policy"], config["max_deliver"]) == ("explicit", -1)
+    assert (config["max_ack_pending"], config["ack_wait"]) == (70, 9 * SECOND)
+    owner = config["metadata"]["protoqueue.dev/owner"]
+    assert (
+        owner
+        == f"ConsumerGroup/{lab.namespace}/mailers/{(await lab.get(CONSUMER_GROUPS, 'mailers'))['metadata']['uid']}"
+    )
+
+
+@pytest.mark.parametrize("group_first", [True, False])
+async def test_the_order_of_creation_does_not_matter(lab: Lab, group_first: bool) -> None:
+    if group_first:
+        await lab.group()
+        condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="QueueNotFound")
+        assert "spec.queueRef.name" in condition["message"]
+        await lab.queue()
+    else:
+        await lab.queue()
+        await lab.group()
+    await lab.ready(groups=("mailers",))
+
+
+async def test_workers_learn_their_group_from_the_bucket_and_changes_reach_them_live(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(priorityPolicy="Strict", retry={"maxAttempts": 2})
+    await lab.ready(groups=("mailers",))
+    entry = await lab.entry("email", "mailers")
+    assert entry is not None
+    assert [consumer["name"] for consumer in entry["consumers"]] == ["mailers_p2", "mailers_p1", "mailers_p0"]
+    assert (entry["priorityPolicy"], entry["retry"]["maxAttempts"]) == ("Strict", 2)
+    await lab.group(retry={"maxAttempts": 4}, visibilityTimeout="11s", maxInFlight=5)
+    await lab.ready(groups=("mailers",))
+    entry = await lab.entry("email", "mailers")
+    assert entry is not None
+    assert (entry["retry"]["maxAttempts"], entry["visibilityTimeout"], entry["maxInFlight"]) == (4, "11s", 5)
+    config = (await lab.consumers())["mailers_p0"]["config"]
+    assert (config["ack_wait"], config["max_ack_pending"]) == (11 * SECOND, 5)
+
+
+async def test_a_change_of_the_queue_reaches_its_group(lab: Lab) -> None:
+    await lab.queue(priorityLevels=2)
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    await lab.queue(priorityLevels=4, visibilityTimeout="13s")
+    await eventually(lambda: lab.consumers())
+
+    async def grown() -> bool:
+        consumers = await lab.consumers()
+        return len(consumers) == 4 and consumers["mailers_p0"]["config"]["ack_wait"] == 13 * SECOND
+
+    await eventually(grown)
+
+
+@pytest.mark.parametrize("of_queue", [True, False])
+async def test_pausing_binds_every_client_within_a_second(lab: Lab, of_queue: bool) -> None:
+    await lab.queue()
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+
+    async def paused() -> set[bool]:
+        return {consumer.get("paused", False) for consumer in (await lab.consumers()).values()}
+
+    assert await paused() == {False}
+    for wanted in (True, False):
+        await (lab.queue(paused=wanted) if of_queue else lab.group(paused=wanted))
+
+        async def is_so(wanted: bool = wanted) -> bool:
+            return await paused() == {wanted}
+
+        await eventually(is_so, timeout_s=1)
+
+
+async def test_an_ordered_queue_has_a_consumer_for_each_partition(lab: Lab) -> None:
+    await lab.queue(ordering={"partitions": 3})
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    consumers = await lab.consumers()
+    assert sorted(consumers) == ["mailers_o0", "mailers_o1", "mailers_o2"]
+    assert {consumer["config"]["max_ack_pending"] for consumer in consumers.values()} == {1}
+
+
+async def test_each_group_of_a_broadcast_queue_gets_its_own_copy_from_where_it_starts(lab: Lab) -> None:
+    await lab.queue(delivery="Broadcast", priorityLevels=1)
+    await lab.group("early")
+    await lab.ready(groups=("early",))
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.group("late")
+    await lab.group("history", startFrom="All")
+    await lab.ready(groups=("late", "history"))
+    consumers = await lab.consumers()
+    waiting = {name: consumer["num_pending"] for name, consumer in consumers.items()}
+    assert waiting == {"early_p0": 1, "late_p0": 0, "history_p0": 1}
+    assert consumers["late_p0"]["config"]["filter_subjects"][1].endswith(".retry.late.0")
+
+
+async def test_a_broadcast_queue_grows_levels_without_a_moment_in_which_nobody_listens(lab: Lab) -> None:
+    await lab.queue(delivery="Broadcast", priorityLevels=1)
+    await lab.group("early")
+    await lab.ready(groups=("early",))
+    await lab.queue(delivery="Broadcast", priorityLevels=2)
+    await lab.ready(groups=("early",))
+    entry = await lab.entry("email")
+    assert entry is not None
+    assert entry["priorityLevels"] == 2
+    assert sorted(await lab.consumers()) == ["early_p0", "early_p1"]
+
+
+async def test_a_second_group_of_a_work_queue_is_refused_until_the_first_goes(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group("first")
+    await lab.ready(groups=("first",))
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.group("second")
+    condition = await lab.condition(CONSUMER_GROUPS, "second", status="False", reason="QueueHasGroup")
+    assert "the group first" in condition["message"]
+    await lab.delete(CONSUMER_GROUPS, "first")
+    await lab.gone(CONSUMER_GROUPS, "first")
+    await lab.ready(groups=("second",))
+    consumers = await lab.consumers()
+    assert sorted(consumers) == ["second_p0", "second_p1", "second_p2"]
+    assert sum(consumer["num_pending"] for consumer in consumers.values()) == 1, "the successor finds what was left"
+    assert await lab.entry("email", "first") is None
+
+
+async def test_a_queue_waits_for_its_groups_and_says_so(lab: Lab) -> None:
+    await lab.queue(deletionPolicy="Delete")
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    await lab.delete(QUEUES, "email")
+    condition = await lab.condition(QUEUES, "email", status="False", reason="WaitingForGroups")
+    assert "mailers" in condition["message"]
+    await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="QueueNotFound")
+    await lab.delete(CONSUMER_GROUPS, "mailers")
+    await lab.gone(QUEUES, "email")
+    assert await lab.stream() is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "field"),
+    [
+        ({"worker": {"template": {"spec": {"containers": []}}}}, "InvalidSpec", "spec.worker.template.spec.containers"),
+        ({"priorityWeights": [1, 2]}, "InvalidSpec", "spec.priorityWeights"),
+        ({"visibilityTimeout": "1ms"}, "InvalidSpec", "spec.visibilityTimeout"),
+    ],
+)
+async def test_a_bad_group_names_its_field(lab: Lab, spec: dict[str, Any], reason: str, field: str) -> None:
+    await lab.queue()
+    await lab.group(**spec)
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason=reason)
+    assert condition["message"].startswith(field)
+
+
+async def test_the_deployment_is_the_groups_own_and_follows_its_size(lab: Lab) -> None:
+    await lab.queue()
+    group = await lab.group(worker={"template": IDLE}, replicas=2)
+    await lab.ready(groups=("mailers",))
+    deployment = await lab.get(DEPLOYMENTS, "mailers")
+    (owner,) = deployment["metadata"]["ownerReferences"]
+    assert (owner["uid"], owner["controller"]) == (group["metadata"]["uid"], True)
+    env = {each["name"]: each["value"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert env == {
+        "PROTOQUEUE_NATS_URL": lab.nats_url,
+        "PROTOQUEUE_QUEUE": f"{lab.namespace}/email",
+        "PROTOQUEUE_GROUP": "mailers",
+    }
+    assert deployment["spec"]["replicas"] == 2
+    await lab.kube.merge(CONSUMER_GROUPS, {"spec": {"replicas": 1}}, "mailers", lab.namespace, "scale")
+
+    async def follows() -> bool:
+        status = (await lab.get(CONSUMER_GROUPS, "mailers"))["status"]
+        return await lab.replicas() == 1 and status["desiredReplicas"] == 1
+
+    await eventually(follows)
+    scale = await lab.kube._request("GET", CONSUMER_GROUPS.path(lab.namespace, "mailers", "scale"))
+    assert scale["status"]["selector"] == "protoqueue.dev/consumer-group=mailers"
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="Disabled")
+
+
+async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit_is_undone(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": IDLE}, replicas=0)
+    await lab.ready(groups=("mailers",))
+
+    async def command() -> Any:
+        return (await lab.get(DEPLOYMENTS, "mailers"))["spec"]["template"]["spec"]["containers"][0]["command"]
+
+    changed = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "2000"]}]}}
+    await lab.group(worker={"template": changed}, replicas=0)
+
+    async def is_changed() -> bool:
+        return bool(await command() == ["sleep", "2000"])
+
+    await eventually(is_changed)
+    body = await lab.get(DEPLOYMENTS, "mailers")
+    body["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "1"]
+    spec = {"template": {"spec": {"containers": body["spec"]["template"]["spec"]["containers"]}}}
+    await lab.kube.merge(DEPLOYMENTS, {"spec": spec}, "mailers", lab.namespace)
+    await eventually(is_changed)
+    assert await lab.replicas() == 0, "an apply does not bring workers up"
+
+
+async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
+    labels = {"app": "other"}
+    body = {
+        "metadata": {"name": "mailers"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, **IDLE},
+        },
+    }
+    await lab.kube.create(DEPLOYMENTS, body, lab.namespace)
+    await lab.queue()
+    await lab.group(worker={"template": IDLE})
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="ForeignAsset")
+    assert "scaleTargetRef" in condition["message"]
+    assert (await lab.get(DEPLOYMENTS, "mailers"))["metadata"].get("ownerReferences") is None
+
+
+async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab) -> None:
+    labels = {"app": "existing"}
+    body = {
+        "metadata": {"name": "existing"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, **IDLE},
+        },
+    }
+    await lab.kube.create(DEPLOYMENTS, body, lab.namespace)
+    await lab.queue()
+    await lab.group(
+        worker={"scaleTargetRef": {"name": "existing"}},
+        autoscale={"maxReplicas": 2, "target": {"tasksPerWorker": 1}},
+    )
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+
+    async def scaled() -> bool:
+        return await lab.replicas("existing") == 1
+
+    await eventually(scaled)
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True")
+    assert await lab.find(DEPLOYMENTS, "mailers") is None
+
+
+async def test_a_scale_target_that_is_missing_is_named(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"scaleTargetRef": {"name": "missing"}}, autoscale={})
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="TargetNotFound")
+    assert "Deployment missing" in condition["message"]

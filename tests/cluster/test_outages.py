@@ -1,0 +1,92 @@
+"""NATS goes away and comes back; what shows, and what must not be held up."""
+
+from cluster.lab import Lab
+from nats_server import NatsServer
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, NAMESPACES, QUEUES, ApiError
+from waiting import eventually
+
+
+async def test_nats_away_is_a_condition_and_passes_with_the_outage(lab: Lab, server: NatsServer) -> None:
+    await lab.queue()
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    server.kill()
+    try:
+        condition = await lab.condition(QUEUES, "email", status="False", reason="NatsUnavailable")
+        assert server.url in condition["message"]
+        await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="NatsUnavailable")
+        await lab.queue("another")
+        await lab.condition(QUEUES, "another", status="False", reason="NatsUnavailable")
+    finally:
+        await server.start()
+    await lab.ready(queues=("email", "another"), groups=("mailers",))
+
+
+async def test_a_backlog_that_is_unknown_holds_the_size(lab: Lab, server: NatsServer) -> None:
+    template = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
+    autoscale = {"maxReplicas": 3, "target": {"tasksPerWorker": 1}, "scaleDownDelay": "1s", "idleDelay": "1s"}
+    await lab.queue()
+    await lab.group(worker={"template": template}, autoscale=autoscale)
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue({"n": 1})
+        await queue.enqueue({"n": 2})
+
+    async def scaled() -> bool:
+        return await lab.replicas() == 2
+
+    await eventually(scaled)
+    server.kill()
+    try:
+        await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="Unknown", reason="BacklogUnknown")
+        assert await lab.replicas() == 2
+    finally:
+        await server.start()
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True")
+    assert await lab.replicas() == 2
+
+
+async def test_a_queue_to_be_kept_is_deleted_while_nats_is_away(lab: Lab, server: NatsServer) -> None:
+    await lab.queue(deletionPolicy="Retain")
+    await lab.ready()
+    server.kill()
+    try:
+        await lab.delete(QUEUES, "email")
+        await lab.gone(QUEUES, "email")
+    finally:
+        await server.start()
+    assert await lab.stream() is not None
+
+
+async def test_streams_to_be_deleted_wait_for_nats(lab: Lab, server: NatsServer) -> None:
+    await lab.queue(deletionPolicy="Delete")
+    await lab.ready()
+    server.kill()
+    try:
+        await lab.delete(QUEUES, "email")
+        await lab.condition(QUEUES, "email", status="False", reason="NatsUnavailable")
+    finally:
+        await server.start()
+    await lab.gone(QUEUES, "email")
+    assert await lab.stream() is None
+
+
+async def test_a_namespace_goes_although_nats_is_away(lab: Lab, server: NatsServer) -> None:
+    await lab.queue(deletionPolicy="Delete")
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    server.kill()
+    try:
+        await lab.delete_namespace()
+
+        async def is_gone() -> bool:
+            try:
+                await lab.kube.get(NAMESPACES, lab.namespace)
+            except ApiError as error:
+                return error.code == 404
+            return False
+
+        await eventually(is_gone, timeout_s=90)
+    finally:
+        await server.start()

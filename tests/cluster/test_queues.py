@@ -1,0 +1,256 @@
+"""A Queue in the cluster, and what it is in JetStream, read back with a plain client."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cluster.lab import Lab
+from cluster.operator_process import OperatorProcess
+from protoqueue_devcluster.kube.client import QUEUES, ApiError
+from waiting import eventually
+
+SECOND = 10**9
+
+
+async def test_an_applied_queue_becomes_ready_and_says_what_it_is(lab: Lab) -> None:
+    await lab.queue()
+    await lab.ready()
+    status = (await lab.get(QUEUES, "email"))["status"]
+    assert status["stream"] == lab.stream_name()
+    assert status["deadLetterStream"] == lab.stream_name(suffix="_DLQ")
+    assert status["priorityLevels"] == 3
+
+    async def counted() -> bool:
+        body = await lab.get(QUEUES, "email")
+        return bool(body["status"].get("tasks") == {"ready": 0, "inFlight": 0, "scheduled": 0, "dead": 0})
+
+    await eventually(counted)
+
+
+async def test_the_streams_are_as_the_contract_says(lab: Lab) -> None:
+    await lab.queue()
+    await lab.ready()
+    owner = f"Queue/{lab.namespace}/email/{(await lab.get(QUEUES, 'email'))['metadata']['uid']}"
+    tasks, later, dead = await lab.config(), await lab.config(suffix="_LATER"), await lab.config(suffix="_DLQ")
+    prefix = f"pq.{lab.namespace}.email"
+    assert tasks["subjects"] == [f"{prefix}.task.>", f"{prefix}.retry.>", f"{prefix}.ordered.>"]
+    assert (tasks["retention"], tasks["discard"], tasks["storage"]) == ("workqueue", "new", "file")
+    assert (tasks["allow_msg_ttl"], tasks["allow_atomic"]) == (True, True)
+    assert tasks["sources"][0]["name"] == later["name"]
+    assert tasks["sources"][0]["subject_transforms"] == [{"src": f"{prefix}.due.>", "dest": f"{prefix}.>"}]
+    assert later["subjects"] == [f"{prefix}.scheduled.>", f"{prefix}.cron.>", f"{prefix}.due.>"]
+    assert (later["retention"], later["allow_msg_schedules"], later["allow_msg_ttl"]) == ("workqueue", True, True)
+    assert (dead["subjects"], dead["retention"]) == ([f"pqdlq.{lab.namespace}.email.>"], "limits")
+    assert {config["metadata"]["protoqueue.dev/owner"] for config in (tasks, later, dead)} == {owner}
+    counter = await lab.api(f"CONSUMER.INFO.{later['name']}._scheduled")
+    assert counter["config"]["filter_subjects"] == [f"{prefix}.scheduled.>"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "suffix", "expected"),
+    [
+        ({"delivery": "Broadcast"}, "", {"retention": "interest"}),
+        ({"storage": "Memory"}, "", {"storage": "memory"}),
+        ({"limits": {"maxTasks": 7}}, "", {"max_msgs": 7}),
+        ({"limits": {"maxBytes": "1Mi"}}, "", {"max_bytes": 1 << 20}),
+        ({"limits": {"maxTaskSize": "2Ki"}}, "", {"max_msg_size": 2048}),
+        ({"limits": {"maxAge": "1h"}}, "", {"max_age": 3600 * SECOND}),
+        ({"limits": {"onFull": "DropOldest"}}, "", {"discard": "old"}),
+        ({"deduplicationWindow": "45s"}, "", {"duplicate_window": 45 * SECOND}),
+        ({"deduplicationWindow": "45s"}, "_LATER", {"duplicate_window": 45 * SECOND}),
+        ({"deadLetter": {"maxAge": "2d", "maxTasks": 9}}, "_DLQ", {"max_age": 2 * 86_400 * SECOND, "max_msgs": 9}),
+    ],
+)
+async def test_each_field_takes_effect(lab: Lab, spec: dict[str, Any], suffix: str, expected: dict[str, Any]) -> None:
+    await lab.queue(**spec)
+    await lab.ready()
+    config = await lab.config(suffix=suffix)
+    assert {name: config[name] for name in expected} == expected
+
+
+async def test_clients_learn_the_settings_from_the_bucket(lab: Lab) -> None:
+    await lab.queue(retry={"maxAttempts": 9}, visibilityTimeout="7s", priorityLevels=5, deadLetter={"expired": True})
+    await lab.ready()
+    entry = await lab.entry("email")
+    assert entry is not None
+    assert (entry["stream"], entry["priorityLevels"], entry["visibilityTimeout"]) == (lab.stream_name(), 5, "7s")
+    assert entry["retry"]["maxAttempts"] == 9
+    assert entry["deadLetter"] == {"enabled": True, "expired": True}
+
+
+async def test_an_edit_takes_effect_without_losing_what_is_stored(lab: Lab) -> None:
+    await lab.queue(limits={"maxTasks": 5})
+    await lab.ready()
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.queue(limits={"maxTasks": 8}, deduplicationWindow="30s", priorityLevels=4)
+    await lab.ready()
+    info = await lab.stream()
+    assert info is not None
+    assert (info["config"]["max_msgs"], info["config"]["duplicate_window"]) == (8, 30 * SECOND)
+    assert info["state"]["messages"] == 1
+    entry = await lab.entry("email")
+    assert entry is not None
+    assert entry["priorityLevels"] == 4
+
+
+async def test_a_restarted_operator_writes_nothing_where_nothing_changed(lab: Lab, operator: OperatorProcess) -> None:
+    await lab.queue(schedules=[{"name": "nightly", "cron": "0 0 3 * * *"}])
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    heard = []
+    advisories = await lab.nats.subscribe("$JS.EVENT.ADVISORY.>")
+    before = (await lab.get(QUEUES, "email"), await lab.stream(suffix="_LATER"))
+    operator.stop()
+    operator.start()
+    await lab.queue("barrier")
+    await lab.group("keepers", "barrier")
+    await lab.ready(queues=("barrier",), groups=("keepers",))
+    while advisories.pending_msgs:
+        heard.append(json.loads((await advisories.next_msg()).data))
+    await advisories.unsubscribe()
+    changed = {
+        advisory["stream"]
+        for advisory in heard
+        # The server's own consumer, by which one stream sources another, comes and goes as the server likes.
+        if "stream" in advisory and not advisory.get("consumer", "").startswith("JS_SRC_")
+    }
+    assert lab.stream_name("barrier") in changed
+    assert not changed & {lab.stream_name(suffix=suffix) for suffix in ("", "_LATER", "_DLQ")}
+    after = (await lab.get(QUEUES, "email"), await lab.stream(suffix="_LATER"))
+    assert before[0]["metadata"]["resourceVersion"] == after[0]["metadata"]["resourceVersion"]
+    assert before[1] is not None
+    assert after[1] is not None
+    assert before[1]["state"]["last_seq"] == after[1]["state"]["last_seq"]
+
+
+@pytest.mark.parametrize(("policy", "kept"), [("Retain", True), ("Delete", False)])
+async def test_deleting_the_queue_keeps_or_removes_its_streams(lab: Lab, policy: str, kept: bool) -> None:
+    await lab.queue(deletionPolicy=policy)
+    await lab.ready()
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")
+    for suffix in ("", "_LATER", "_DLQ"):
+        assert (await lab.stream(suffix=suffix) is not None) is kept
+    assert await lab.entry("email") is None
+
+
+async def test_a_queue_made_anew_gets_its_tasks_back(lab: Lab) -> None:
+    first = await lab.queue()
+    await lab.ready()
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")
+    second = await lab.queue()
+    await lab.ready()
+    info = await lab.stream()
+    assert info is not None
+    assert info["state"]["messages"] == 1
+    assert first["metadata"]["uid"] != second["metadata"]["uid"]
+    assert info["config"]["metadata"]["protoqueue.dev/owner"].endswith(second["metadata"]["uid"])
+
+
+async def test_delete_if_empty_waits_for_the_last_task_and_says_so(lab: Lab) -> None:
+    await lab.queue(deletionPolicy="DeleteIfEmpty")
+    await lab.ready()
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue({"n": 1})
+        await queue.enqueue({"n": 2}, delay=3600)
+    await lab.delete(QUEUES, "email")
+    condition = await lab.condition(QUEUES, "email", status="False", reason="NotEmpty")
+    assert "1 tasks, 1 tasks not yet due" in condition["message"]
+    for suffix in ("", "_LATER"):
+        await lab.api(f"STREAM.PURGE.{lab.stream_name(suffix=suffix)}")
+    await lab.gone(QUEUES, "email")
+    assert await lab.stream() is None
+
+
+async def test_somebody_elses_stream_is_left_alone_until_it_goes(lab: Lab) -> None:
+    name = lab.stream_name()
+    await lab.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [f"foreign.{lab.namespace}"], "num_replicas": 1})
+    await lab.queue()
+    condition = await lab.condition(QUEUES, "email", status="False", reason="ForeignAsset")
+    assert name in condition["message"]
+    assert (await lab.config())["subjects"] == [f"foreign.{lab.namespace}"]
+    await lab.api(f"STREAM.DELETE.{name}")
+    await lab.queue(paused=False, visibilityTimeout="31s")
+    await lab.ready()
+
+
+async def test_what_nats_refuses_is_told_and_heals_when_corrected(lab: Lab) -> None:
+    await lab.queue(replicas=3)
+    condition = await lab.condition(QUEUES, "email", status="False", reason="NatsRefused")
+    assert "replicas > 1 not supported" in condition["message"]
+    await eventually(lambda: lab.event_reasons("email"))
+    assert await lab.event_reasons("email") == ["NatsRefused"]
+    await lab.queue(replicas=1)
+    await lab.ready()
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "field"),
+    [
+        ({"visibilityTimeout": "1ms"}, "InvalidSpec", "spec.visibilityTimeout"),
+        ({"schedules": [{"name": "x", "cron": "0 0 25 * * *"}]}, "InvalidSpec", "spec.schedules[x]"),
+        (
+            {"schedules": [{"name": "x", "cron": "0 0 3 * * *", "timeZone": "Mars/Base"}]},
+            "InvalidSpec",
+            "spec.schedules[x]",
+        ),
+        ({"nats": {"connectionSecretRef": {"name": "other"}}}, "NotSupportedYet", "spec.nats.connectionSecretRef"),
+    ],
+)
+async def test_a_bad_spec_names_its_field_once_and_heals_when_corrected(
+    lab: Lab, spec: dict[str, Any], reason: str, field: str
+) -> None:
+    await lab.queue(**spec)
+    condition = await lab.condition(QUEUES, "email", status="False", reason=reason)
+    assert condition["message"].startswith(field)
+    await eventually(lambda: lab.event_reasons("email"))
+    assert await lab.event_reasons("email") == [reason]
+    await lab.queue(**{name: "30s" if name == "visibilityTimeout" else None for name in spec})
+    await lab.ready()
+
+
+async def test_the_schema_refuses_what_must_not_change(lab: Lab) -> None:
+    await lab.queue()
+    for change in (
+        {"storage": "Memory"},
+        {"delivery": "Broadcast"},
+        {"priorityLevels": 2},
+        {"ordering": {"partitions": 2}},
+    ):
+        with pytest.raises(ApiError, match="422"):
+            await lab.queue(**change)
+
+
+async def test_schedules_are_set_changed_and_removed(lab: Lab) -> None:
+    subjects = f"pq.{lab.namespace}.email.cron.>"
+
+    async def stored() -> dict[str, int]:
+        info = await lab.api(f"STREAM.INFO.{lab.stream_name(suffix='_LATER')}", {"subjects_filter": subjects})
+        found: dict[str, int] = info["state"].get("subjects") or {}
+        return found
+
+    await lab.queue(
+        schedules=[{"name": "tick", "every": "1s", "payload": {"n": 1}}, {"name": "rare", "cron": "0 0 3 * * *"}]
+    )
+    await lab.ready()
+    assert await stored() == {f"pq.{lab.namespace}.email.cron.{name}": 1 for name in ("tick", "rare")}
+
+    async def fired() -> bool:
+        info = await lab.stream()
+        return bool(info and info["state"]["messages"])
+
+    await eventually(fired)
+    await lab.queue(schedules=[{"name": "rare", "cron": "0 0 4 * * *"}])
+    await lab.ready()
+    assert await stored() == {f"pq.{lab.namespace}.email.cron.rare": 1}
+    message = await lab.api(f"STREAM.MSG.GET.{lab.stream_name(suffix='_LATER')}", {"last_by_subj": subjects})
+    assert message["message"]["subject"].endswith("rare")
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")
+    assert await stored() == {}, "a stream that is kept does not go on filling"
