@@ -39,16 +39,18 @@ def merge(live: Any, configuration: Any, node: Node | None) -> Any:
 def _merged_list(live: list[Any], configuration: list[Any], node: Node) -> list[Any]:
     """Items in the configuration's order; those only live has keep their place before the next one both have."""
     known = {element(each, node): each for each in live}
-    waiting = iter(known.items())
     wanted = {element(each, node): each for each in configuration}
+    waiting = iter(known.items())
     result: list[Any] = []
-    seen: set[str] = set()
+    done: set[str] = set()
+    shared = None  # the next item of live that the configuration has too, while its turn has not come
     for key, each in wanted.items():
-        if key not in seen:
-            for passed, old in waiting:
-                seen.add(passed)
-                if passed in wanted:
-                    break
-                result.append(old)
+        while shared is None and (passed := next(waiting, None)) is not None:
+            if passed[0] not in wanted:
+                result.append(passed[1])
+            elif passed[0] not in done:
+                shared = passed[0]
         result.append(merge(known[key], each, node.items) if key in known else each)
+        done.add(key)
+        shared = None if key == shared else shared
     return [*result, *(old for key, old in waiting if key not in wanted)]
