@@ -45,23 +45,25 @@ class Process:
     async def wait(self) -> int:
         """Wait for its end. What it left in its process group ends with it, as in a container."""
         code = await self._process.wait()
-        self.signal(signal.SIGKILL)
+        self.kill()
         return code
 
-    def signal(self, number: signal.Signals) -> None:
-        """Signal the whole process group; nothing happens if all of it has ended."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
-            os.killpg(self.pid, number)
-
     def kill(self) -> None:
-        self.signal(signal.SIGKILL)
+        """SIGKILL to the whole process group; nothing happens if all of it has ended."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+            os.killpg(self.pid, signal.SIGKILL)
 
     async def stop(self, grace_s: float = 10.0) -> int:
-        """SIGTERM, and SIGKILL if that was not enough within the grace period."""
+        """SIGTERM, and SIGKILL if that was not enough within the grace period.
+
+        As with a container's first process, SIGTERM goes to the process alone: it may need its children to finish.
+        """
         if self.exit_code is None:
-            self.signal(signal.SIGTERM)
+            self._process.terminate()
+            # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the result.
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(self.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    return await self.wait()
         self.kill()
         return await self.wait()
 
@@ -112,7 +114,8 @@ async def wait_ready(
 async def accepts_connections(host: str, port: int) -> bool:
     """Whether somebody listens there."""
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 1)
+        async with asyncio.timeout(1):
+            _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError):
         return False
     writer.close()

@@ -56,6 +56,7 @@ class ContainerRunner:
     ) -> None:
         self._pod, self._container, self._root, self._around = pod, container, root, around
         self._changed = changed
+        self._paths = mounted_paths(root, pod, container)
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._grace_s = pod.grace_s
@@ -108,10 +109,9 @@ class ContainerRunner:
 
     async def _prepare(self) -> Invocation | None:
         """Resolve what the container refers to, as often as it takes; None if it is stopped meanwhile."""
-        paths = mounted_paths(self._root, self._pod, self._container)
         while not self._stopping.is_set():
             try:
-                return await invocation(self._pod, self._container, self._around.sources, paths)
+                return await invocation(self._pod, self._container, self._around.sources, self._paths)
             except ConfigurationMissing as missing:
                 self._set(state=Waiting("CreateContainerConfigError", str(missing)))
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
@@ -138,7 +138,9 @@ class ContainerRunner:
         log.info("container started pod=%s container=%s pid=%d", self._pod, self._container.name, process.pid)
         self._begin(started_at)
         try:
-            code = await self._watch(process, Prober(run, self._container.ports, working_dir, self._around.lifeline))
+            code = await self._watch(
+                process, Prober(run, self._paths, self._container.ports, working_dir, self._around.lifeline)
+            )
         finally:
             process.kill()
         self._process = None
@@ -215,7 +217,8 @@ class ContainerRunner:
     async def _pause(self, delay_s: float) -> None:
         """Sleep, but not through a stop."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+            async with asyncio.timeout(delay_s):
+                await self._stopping.wait()
 
     def _set(self, **fields: object) -> None:
         updated = replace(self.status, **fields)  # type: ignore[arg-type]

@@ -130,7 +130,8 @@ class PodRunner:
                 for runner in self._main:
                     runner.wait_with(Waiting("ContainerCreating", str(error)))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._terminating.wait(), 1)
+                async with asyncio.timeout(1):
+                    await self._terminating.wait()
         return None
 
     def _status(self) -> Object:

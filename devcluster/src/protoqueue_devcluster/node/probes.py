@@ -12,6 +12,7 @@ import aiohttp
 
 from protoqueue_devcluster.lifeline import Lifeline
 from protoqueue_devcluster.node.environment import Invocation
+from protoqueue_devcluster.node.volumes import MountedPaths
 from protoqueue_devcluster.processes import Command, accepts_connections, spawn
 
 
@@ -59,6 +60,7 @@ class Prober:
     """Asks one running container."""
 
     invocation: Invocation
+    paths: MountedPaths
     ports: Mapping[str, int]
     working_dir: Path
     lifeline: Lifeline
@@ -89,7 +91,8 @@ class Prober:
         return True  # gRPC probes are not supported: a container is not killed for our lack of them
 
     async def _execute(self, command: list[str]) -> bool:
-        run = Command("probe", command, self.invocation.env, Path(os.devnull), self.working_dir)
+        arguments = [self.paths.rewrite(text) for text in command]
+        run = Command("probe", arguments, self.invocation.env, Path(os.devnull), self.working_dir)
         process = await spawn(run, self.lifeline)
         try:
             return await process.wait() == 0
