@@ -21,7 +21,9 @@ class Request:
     def parse(cls, line: Object) -> "Request":
         """Read a line of the embedded API's request log."""
         resource = "/".join(filter(None, (line["resource"], line["subresource"])))
-        return cls(line["verb"], line["group"], resource, line["namespace"], line["name"])
+        # A namespace counts as an object within itself: a Role there can allow reading it.
+        namespace = line["name"] if line["resource"] == "namespaces" else line["namespace"]
+        return cls(line["verb"], line["group"], resource, namespace, line["name"])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 {{- define "protoqueue.namespaceRules" -}}
 - apiGroups: [protoqueue.dev]
   resources: [queues, consumergroups]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [protoqueue.dev]
   resources: [queues/status, consumergroups/status]
   verbs: [patch]
@@ -12,7 +12,7 @@
   verbs: [update]
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [get, patch]
@@ -29,14 +29,15 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
+# Whether the namespace is on its way out, so that nothing in it holds it up for ever.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end -}}
 
 {{/* What the operator does outside of namespaces, wherever it may. */}}
 {{- define "protoqueue.clusterRules" -}}
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
-  verbs: [list, watch]
-- apiGroups: [""]
-  resources: [namespaces]
   verbs: [list, watch]
 {{- end -}}
