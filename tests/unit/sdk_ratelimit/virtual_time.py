@@ -85,3 +85,16 @@ class MemoryStore:
         if self.is_down:
             await asyncio.sleep(2)
             raise Unavailable("down")
+
+
+class SkewedStore:
+    """The same store for a worker whose idea of the server's time is off by `skew_s`."""
+
+    def __init__(self, store: MemoryStore, skew_s: float) -> None:
+        self.get = store.get
+        self.put_if = store.put_if
+        self._store = store
+        self._skew_us = round(skew_s * 1e6)
+
+    async def server_time_us(self) -> int:
+        return await self._store.server_time_us() + self._skew_us

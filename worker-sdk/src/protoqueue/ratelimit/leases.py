@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 CHUNK_US = 50_000
 """A lease holds what the limit yields in this time: 20 writes a second at full speed, whatever the rate."""
 
-LINE = 1.5
+LINE = 3
 """Length of the line, in leases, that one joins who has not waited yet."""
 
 PATIENCE = 8
@@ -76,7 +76,8 @@ class SharedBucket:
         self._appetite = 1
 
     def settle(self) -> None:
-        """Forget tokens that have lain unused: to be called when someone begins to wait."""
+        """Forget tokens that have lain unused, and earlier waits: to be called when someone begins to wait."""
+        self._passed_over = 0
         if self._pocket is not None:
             self._pocket.discard_stale(self._clock.now_us())
 
@@ -136,11 +137,11 @@ class SharedBucket:
         value, revision = entry or (b"", 0)
         now_us = self._clock.now_us()
         state = self._decoded(value, limit)
-        if gcra.recovered(state, now_us, _farthest_us(limit)) != state:
+        if gcra.recovered(state, now_us, _farthest_us(state.limit)) != state:
             # Either this worker's idea of the time is old or the server's clock went back: only the server can tell.
             await self._clock.refresh(max_age_us=0)
             now_us = self._clock.now_us()
-            state = gcra.recovered(state, now_us, _farthest_us(limit))
+            state = gcra.recovered(state, now_us, _farthest_us(state.limit))
         if revision < self._revision:
             # What others had leased ahead is forgotten too: leave them the time to spend it. Written at once, lest it
             # is forgotten that there was a loss.
@@ -171,8 +172,10 @@ class SharedBucket:
             self._appetite = min(self.chunk, 2 * pocket.granted)
 
     def _line_us(self, limit: Limit) -> int:
+        longest_us = _longest_line_us(limit)
+        at_first_us = min(LINE * _lease_us(limit), longest_us * 3 // 4)  # room is left for those who have waited
         waited_us = local_us() - self._passed_over_since_us if self._passed_over else 0
-        return min(_longest_line_us(limit), int(_lease_us(limit) * LINE) + waited_us // PATIENCE)
+        return min(longest_us, at_first_us + waited_us // PATIENCE)
 
     def _pass_over(self) -> float:
         """Note that others were quicker. Returns the seconds to be late next time: fewer, the more often they were."""

@@ -54,7 +54,10 @@ class Limiter:
     """All limits a worker of one group is under: its own, its group's, its queue's; none until `update` names some.
 
     A task takes one token of each. Tokens are spent only when every limit has one, so the narrower limit does not lose
-    what the wider one denies. `on_wait` is told the seconds that an `acquire` which could not go through at once took.
+    what the wider one denies. (A worker that waits for the wider one may keep one token of the narrower one beyond its
+    slack: while both are at their end, the narrower one may be exceeded by one task per worker.)
+
+    `on_wait` is told the seconds that an `acquire` which could not go through at once took.
     Any number of tasks may call `acquire` at the same time: they are served first come, first served.
     """
 
@@ -102,12 +105,13 @@ class Limiter:
             return wanted
         self._waiting += wanted
         begun = asyncio.get_running_loop().time()
+        queued = self._turn.locked()
         try:
             async with self._turn:
                 granted, waited = await self._granted(wanted)
         finally:
             self._waiting -= wanted
-        if waited:
+        if queued or waited:
             self._on_wait(asyncio.get_running_loop().time() - begun)
         return granted
 
