@@ -12,7 +12,7 @@ from protoqueue_operator.reconcile.recurring import remove_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.work import Again
 
-PATIENCE_S = 30.0
+PATIENCE_S = 15.0
 """How long a namespace on its way out waits for NATS, or for a queue to run empty, before the streams are left."""
 
 _LOOK_AGAIN_S = 2.0
