@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from protoqueue.cancellation import cancel
 from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch, JetStreamBroker
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
 from protoqueue.errors import ConfigurationError, InvalidTask, QueueNotFound
@@ -69,9 +70,7 @@ class Client:
 
     async def forget(self) -> None:
         """Stop following the queues; the connection stays open."""
-        for task in self._watches:
-            task.cancel()
-        await asyncio.gather(*self._watches, return_exceptions=True)
+        await cancel(*self._watches)
         self._watches.clear()
         self._queues.clear()
 

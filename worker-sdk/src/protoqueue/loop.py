@@ -7,6 +7,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
+from protoqueue.cancellation import cancel
 from protoqueue.connection import IN_PROGRESS, Broker, Delivery
 from protoqueue.errors import Unavailable
 from protoqueue.execute import Executed, execute
@@ -117,9 +118,7 @@ class WorkLoop:
         self, runners: list[asyncio.Task[None]], service: list[asyncio.Task[None]], grace_s: float
     ) -> None:
         self._pulling = False
-        for task in service:
-            task.cancel()
-        await asyncio.gather(*service, return_exceptions=True)
+        await cancel(*service)
         await self._close_puller()
         await self._return_fetched(older_than=0)
         for waiter in self._idle:

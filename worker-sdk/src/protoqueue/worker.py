@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from protoqueue.cancellation import cancel
 from protoqueue.client import Client
 from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
 from protoqueue.errors import ConfigurationError, Unavailable
@@ -137,7 +138,7 @@ class Worker:
             stack.push_async_callback(self._client.forget)
             await HealthServer.from_environment(stack, metrics.registry, connected, worker_loop)
             following = asyncio.create_task(_follow(connected, group, worker_loop))
-            stack.callback(following.cancel)
+            stack.push_async_callback(cancel, following)
             await worker_loop.run(self._stop, self._grace_s)
         log.info("worker stopped")
 

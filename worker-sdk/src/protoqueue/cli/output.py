@@ -76,8 +76,10 @@ def run_async(act: Callable[[], Awaitable[T]]) -> T:
             raise typer.Exit(130) from None
 
 
-def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """Values of a stream go one to a line."""
+    sys.stdout.write(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -104,10 +104,10 @@ def stats(
             targets = [await client.queue(name) for name in queues]
             seen = await once(targets)
             if output is Format.JSON:
-                print_json(_as_json(seen, single=len(queues) == 1))
+                print_json(_as_json(seen, single=len(queues) == 1), one_line=watch)
                 while watch:
                     await asyncio.sleep(interval)
-                    print_json(_as_json(await once(targets), single=len(queues) == 1))
+                    print_json(_as_json(await once(targets), single=len(queues) == 1), one_line=True)
             elif not watch:
                 print_table(_STATS_COLUMNS, _rows(seen))
             else:

@@ -1,0 +1,173 @@
+"""The command line, as a process."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nats_server import NatsServer
+from protoqueue import Reject
+from provisioning import GroupSpec
+from waiting import eventually
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def cli(server: NatsServer, tmp_path: Path) -> Run:
+    """Run `protoqueue` to its end: (exit status, stdout, stderr)."""
+
+    async def run(*words: str, stdin: str = "", url: str = server.url) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "protoqueue"), *words,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env=os.environ | {"PROTOQUEUE_NATS_URL": url}, cwd=tmp_path,
+        )  # fmt: skip
+        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
+        return process.returncode or 0, out.decode(), err.decode()
+
+    return run
+
+
+async def test_enqueue_stats_and_peek_speak_json(make_queue, cli) -> None:
+    queue = await make_queue()
+    status, out, _ = await cli("enqueue", queue.name, '{"to": "a"}', "--type", "mail", "-p", "9", "-o", "json")
+    assert status == 0
+    (receipt,) = json.loads(out)
+    status, out, _ = await cli("enqueue", queue.name, "-", "-o", "json", stdin="1\n2\n\n3\n")
+    assert (status, len(json.loads(out))) == (0, 3)
+    _, out, _ = await cli("stats", queue.name, "-o", "json")
+    stats = json.loads(out)
+    assert (stats["queue"], stats["ready"], stats["scheduled"], stats["dead"]) == (queue.name, 4, 0, 0)
+    assert stats["groups"]["mailers"]["levels"] == {"0": 0, "1": 3, "2": 1}
+    assert stats["oldest_age"] > 0
+    _, out, _ = await cli("peek", queue.name, "-n", "1", "-o", "json")
+    (task,) = json.loads(out)
+    assert (task["id"], task["payload"], task["type"], task["priority"]) == (receipt["id"], '{"to":"a"}', "mail", 9)
+    _, out, _ = await cli("purge", queue.name, "--yes", "-o", "json")
+    assert json.loads(out) == {"removed": 4}
+
+
+async def test_a_table_in_a_pipe_cuts_nothing(make_queue, cli) -> None:
+    queue = await make_queue()
+    await queue.enqueue({"text": "x" * 40}, type="a-rather-long-type-of-task-that-has-a-name")
+    _, out, _ = await cli("peek", queue.name)
+    header, row = out.splitlines()
+    assert header.split() == ["ID", "TYPE", "PRIORITY", "ATTEMPT", "ENQUEUED", "PAYLOAD"]
+    assert "a-rather-long-type-of-task-that-has-a-name" in row
+    assert "x" * 40 in row
+
+
+async def test_dead_letters_are_listed_shown_redriven_and_deleted(make_queue, make_worker, start, cli) -> None:
+    queue = await make_queue()
+    worker = make_worker()
+
+    @worker.handler
+    async def refuse(payload: int) -> None:
+        raise Reject(f"no {payload}s [here]")
+
+    receipts = await queue.enqueue_batch([1, 2, 3])
+    start(worker)
+
+    async def buried() -> bool:
+        return (await queue.stats()).dead == 3
+
+    await eventually(buried)
+    worker.stop()
+    _, out, _ = await cli("dead", "list", queue.name, "-o", "json")
+    letters = json.loads(out)
+    assert {letter["task"]["id"] for letter in letters} == {receipt.id for receipt in receipts}
+    assert {letter["reason"] for letter in letters} == {"Rejected"}
+    _, out, _ = await cli("dead", "list", queue.name)
+    assert len(out.splitlines()) == 4
+    assert "no 1s [here]" in out
+    _, out, _ = await cli("dead", "show", queue.name, receipts[0].id, "-o", "json")
+    assert json.loads(out)["task"]["payload"] == "1"
+    status, _, err = await cli("dead", "redrive", queue.name)
+    assert status == 1
+    assert "--all" in err
+    _, out, _ = await cli("dead", "redrive", queue.name, receipts[0].id, "-o", "json")
+    assert json.loads(out) == {"redriven": 1}
+    _, out, _ = await cli("dead", "delete", queue.name, receipts[1].id, "-o", "json")
+    assert json.loads(out) == {"deleted": 1}
+    _, out, _ = await cli("dead", "redrive", queue.name, "--all", "-o", "json")
+    assert json.loads(out) == {"redriven": 1}
+    stats = await queue.stats()
+    assert (stats.ready, stats.dead) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("stats", "default/nowhere"), "kubectl wait"),
+        (("stats", "nowhere"), "<namespace>/<name>"),
+        (("enqueue", "QUEUE", "{not json"), "--raw"),
+        (("enqueue", "QUEUE", "1", "-p", "99"), "priority 99"),
+        (("worker", "nowhere"), "package.module:worker"),
+        (("worker", "nowhere:worker"), "no module nowhere"),
+        (("worker", "json:worker"), "has no worker"),
+        (("worker", "json:dumps"), "not a protoqueue.Worker"),
+        (("dead", "show", "QUEUE", "x"), "no dead letter"),
+    ],
+)
+async def test_what_goes_wrong_is_one_sentence_and_status_1(make_queue, cli, words: tuple[str, ...], says: str) -> None:
+    queue = await make_queue()
+    status, out, err = await cli(*(queue.name if word == "QUEUE" else word for word in words))
+    assert (status, out) == (1, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+async def test_without_nats_commands_end_with_a_sentence(cli) -> None:
+    status, _, err = await cli("stats", "default/email", url="nats://127.0.0.1:1")
+    assert status == 1
+    assert "no NATS server answered at nats://127.0.0.1:1" in err
+
+
+async def test_watching_stats_goes_on_until_interrupted(make_queue, server) -> None:
+    queue = await make_queue()
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "protoqueue"), "stats", queue.name, "-w", "-o", "json", "--interval", "0.1",
+        stdout=asyncio.subprocess.PIPE, env=os.environ | {"PROTOQUEUE_NATS_URL": server.url},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = [json.loads(await asyncio.wait_for(process.stdout.readline(), 20)) for _ in range(2)]
+    await queue.enqueue(1)
+    while lines[-1]["ready"] != 1:
+        lines.append(json.loads(await asyncio.wait_for(process.stdout.readline(), 20)))
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 20) == 130
+
+
+async def test_the_worker_command_finds_modules_in_the_current_directory_and_serves_its_health(
+    make_queue, processes, monkeypatch
+) -> None:
+    import urllib.request
+
+    from nats_server import free_port
+
+    port = free_port()
+    monkeypatch.setenv("PROTOQUEUE_METRICS_PORT", str(port))
+    queue = await make_queue(GroupSpec())
+    worker = processes("@worker.handler('mail')\nasync def work(payload: int) -> None:\n    tell(payload)\n")
+    await queue.enqueue(1, type="mail")
+    await eventually(lambda: worker.told == ["1"])
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def counted() -> bool:
+        return f'protoqueue_tasks_total{{group="mailers",outcome="Done",queue="{queue.name}",type="mail"}} 1.0' in get(
+            "/metrics"
+        )
+
+    await eventually(lambda: asyncio.to_thread(counted))
+    assert json.loads(await asyncio.to_thread(get, "/healthz")) == {"status": "ok"}
+    assert json.loads(await asyncio.to_thread(get, "/readyz")) == {"status": "ok"}
