@@ -129,15 +129,25 @@ def updated(managers: Managers, old: Object, new: Object, node: Node, writer: Wr
 
 
 def applied(
-    managers: Managers, old: Object, new: Object, node: Node, writer: Writer, paths: Paths, force: bool
+    managers: Managers,
+    old: Object,
+    new: Object,
+    node: Node,
+    writer: Writer,
+    paths: Paths,
+    allowed: Paths | None = NOTHING,
 ) -> Managers:
-    """Ownership after `writer` applied a configuration naming `paths`. Raises ApiError 409 on conflicts."""
+    """Ownership after `writer` applied a configuration naming `paths`.
+
+    Raises ApiError 409 on conflicts, except over the `allowed` paths; None allows all (a forced apply).
+    """
     difference = compare(old, new, node)
     changed, gone = difference.added | difference.modified, difference.removed
     others = [each for each in managers if not is_applier(each, writer)]
-    clashes = [(manager, manager.paths & changed) for manager in others]
-    if not force and any(paths for _, paths in clashes):
-        raise conflict_error([(manager, clash) for manager, clash in clashes if clash])
+    if allowed is not None:
+        clashes = [(manager, (manager.paths & changed) - allowed) for manager in others]
+        if any(clash for _, clash in clashes):
+            raise conflict_error([(manager, clash) for manager, clash in clashes if clash])
     kept = [manager.owning(manager.paths - changed - gone) for manager in others]
     previous = next((each for each in managers if is_applier(each, writer)), None)
     time = previous.time if previous is not None and previous.paths == paths else writer.time

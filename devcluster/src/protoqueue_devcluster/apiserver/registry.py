@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import names, statuses
+from . import last_applied, names, statuses
 from .decoding import decode, fill
 from .kinds import Kind, Kinds
 from .managed_fields import Managers, Writer, applied, ownable, read_managers, updated, with_managers
@@ -211,7 +211,7 @@ class Registry:
             metadata = self._new_metadata(kind, namespace, configuration["metadata"])
             obj = fill(kind, {**configuration, "metadata": metadata})
             _, paths = apply_configuration({}, part, kind.schema, (), writer)
-            managers = applied((), {}, {}, kind.schema, writer, paths, force=True)
+            managers = applied((), {}, {}, kind.schema, writer, paths)
             return self._insert(kind, obj, managers, options, decoded.warnings)
         old = self.as_version(kind, item.object)
         stated = configuration["metadata"].get("resourceVersion")
@@ -220,7 +220,9 @@ class Registry:
         managers = self._managers(item)
         live = ownable(old, subresource, kind.status, kind.custom)
         merged, paths = apply_configuration(live, part, kind.schema, managers, writer)
-        after = applied(managers, live, merged, kind.schema, writer, paths, options.force)
+        allowed = None if options.force else last_applied.paths(live, kind, options.manager)
+        after = applied(managers, live, merged, kind.schema, writer, paths, allowed)
+        merged = last_applied.refreshed(merged, configuration, options.manager)
         new = fill(kind, self._rejoined(old, merged, live))
         new = self._limited(kind, new, old, subresource)
         return self._store(kind, item, old, new, after, subresource, options, decoded.warnings)
