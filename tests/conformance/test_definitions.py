@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from conformance.kubeapi import Api
-from conformance.widgets import definition, unique
+from conformance.widgets import OPEN, definition, unique
 from waiting import eventually
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
 def root(**spec: Any) -> dict[str, Any]:

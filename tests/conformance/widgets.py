@@ -59,6 +59,8 @@ SPEC = {
     },
 }
 
+OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
 SCHEMA = {
     "type": "object",
     "required": ["spec"],

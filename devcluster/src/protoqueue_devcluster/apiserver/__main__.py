@@ -12,6 +12,7 @@ from aiohttp import web
 
 from .authentication import make_credentials, write_kubeconfig
 from .cluster import Cluster
+from .expiry import sweep
 from .server import RequestLog, Server
 
 HOST = "127.0.0.1"
@@ -38,7 +39,9 @@ async def serve(directory: Path, port: int, request_log: Path | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    sweeping = asyncio.create_task(sweep(cluster.store))
     await stop.wait()
+    sweeping.cancel()
     cluster.store.close()
     await runner.cleanup()
 

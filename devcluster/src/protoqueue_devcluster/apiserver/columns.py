@@ -60,10 +60,12 @@ def text(value: Any) -> str:
 
 
 def parse_time(value: Any) -> datetime | None:
+    """A moment in time; None for anything that is no RFC 3339 text with a zone."""
     try:
-        return datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
+    return moment if moment.tzinfo is not None else None
 
 
 def age(value: Any, now: datetime) -> str:

@@ -114,7 +114,8 @@ class Registry:
             raise statuses.already_exists(kind.group, kind.plural, name)
         obj = with_managers(obj, managers)
         if not options.dry_run:
-            obj = self.store.put(kind.storage_key, namespace, name, obj).object
+            stored = self.store.put(kind.storage_key, namespace, name, self._as_stored(kind, obj))
+            obj = self.as_version(kind, stored.object)
         return Written(obj, tuple(warnings), created=True)
 
     def _check(self, kind: Kind, obj: Object, old: Object | None) -> None:
@@ -277,7 +278,7 @@ class Registry:
             new = self._with_generation(kind, new, old)
         before = self._managers(item)
         if _content(new) == _content(old) and _ownership(managers) == _ownership(before):
-            return Written(item.object if kind.version == item.object["apiVersion"] else old, tuple(warnings))
+            return Written(old, tuple(warnings))
         self._check(kind, new, old)
         self._check_finalizers(kind, new, old)
         new = with_managers(new, managers)
