@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.logging import RichHandler
 
 from protoqueue_devcluster.background import NotStopped, send_report, start_detached, stop_detached
 from protoqueue_devcluster.cluster import ClusterOptions
@@ -42,14 +42,19 @@ def up(
     nats_port: Port = 0,
     api_port: Port = 0,
     workdir: WorkingDir = None,
+    ready_timeout: Annotated[float, typer.Option(help="Seconds that what was applied may take to get Ready.")] = 60.0,
     report_to: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run a whole ProtoQueue on this machine: Kubernetes API, NATS, operator and worker processes."""
     paths = [path.resolve() for path in manifests or []]
     if detach:
-        _up_detached(directory, paths, nats_port, api_port, workdir)
+        options = ["--nats-port", str(nats_port), "--api-port", str(api_port), "--ready-timeout", str(ready_timeout)]
+        _up_detached(directory, paths, options, workdir)
         return
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    console = Console()
+    # Through the console, so that a warning does not tear the live table apart.
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     cluster = ClusterOptions(
         directory=directory,
         working_dir=(workdir or Path.cwd()).resolve(),
@@ -62,7 +67,7 @@ def up(
             send_report(report_to, problem)
 
     try:
-        asyncio.run(run_up(UpOptions(cluster, paths), Console(), report))
+        asyncio.run(run_up(UpOptions(cluster, paths, ready_timeout), console, report))
     except DirectoryInUse:
         _fail(f"a cluster runs in {directory} already: `protoqueue down --dir {directory}` stops it")
     except ManifestRefused as error:
@@ -87,11 +92,12 @@ def down(
     if purge:
         for name in ("nats", "node", "logs", "crds"):
             shutil.rmtree(directory / name, ignore_errors=True)
+        (directory / "nats.conf").unlink(missing_ok=True)
         typer.echo(f"purged {directory}")
 
 
-def _up_detached(directory: Path, manifests: list[Path], nats_port: int, api_port: int, workdir: Path | None) -> None:
-    arguments = ["--dir", str(directory.resolve()), "--nats-port", str(nats_port), "--api-port", str(api_port)]
+def _up_detached(directory: Path, manifests: list[Path], options: list[str], workdir: Path | None) -> None:
+    arguments = ["--dir", str(directory.resolve()), *options]
     for path in manifests:
         arguments += ["-f", str(path)]
     if workdir is not None:

@@ -19,8 +19,6 @@ from protoqueue_devcluster.kube.informer import Informer
 from protoqueue_devcluster.manifests import apply_manifests, wait_until_ready
 from protoqueue_devcluster.supervision import ComponentLost
 
-_READY_TIMEOUT_S = 60.0
-
 Report = Callable[[str], None]
 """Told once how the start went: empty when everything is ready, else what is not."""
 
@@ -29,6 +27,7 @@ Report = Callable[[str], None]
 class UpOptions:
     cluster: ClusterOptions
     manifests: Sequence[Path]
+    ready_timeout_s: float
 
 
 async def run_up(options: UpOptions, console: Console, report: Report) -> None:
@@ -43,7 +42,7 @@ async def run_up(options: UpOptions, console: Console, report: Report) -> None:
 async def _run(options: UpOptions, console: Console, report: Report) -> None:
     started = time.monotonic()
     async with running_cluster(options.cluster) as cluster, KubeClient(cluster.kubeconfig, "protoqueue-up") as client:
-        problem = await _apply(options.manifests, cluster, client, console)
+        problem = await _apply(options, cluster, client, console)
         console.print(_welcome(cluster, time.monotonic() - started), highlight=False)
         report(problem)
         showing = asyncio.create_task(_show(client, console))
@@ -57,11 +56,11 @@ async def _run(options: UpOptions, console: Console, report: Report) -> None:
     raise ComponentLost(cluster.lost.result())
 
 
-async def _apply(manifests: Sequence[Path], cluster: Cluster, client: KubeClient, console: Console) -> str:
-    """Apply and wait until Ready; returns what is not after a minute, else an empty text."""
-    applied = await apply_manifests(cluster.kubeconfig, manifests)
+async def _apply(options: UpOptions, cluster: Cluster, client: KubeClient, console: Console) -> str:
+    """Apply and wait until Ready; returns what is not when the time is up, else an empty text."""
+    applied = await apply_manifests(cluster.kubeconfig, options.manifests)
     problem = ""
-    async for unready in wait_until_ready(client, applied, _READY_TIMEOUT_S):
+    async for unready in wait_until_ready(client, applied, options.ready_timeout_s):
         problem = "\n".join(f"not ready: {found}" for found in unready)
     if problem:
         console.print(problem, style="yellow", highlight=False)

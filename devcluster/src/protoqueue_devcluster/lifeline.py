@@ -8,6 +8,7 @@ its own environment, as some do to set their title, hides from it; an orderly st
 The owner's directory is locked, and the reaper holds the lock too: whoever gets it finds nothing left running.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -17,7 +18,10 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import psutil
 
 MARKER = "PROTOQUEUE_LIFELINE"
 """Environment variable: the markers of all owners up the chain, separated by spaces."""
@@ -37,7 +41,7 @@ class Lifeline:
     def __init__(self, directory: Path, patience_s: float = 5.0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = lock_directory(directory, patience_s)
-        marker = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
+        marker = marker_of(directory)
         kill_marked(marker)
         inherited = os.environ.get(MARKER, "").split()
         self.environment = {MARKER: " ".join([*inherited, marker])}
@@ -79,21 +83,32 @@ def lock_directory(directory: Path, patience_s: float = 0.0) -> IO[bytes]:
             time.sleep(0.05)
 
 
-def kill_marked(marker: str) -> None:
-    """Kill every process that carries the marker, until none is left: one may start another while it dies."""
+def marker_of(directory: Path) -> str:
+    """What marks the processes of the directory's owner."""
+    return hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
+
+
+def marked_processes(marker: str) -> "list[psutil.Process]":
+    """Every living process that carries the marker."""
     import psutil  # here, because a reaper needs it only once, at its end
 
-    while True:
-        found = False
-        for process in psutil.process_iter():
-            try:
-                if process.pid != os.getpid() and marker in process.environ().get(MARKER, "").split():
-                    found = found or process.status() != psutil.STATUS_ZOMBIE
-                    process.kill()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        if not found:
-            return
+    found = []
+    for process in psutil.process_iter():
+        try:
+            carried = marker in process.environ().get(MARKER, "").split()
+            if carried and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def kill_marked(marker: str) -> None:
+    """Kill every process that carries the marker, until none is left: one may start another while it dies."""
+    while processes := marked_processes(marker):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.02)
 
 

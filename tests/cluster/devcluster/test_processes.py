@@ -35,6 +35,11 @@ def command(directory: Path, script: str) -> Command:
     return Command("test", ["sh", "-c", script], dict(os.environ), directory / "test.log")
 
 
+def own(directory: Path, script: str) -> "subprocess.Popen[bytes]":
+    """An owner in a process of its own, with one child."""
+    return subprocess.Popen([sys.executable, "-c", OWNER, str(directory), script])
+
+
 def pids_in(log: Path, count: int) -> list[int]:
     """The pids a script has printed, once all of them are there."""
     lines = log.read_text().split() if log.exists() else []
@@ -47,7 +52,7 @@ def pids_in(log: Path, count: int) -> list[int]:
     ids=["child", "grandchild", "daemon in a session of its own"],
 )
 async def test_nothing_survives_an_owner_killed_with_sigkill(tmp_path: Path, script: str) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), script])
+    owner = own(tmp_path, script)
     (pid,) = await eventually(lambda: pids_in(tmp_path / "log", 1)) or []
     assert is_alive(pid)
     owner.kill()
@@ -56,7 +61,7 @@ async def test_nothing_survives_an_owner_killed_with_sigkill(tmp_path: Path, scr
 
 
 async def test_a_directory_has_one_owner_and_is_free_again_when_nothing_is_left_of_it(tmp_path: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), "echo $$; exec sleep 1000"])
+    owner = own(tmp_path, "echo $$; exec sleep 1000")
     (pid,) = await eventually(lambda: pids_in(tmp_path / "log", 1)) or []
     with pytest.raises(DirectoryInUse):
         Lifeline(tmp_path, patience_s=0)
@@ -67,19 +72,19 @@ async def test_a_directory_has_one_owner_and_is_free_again_when_nothing_is_left_
 
 
 async def test_an_orderly_end_kills_what_was_left_and_ends_the_reaper(tmp_path: Path) -> None:
+    others = set(psutil.Process().children())
     with Lifeline(tmp_path) as lifeline:
         process = await spawn(command(tmp_path, "exec sleep 1000"), lifeline)
-        reapers = [child for child in psutil.Process().children() if "lifeline" in " ".join(child.cmdline())]
-        assert reapers
+        (reaper,) = set(psutil.Process().children()) - others - {psutil.Process(process.pid)}
     assert await process.wait() == -signal.SIGKILL
-    assert not any(reaper.is_running() for reaper in reapers)
+    assert not reaper.is_running()
     lock_directory(tmp_path).close()
 
 
 async def test_lifelines_of_an_owner_within_an_owner_reach_all_the_way_down(tmp_path: Path) -> None:
     (tmp_path / "inner.py").write_text(OWNER)
     inner = f'{sys.executable} {tmp_path}/inner.py {tmp_path}/inner "echo \\$\\$; exec sleep 1000"'
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path / "outer"), inner])
+    owner = own(tmp_path / "outer", inner)
     (pid,) = await eventually(lambda: pids_in(tmp_path / "inner" / "log", 1)) or []
     owner.kill()
     owner.wait()

@@ -93,7 +93,7 @@ def test_a_finished_pod_stays_finished() -> None:
 def test_what_ran_under_a_former_node_process_counts_as_killed() -> None:
     entry = {"restartCount": 2, "state": {"running": {"startedAt": "2030-01-01T00:00:00Z"}}}
     restarts, end = previous_life(entry, START + timedelta(minutes=5))
-    assert restarts == 3
+    assert restarts == 2
     assert end is not None
     assert (end.exit_code, end.started_at) == (137, START)
 

@@ -80,7 +80,12 @@ class ContainerRunner:
         return isinstance(self.status.state, Running)
 
     async def run(self, policy: str) -> None:
-        """Returns when the container has ended for good or `stop` was called."""
+        """Run until the container has ended for good or `stop` was called."""
+        if self.status.last is not None:  # it ran under a former node process
+            if not restarts_after(policy, self.status.last):
+                self._set(state=self.status.last, last=None)
+                return
+            self._set(restarts=self.status.restarts + 1)
         if not (self._container.command or self._container.arguments):
             self._set(state=Waiting("ErrImagePull", _NO_COMMAND.format(self._container.image)))
             await self._stopping.wait()
@@ -138,9 +143,8 @@ class ContainerRunner:
         log.info("container started pod=%s container=%s pid=%d", self._pod, self._container.name, process.pid)
         self._begin(started_at)
         try:
-            code = await self._watch(
-                process, Prober(run, self._paths, self._container.ports, working_dir, self._around.lifeline)
-            )
+            ports, lifeline = self._container.ports, self._around.lifeline
+            code = await self._watch(process, Prober(run, self._paths, ports, working_dir, lifeline))
         finally:
             process.kill()
         self._process = None

@@ -89,7 +89,6 @@ class PodRunner:
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
-            remove_volumes(self._root)
         await self._finish()
 
     async def stop(self, grace_s: float) -> None:
@@ -176,6 +175,7 @@ class PodRunner:
     async def _finish(self) -> None:
         """Publish how it ended, then delete exactly this object; the grace period is over, so it goes at once."""
         self._over = True
+        remove_volumes(self._root)  # not earlier: a node that comes back finds an emptyDir as it was
         while True:
             if await self._write_status() and await self._delete():
                 return

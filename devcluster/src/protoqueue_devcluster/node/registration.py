@@ -20,7 +20,7 @@ PROCESS_NODE_LABEL = "protoqueue.dev/process-node"
 
 LEASE_NAMESPACE = "kube-node-lease"
 _LEASE_DURATION_S = 40
-_RENEW_S = 10.0
+_RENEW_S = 5.0
 
 
 @dataclass(frozen=True)

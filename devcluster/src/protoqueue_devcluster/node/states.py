@@ -159,16 +159,16 @@ def _state(state: Waiting | Running | Terminated) -> Object:
 
 
 def previous_life(entry: Object, now: datetime) -> tuple[int, Terminated | None]:
-    """Restart count and last end of a container that ran under a node process that is gone.
+    """Restart count and end of a container that ran under a node process that is gone; no end if it never ran.
 
     What was running then is dead by now: its end was not seen, so it is told as a kill.
     """
     state = entry.get("state") or {}
     if running := state.get("running"):
         end = Terminated(137, "Error", parse_timestamp(running["startedAt"]), now, "the node process went away")
-        return entry.get("restartCount", 0) + 1, end
+        return entry.get("restartCount", 0), end
     if ended := state.get("terminated") or (entry.get("lastState") or {}).get("terminated"):
-        return entry.get("restartCount", 0) + ("terminated" in state), _parse_terminated(ended)
+        return entry.get("restartCount", 0), _parse_terminated(ended)
     return entry.get("restartCount", 0), None
 
 
