@@ -9,7 +9,7 @@ PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds proto bench docs example chart helm e2e-kind requirements clean
+.PHONY: help demo test lint format crds proto bench docs example chart helm e2e-kind wheels requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ helm: $(BIN)/helm ## Put the real helm into .venv/bin
 
 e2e-kind: $(VENV)/dev.stamp $(BIN)/helm ## Install images and chart into a new kind cluster and run the cluster tests there
 	BIN=$(BIN) hack/e2e_kind.sh
+
+wheels: $(VENV)/dev.stamp ## Build every distribution into dist/
+	@for dist in $(DISTS); do $(BIN)/uv build -q -p $(BIN)/python --no-build-isolation --out-dir dist $$dist || exit 1; done
 
 # A lock file that records download addresses is not committed: hashes pin as firmly and let a mirror serve the files.
 requirements: $(VENV)/dev.stamp ## Pin the dependencies anew
