@@ -29,7 +29,8 @@ MOST_AHEAD = 1000
 HOLD_S = 0.25
 """A fetched task that finds no slot within this time goes back, so that an idle worker can have it."""
 
-_YIELD_AFTER = 32
+_MOST_IN_TURN = 32
+_WAKE_MANY = 16
 
 
 class WorkLoop:
@@ -53,7 +54,10 @@ class WorkLoop:
         self._wake = asyncio.Event()
         self._applied = asyncio.Event()
         self._pulling = True
+        self._rousing = False
         self._finished = 0
+        self._finished_before = 0
+        self._in_turn = 0
         self._ahead = 0
 
     @property
@@ -137,14 +141,28 @@ class WorkLoop:
 
     def _arrived(self, source: int, delivery: Delivery) -> None:
         self._fetched.add(source, Held(delivery, time.monotonic()))
-        while self._idle:
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._idle and not self._rousing:
+            self._rousing = True
+            asyncio.get_running_loop().call_soon(self._wake_runners)
+
+    def _wake_runners(self) -> None:
+        """Wake one more runner per turn of the event loop, or many when those awake are held up by what they run.
+
+        Handlers that return at once need one runner, and waking more costs them more than their work.
+        """
+        self._rousing = False
+        progress, self._finished_before = self._finished - self._finished_before, self._finished
+        for _ in range(min(1 if progress else _WAKE_MANY, len(self._fetched), len(self._idle))):
             waiter = self._idle.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                return
+        if len(self._fetched):
+            self._rouse()
 
     async def _runner(self) -> None:
-        done = 0
         while self._pulling:
             held = self._fetched.take()
             if held is None:
@@ -153,9 +171,14 @@ class WorkLoop:
                 await waiter
                 continue
             await self._run_one(held)
-            done += 1
-            if done % _YIELD_AFTER == 0:
-                await asyncio.sleep(0)
+            self._in_turn += 1
+            if self._in_turn >= _MOST_IN_TURN:
+                await self._end_turn()
+
+    async def _end_turn(self) -> None:
+        """Let the event loop read, beat and stop: handlers that never wait would keep it from that."""
+        await asyncio.sleep(0)
+        self._in_turn = 0
 
     async def _run_one(self, held: Held) -> None:
         assert self._queue is not None
@@ -185,9 +208,9 @@ class WorkLoop:
             executed.task.type if executed.task else "", type(outcome).__name__, executed.seconds, waited
         )
         if delivery.deliveries > 1:
-            self._metrics.redelivered.inc()
+            self._metrics.redelivered += 1
         if isinstance(outcome, Dead) and not queue.dead_letters:
-            self._metrics.dropped.inc()
+            self._metrics.dropped += 1
 
     async def _pump(self) -> None:
         while True:
@@ -212,7 +235,7 @@ class WorkLoop:
             pace = (self._finished - before) / (now - then)
             before, then = self._finished, now
             self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))
-            self._metrics.running.set(self.running)
+            self._metrics.running = self.running
             if self._puller is not None:
                 self._puller.check()
             if self._queue is not None and not self._queue.partitions:
