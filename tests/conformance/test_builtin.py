@@ -189,3 +189,16 @@ async def test_a_service_gets_an_address_and_its_defaults(api: Api, namespace: s
     assert spec["ports"] == [{"port": 80, "protocol": "TCP", "targetPort": 80}]
     assert (spec["type"], spec["sessionAffinity"]) == ("ClusterIP", "None")
     assert spec["clusterIP"]
+
+
+async def test_what_a_pod_limits_it_also_requests(api: Api, namespace: str) -> None:
+    container = {"name": "c", "image": "x", "resources": {"limits": {"cpu": 1, "memory": "64Mi"}}}
+    body = {"metadata": {"name": "p"}, "spec": {"containers": [container]}}
+    reply = await api.post(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body)
+    assert reply.body["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "1", "memory": "64Mi"}
+
+
+async def test_replacing_a_namespace_keeps_its_finalizers(api: Api, namespace: str) -> None:
+    reply = await api.put(f"/api/v1/namespaces/{namespace}", {"metadata": {"name": namespace, "labels": {"a": "b"}}})
+    assert reply.metadata["labels"]["a"] == "b"
+    assert reply.body["spec"] == {"finalizers": ["kubernetes"]}

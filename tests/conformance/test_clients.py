@@ -210,6 +210,16 @@ async def test_imperative_commands_create_typed_objects(kubectl: Kubectl) -> Non
     assert json.loads(await kubectl("get", "serviceaccount", "a", "-o", "json"))["metadata"]["name"] == "a"
 
 
+async def test_a_list_of_objects_is_applied(kubectl: Kubectl) -> None:
+    items = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in "ab"]
+    output = await kubectl("apply", "-f", "-", given={"apiVersion": "v1", "kind": "List", "items": items})
+    assert output.splitlines() == ["configmap/a created", "configmap/b created"]
+
+
+async def test_permissions_can_be_asked_for(kubectl: Kubectl) -> None:
+    assert (await kubectl("auth", "can-i", "create", "pods")).strip() == "yes"
+
+
 @pytest.fixture
 async def client(api: Api) -> AsyncIterator[aio.client.ApiClient]:
     configuration = aio.client.Configuration()

@@ -1,6 +1,6 @@
 """From what a client sent to an object the registry can work on: identity, known fields, right types, defaults."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import defaults
@@ -20,7 +20,7 @@ class Decoded:
     """An object as accepted, and what the client should be warned about."""
 
     object: Object
-    warnings: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
 
 def check_identity(kind: Kind, body: Any) -> None:
@@ -60,7 +60,7 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
     if warnings and field_validation == "Strict":
         raise _unreadable(kind, "strict decoding error: " + ", ".join(warnings))
     _check_types(kind, obj)
-    return Decoded({**settled, **obj}, [] if field_validation == "Ignore" else warnings)
+    return Decoded({**settled, **obj}, () if field_validation == "Ignore" else tuple(warnings))
 
 
 def _settled(obj: Object, known: Object | None) -> tuple[Object, Object]:

@@ -43,13 +43,15 @@ def _container(container: Object) -> Object:
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe in filled:
             filled[probe] = _probe(filled[probe])
-    limits = filled["resources"].get("limits")
-    if limits:
-        filled["resources"] = {
-            **filled["resources"],
-            "requests": {**limits, **filled["resources"].get("requests", {})},
-        }
     return filled
+
+
+def _with_requests(container: Object) -> Object:
+    """In a pod, but not in a template, what is limited is also requested."""
+    limits, requests = (container.get("resources", {}).get(name, {}) for name in ("limits", "requests"))
+    if not limits:
+        return container
+    return {**container, "resources": {**container["resources"], "requests": {**limits, **requests}}}
 
 
 def _variable(variable: Object) -> Object:
@@ -90,7 +92,11 @@ def pod_spec(spec: Object) -> Object:
 
 def _pod(obj: Object) -> Object:
     spec = {"enableServiceLinks": True, **obj.get("spec", {})}
-    return with_spec(obj, pod_spec(spec))
+    filled = pod_spec(spec)
+    for containers in ("containers", "initContainers"):
+        if containers in filled:
+            filled[containers] = [_with_requests(each) for each in filled[containers]]
+    return with_spec(obj, filled)
 
 
 def _template(spec: Object) -> Object:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,14 +15,21 @@ from .schema import MISSING
 from .statuses import Cause
 from .storage import Item, Store
 from .strategies import missing_fields, strategy_of
+from .transitions import (
+    Transition,
+    changes_nothing,
+    check_finalizers,
+    check_version,
+    ends,
+    kept_metadata,
+    limited,
+    rejoined,
+    with_generation,
+)
 from .validation import validate
 
 Object = dict[str, Any]
 Change = Callable[[Object], Object]
-KEPT_METADATA = (
-    "name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
-    "resourceVersion",
-)  # fmt: skip
 MUST_NAME_VERSION = frozenset({("coordination.k8s.io", "leases")})
 
 
@@ -53,7 +60,7 @@ def timestamp(now: datetime | None = None) -> str:
 class Registry:
     """All writes; every check happens before anything is stored.
 
-    `created` hooks may refuse or complete an object before it is validated (namespaces, custom resource definitions).
+    The `admission` hooks may refuse or complete an object before it is validated (namespaces, definitions).
     """
 
     def __init__(self, store: Store, kinds: Kinds) -> None:
@@ -100,7 +107,7 @@ class Registry:
         return metadata
 
     def _insert(
-        self, kind: Kind, obj: Object, managers: Managers, options: WriteOptions, warnings: list[str]
+        self, kind: Kind, obj: Object, managers: Managers, options: WriteOptions, warnings: tuple[str, ...]
     ) -> Written:
         if kind.custom and kind.status:
             obj = {name: value for name, value in obj.items() if name != "status"}
@@ -116,7 +123,7 @@ class Registry:
         if not options.dry_run:
             stored = self.store.put(kind.storage_key, namespace, name, self._as_stored(kind, obj))
             obj = self.as_version(kind, stored.object)
-        return Written(obj, tuple(warnings), created=True)
+        return Written(obj, warnings, created=True)
 
     def _check(self, kind: Kind, obj: Object, old: Object | None) -> None:
         metadata, name = obj["metadata"], obj["metadata"]["name"]
@@ -157,9 +164,9 @@ class Registry:
         item = self.get(kind, namespace, name)
         old = self.as_version(kind, item.object)
         decoded = decode(kind, change(old), options.field_validation, old)
-        kept = self._kept_metadata(kind, decoded.object["metadata"], old)
+        kept = kept_metadata(kind, decoded.object["metadata"], old)
         new = fill(kind, {**decoded.object, "metadata": kept}, old)
-        new = self._limited(kind, new, old, subresource)
+        new = limited(kind, new, old, subresource)
         writer = Writer(options.manager, kind.group_version, subresource, timestamp())
         managers = self._stated_managers(decoded.object, item, subresource)
         after = updated(
@@ -171,7 +178,7 @@ class Registry:
         )
         if subresource == "scale":
             after = self._after_scaling(kind, after, new, writer)
-        return self._store(kind, item, old, new, after, subresource, options, decoded.warnings)
+        return self._store(Transition(kind, item, old, new, after, subresource, decoded.warnings), options)
 
     def _after_scaling(self, kind: Kind, managers: Managers, new: Object, writer: Writer) -> Managers:
         """Whoever scales takes the replicas from their owner; a custom resource's, or none, stay without one."""
@@ -215,100 +222,37 @@ class Registry:
             managers = applied((), {}, {}, kind.schema, writer, paths)
             return self._insert(kind, obj, managers, options, decoded.warnings)
         old = self.as_version(kind, item.object)
-        stated = configuration["metadata"].get("resourceVersion")
-        if stated and stated != old["metadata"]["resourceVersion"]:
-            raise statuses.conflict(kind.group, kind.plural, name)
+        check_version(kind, configuration["metadata"], old)
         managers = self._managers(item)
         live = ownable(old, subresource, kind.status, kind.custom)
         merged, paths = apply_configuration(live, part, kind.schema, managers, writer)
         allowed = None if options.force else last_applied.paths(live, kind, options.manager)
         after = applied(managers, live, merged, kind.schema, writer, paths, allowed)
         merged = last_applied.refreshed(merged, configuration, options.manager)
-        new = fill(kind, self._rejoined(old, merged, live))
-        new = self._limited(kind, new, old, subresource)
-        return self._store(kind, item, old, new, after, subresource, options, decoded.warnings)
+        new = fill(kind, rejoined(old, merged, live))
+        new = limited(kind, new, old, subresource)
+        return self._store(Transition(kind, item, old, new, after, subresource, decoded.warnings), options)
 
-    def _rejoined(self, old: Object, merged: Object, live: Object) -> Object:
-        """The merged part put back among what cannot be owned."""
-        rest = {name: value for name, value in old.items() if name not in live or name == "metadata"}
-        owned = set(live.get("metadata", {}))
-        kept = {name: value for name, value in old["metadata"].items() if name not in owned}
-        return {**rest, **merged, "metadata": {**kept, **merged.get("metadata", {})}}
-
-    def _kept_metadata(self, kind: Kind, given: Object, old: Object) -> Object:
-        kept = old["metadata"]
-        stated = given.get("resourceVersion")
-        if stated and stated != kept["resourceVersion"]:
-            raise statuses.conflict(kind.group, kind.plural, kept["name"])
-        if given.get("uid") and given["uid"] != kept["uid"]:
-            text = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {kept['uid']}"
-            raise statuses.conflict(kind.group, kind.plural, kept["name"], text)
-        metadata = {key: value for key, value in given.items() if key not in {"managedFields", "selfLink"}}
-        for key in KEPT_METADATA:
-            metadata.pop(key, None)
-            if key in kept:
-                metadata[key] = kept[key]
-        return metadata
-
-    def _limited(self, kind: Kind, new: Object, old: Object, subresource: str) -> Object:
-        """Writes through `status` change only the status, writes to the object never do."""
-        if subresource == "status":
-            if kind.custom:
-                limited = dict(old)
-            else:
-                labels = {"labels": old["metadata"]["labels"]} if "labels" in old["metadata"] else {}
-                limited = {**old, "metadata": {**new["metadata"], **labels}}
-            if "status" in new:
-                return {**limited, "status": new["status"]}
-            limited.pop("status", None)
-            return limited
-        if kind.status:
-            limited = {name: value for name, value in new.items() if name != "status"}
-            return {**limited, "status": old["status"]} if "status" in old else limited
-        return new
-
-    def _store(
-        self, kind: Kind, item: Item, old: Object, new: Object, managers: Managers, subresource: str,
-        options: WriteOptions, warnings: list[str],
-    ) -> Written:  # fmt: skip
-        namespace, name = old["metadata"].get("namespace", ""), old["metadata"]["name"]
+    def _store(self, transition: Transition, options: WriteOptions) -> Written:
+        kind, item, old, new = transition.kind, transition.item, transition.old, transition.new
         for admit in self.admission:
             new = admit(kind, new, old)
-        if subresource != "status":
-            new = self._with_generation(kind, new, old)
-        before = self._managers(item)
-        if _content(new) == _content(old) and _ownership(managers) == _ownership(before):
-            return Written(old, tuple(warnings))
+        if transition.subresource != "status":
+            new = with_generation(kind, new, old)
+        transition = replace(transition, new=new)
+        if changes_nothing(transition, self._managers(item)):
+            return Written(old, transition.warnings)
         self._check(kind, new, old)
-        self._check_finalizers(kind, new, old)
-        new = with_managers(new, managers)
-        if options.dry_run:
-            return Written(new, tuple(warnings))
-        if new["metadata"].get("deletionTimestamp") and _unheld(new):
-            self.store.remove(kind.storage_key, namespace, name, self._as_stored(kind, new))
-            return Written(new, tuple(warnings))
-        stored = self.store.put(kind.storage_key, namespace, name, self._as_stored(kind, new))
-        return Written(self.as_version(kind, stored.object), tuple(warnings))
-
-    def _with_generation(self, kind: Kind, new: Object, old: Object) -> Object:
-        if not (kind.generation or kind.custom):
-            return new
-        ignored = {"metadata", "status"} if kind.status else {"metadata"}
-        if all(new.get(key) == old.get(key) for key in {*new, *old} - ignored):
-            return new
-        generation = old["metadata"].get("generation", 0) + 1
-        return {**new, "metadata": {**new["metadata"], "generation": generation}}
-
-    def _check_finalizers(self, kind: Kind, new: Object, old: Object) -> None:
-        if not old["metadata"].get("deletionTimestamp"):
-            return
-        before = set(old["metadata"].get("finalizers", []))
-        added = [each for each in new["metadata"].get("finalizers", []) if each not in before]
-        if added:
-            listed = ", ".join(f'"{each}"' for each in added)
-            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
-            cause = statuses.forbidden_field("metadata.finalizers", f"{text} []string{{{listed}}}")
-            raise statuses.invalid(kind.group, kind.kind, old["metadata"]["name"], [cause])
+        check_finalizers(kind, new, old)
+        new = with_managers(new, transition.managers)
+        if not options.dry_run:
+            namespace, name = old["metadata"].get("namespace", ""), old["metadata"]["name"]
+            stored = self._as_stored(kind, new)
+            if ends(new):
+                self.store.remove(kind.storage_key, namespace, name, stored)
+            else:
+                new = self.as_version(kind, self.store.put(kind.storage_key, namespace, name, stored).object)
+        return Written(new, transition.warnings)
 
     def as_version(self, kind: Kind, obj: Object) -> Object:
         """A stored object in the version `kind` speaks: versions differ in name only."""
@@ -320,20 +264,3 @@ class Registry:
         if not kind.storage_version or kind.version == kind.storage_version:
             return obj
         return {**obj, "apiVersion": f"{kind.group}/{kind.storage_version}"}
-
-
-def _unheld(obj: Object) -> bool:
-    """Whether nothing keeps an object that is being deleted."""
-    if obj["metadata"].get("finalizers") or (obj.get("spec") or {}).get("finalizers"):
-        return False
-    return not obj["metadata"].get("deletionGracePeriodSeconds")
-
-
-def _content(obj: Object) -> Object:
-    """An object without what changes by itself."""
-    metadata = {key: value for key, value in obj["metadata"].items() if key not in {"managedFields", "resourceVersion"}}
-    return {**obj, "metadata": metadata}
-
-
-def _ownership(managers: Managers) -> set[Any]:
-    return {(manager.identity, manager.paths) for manager in managers}

@@ -98,7 +98,7 @@ class Server:
         if path not in OPEN_PATHS and not self._credentials.accepts(request.headers.get("Authorization", "")):
             raise unauthorized()
         if route is None:
-            return self._document(path, parse_accept(request.headers.get("Accept", "")))
+            return self._document(path, request.headers.get("Accept", ""))
         kind = self._cluster.kinds.find(route.group, route.version, route.resource)
         if kind is None or (route.subresource and not kind.has_subresource(route.subresource)):
             return _text("404 page not found\n", 404)
@@ -119,10 +119,13 @@ class Server:
             return await self._pod_log(request, call)
         return _response(self._resources.answer(word, call), call.accepted)
 
-    def _document(self, path: str, accepted: Accepted) -> web.Response:
+    def _document(self, path: str, accept: str) -> web.Response:
+        accepted = parse_accept(accept)
         if path in {"/healthz", "/livez", "/readyz"}:
             return _text("ok")
         parts = path.strip("/").split("/")
+        if parts == ["openapi", "v2"]:
+            return _openapi_v2(accept)
         if parts[:2] == ["openapi", "v3"]:
             return self._openapi(parts[2:])
         found = self._discovered(parts, accepted)
@@ -192,6 +195,13 @@ class Server:
 
 def _json(body: bytes, status: int = 200, content_type: str = JSON) -> web.Response:
     return web.Response(body=body, status=status, headers={"Content-Type": content_type})
+
+
+def _openapi_v2(accept: str) -> web.Response:
+    """An empty document: kubectl asks for it to validate a `kind: List`, and leaves what is not in it to the server."""
+    if "protobuf" in accept:
+        return web.Response(body=b"", content_type="application/octet-stream")
+    return _json(encoded({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1"}, "paths": {}}))
 
 
 def _text(text: str, status: int = 200) -> web.Response:
