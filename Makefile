@@ -6,6 +6,8 @@ DISTS  := worker-sdk operator devcluster
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 UV_VERSION := 0.13.9
 PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
+PIN    := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header \
+          $(addprefix --no-emit-package ,protoqueue protoqueue-operator protoqueue-devcluster)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -41,7 +43,7 @@ bench: $(VENV)/dev.stamp ## Print the figures (benchmarks/README.md says what th
 	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
 
 docs: $(VENV)/dev.stamp ## Build the documentation into site/; a warning is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 example: $(VENV)/runtime.stamp ## Run one of examples/ by its NAME; ends by itself
 	@$(BIN)/python examples/run.py $(NAME)
@@ -59,12 +61,11 @@ wheels: $(VENV)/dev.stamp ## Build every distribution into dist/
 
 # A lock file that records download addresses is not committed: hashes pin as firmly and let a mirror serve the files.
 requirements: $(VENV)/dev.stamp ## Pin the dependencies anew
-	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-annotate --no-header \
-	  $(addprefix --no-emit-package ,protoqueue protoqueue-operator protoqueue-devcluster) \
-	  pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header \
-	  $(addprefix --no-emit-package ,protoqueue protoqueue-operator protoqueue-devcluster) \
-	  pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(PIN) --upgrade pyproject.toml -o requirements.txt
+	$(PIN) -c requirements.txt pyproject.toml --group dev -o requirements-dev.txt
+	$(PIN) -c requirements.txt operator/pyproject.toml -o requirements-operator.txt
+	$(PIN) -c requirements.txt worker-sdk/pyproject.toml -o requirements-worker.txt
+	echo hatchling | $(PIN) -c requirements.txt - -o requirements-build.txt
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
