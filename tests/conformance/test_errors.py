@@ -1,5 +1,9 @@
 """Requests that make no sense, and requests without credentials."""
 
+from typing import Any
+
+import pytest
+
 from conformance.kubeapi import Api
 from conformance.widgets import Widgets
 
@@ -53,3 +57,21 @@ async def test_an_object_can_be_sent_as_yaml(api: Api, namespace: str) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: m\ndata:\n  a: b\n"
     reply = await api.request("POST", path, text, "application/yaml")
     assert (reply.status, reply.body["data"]) == (201, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    "metadata", [[], "x", 1, {"labels": {"a": 1}}, {"labels": ["a"]}, {"ownerReferences": {"a": {}}}]
+)
+async def test_malformed_metadata_is_a_bad_request(api: Api, widgets: Widgets, metadata: Any) -> None:
+    body = {**widgets.named("x"), "metadata": metadata or ["x"]}
+    if isinstance(metadata, dict):
+        body["metadata"] = {"name": "x", **metadata}
+    assert (await api.post(widgets.path, body)).status == 400
+
+
+async def test_malformed_options_and_scales_are_bad_requests(api: Api, widgets: Widgets) -> None:
+    await api.post(widgets.path, widgets.named("one", replicas=1))
+    assert (await api.delete(widgets.at("one"), {"gracePeriodSeconds": "soon"})).status == 400
+    assert (await api.delete(widgets.at("one"), {"preconditions": ["x"]})).status == 400
+    assert (await api.patch(widgets.at("one", "scale"), {"spec": {"replicas": "many"}})).status in {400, 422}
+    assert (await api.get(widgets.at("one"))).status == 200

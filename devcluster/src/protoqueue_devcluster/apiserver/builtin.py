@@ -25,7 +25,8 @@ SCALARS = {
     "object": ANYTHING,
 }
 INT_OR_STRING = Node(int_or_string=True)
-RECURSIVE = frozenset({"V1JSONSchemaProps"})
+# Where the client's models say less than they could.
+TYPES: Mapping[tuple[str, str], str] = {("V1JSONSchemaProps", "items"): "V1JSONSchemaProps"}
 
 # Lists merged by key rather than replaced (x-kubernetes-list-type in the Kubernetes sources), by field name; the
 # item's model settles names used twice. Values: list type, keys, key of the strategic merge patch.
@@ -192,7 +193,7 @@ def model_properties(model: str) -> Mapping[str, Node]:
 
 
 def _field_node(model: str, each: Field) -> Node:
-    node = INT_OR_STRING if each.flexible else _type_node(each.type)
+    node = INT_OR_STRING if each.flexible else _type_node(TYPES.get((model, each.name), each.type))
     bare = each.name in BARE or (model, each.name) in BARE_IN
     changes: dict[str, Any] = {"description": each.description, "bare": bare}
     if node.type == "array":
@@ -218,7 +219,7 @@ def _type_node(text: str) -> Node:
         return Node(type="array", items=_type_node(text[5:-1]))
     if text.startswith("Dict["):
         return Node(type="object", additional=_type_node(text[5:-1].split(",", 1)[1].strip()))
-    if text in RECURSIVE or text.lower() not in model_files():
+    if text.lower() not in model_files():
         return ANYTHING
     return ModelNode(type="object", model=text, atomic=text in ATOMIC_MODELS)
 

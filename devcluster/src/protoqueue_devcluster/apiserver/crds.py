@@ -6,14 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import statuses
+from .builtin import model_node
 from .deletion import CLEANUP_FINALIZER, DeleteOptions, Deletion
 from .kinds import METADATA, Column, Kind, Kinds, ScalePaths
 from .names import LABEL, LABEL_TEXT, SUBDOMAIN
 from .registry import Registry, WriteOptions, timestamp
 from .rules import InvalidRule, parse_rules
-from .schema import Node, go_pattern, parse_schema
+from .schema import MISSING, Node, go_pattern, parse_schema
 from .statuses import Cause, forbidden_field, invalid_value, not_supported, required
 from .storage import Event, Key
+from .strategies import missing_fields
+from .validation import shape
 
 Object = dict[str, Any]
 RESOURCE = ("apiextensions.k8s.io", "customresourcedefinitions")
@@ -37,7 +40,7 @@ class Definitions:
         if kind.storage_key != RESOURCE:
             return obj
         if old is None or obj.get("spec") != old.get("spec"):
-            causes = list(definition_causes(obj, old))
+            causes = missing_fields(obj, kind) or list(definition_causes(obj, old))
             if causes:
                 raise statuses.invalid(kind.group, kind.kind, obj["metadata"]["name"], causes)
         if old is None:
@@ -235,9 +238,12 @@ def structural_causes(schema: Object, path: str, root: bool = False) -> Iterator
         if root and name in {"apiVersion", "kind", "metadata"}:
             continue
         yield from structural_causes(each, f"{path}.properties[{name}]")
-    for word in ("items", "additionalProperties"):
-        if isinstance(schema.get(word), dict):
-            yield from structural_causes(schema[word], f"{path}.{word}")
+    if "items" in schema:
+        yield from structural_causes(schema["items"], f"{path}.items")
+    values = schema.get("additionalProperties")
+    if isinstance(values, dict):
+        malformed = list(shape(values, MISSING, model_node("V1JSONSchemaProps"), f"{path}.additionalProperties"))
+        yield from malformed or structural_causes(values, f"{path}.additionalProperties")
 
 
 def _list_causes(schema: Object, path: str) -> Iterator[Cause]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import defaults
+from .builtin import model_node
 from .kinds import METADATA, Kind
 from .schema import MISSING, Unknown, fill_defaults, prune
 from .statuses import ApiError, bad_request
@@ -38,6 +39,23 @@ def check_identity(kind: Kind, body: Any) -> None:
         raise bad_request(
             f"{named} in version {kind.version!r} cannot be handled as a {kind.kind}: {given} is not {expected}"
         )
+    _check_metadata(kind, body)
+
+
+def _check_metadata(kind: Kind, body: Object) -> None:
+    if not isinstance(body.get("metadata") or {}, dict):
+        raise _unreadable(kind.kind, kind.version, "json: cannot unmarshal field metadata into type v1.ObjectMeta")
+
+
+def check_shape(model: str, body: Any) -> Object:
+    """`body` as an object of a model that is not stored, such as `V1Scale`. Raises ApiError 400 for wrong types."""
+    name = model.removeprefix("V1")
+    given = _without_nulls(body, "") if isinstance(body, dict) else body
+    for cause in shape(given, MISSING, model_node(model), ""):
+        if cause.reason == "FieldValueTypeInvalid":
+            raise _unreadable(name, "v1", f"json: cannot unmarshal field {cause.field}: {cause.message}")
+    checked: Object = given
+    return checked
 
 
 def decode(kind: Kind, body: Object, field_validation: str, known: Object | None = None) -> Decoded:
@@ -48,17 +66,15 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
     """
     unknown = Unknown()
     obj = {**body, "apiVersion": kind.group_version, "kind": kind.kind}
-    metadata = obj.get("metadata")
-    if metadata is not None and not isinstance(metadata, dict):
-        raise _unreadable(kind, "json: cannot unmarshal metadata into Go struct field of type ObjectMeta")
-    obj["metadata"] = _metadata(prune(metadata or {}, METADATA, unknown, "metadata"))
+    _check_metadata(kind, obj)
+    obj["metadata"] = _metadata(prune(obj.get("metadata") or {}, METADATA, unknown, "metadata"))
     settled, obj = _settled(obj, known)
     if not kind.custom:
         obj = {name: _without_nulls(value, name) for name, value in obj.items() if value is not None}
     obj = prune(obj, kind.schema, unknown)
     warnings = [f'unknown field "{path}"' for path in unknown.paths]
     if warnings and field_validation == "Strict":
-        raise _unreadable(kind, "strict decoding error: " + ", ".join(warnings))
+        raise _unreadable(kind.kind, kind.version, "strict decoding error: " + ", ".join(warnings))
     _check_types(kind, obj)
     return Decoded({**settled, **obj}, () if field_validation == "Ignore" else tuple(warnings))
 
@@ -67,7 +83,8 @@ def _settled(obj: Object, known: Object | None) -> tuple[Object, Object]:
     """The parts of `obj` taken over from `known` as they are, and the others."""
     if known is None:
         return {}, obj
-    settled = {name: value for name, value in obj.items() if name != "metadata" and value is known.get(name)}
+    same = {name for name, value in obj.items() if name in known and value is known[name]} - {"metadata"}
+    settled = {name: obj[name] for name in same}
     return settled, {name: value for name, value in obj.items() if name not in settled}
 
 
@@ -80,8 +97,8 @@ def fill(kind: Kind, obj: Object, known: Object | None = None) -> Object:
     return default(obj) if default is not None else obj
 
 
-def _unreadable(kind: Kind, why: str) -> ApiError:
-    return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
+def _unreadable(kind: str, version: str, why: str) -> ApiError:
+    return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
 
 def _metadata(metadata: Object) -> Object:
@@ -110,4 +127,6 @@ def _check_types(kind: Kind, obj: Object) -> None:
     for name, node in nodes:
         for cause in shape(obj[name] if name else obj, MISSING, node, name):
             if cause.reason == "FieldValueTypeInvalid":
-                raise _unreadable(kind, f"json: cannot unmarshal field {cause.field}: {cause.message}")
+                raise _unreadable(
+                    kind.kind, kind.version, f"json: cannot unmarshal field {cause.field}: {cause.message}"
+                )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from . import statuses
+from .decoding import check_shape
 from .kinds import Kind
 from .registry import Registry, timestamp
 from .statuses import bad_request
@@ -33,7 +34,7 @@ class DeleteOptions:
 
 def parse_delete_options(body: Any, query: Mapping[str, str]) -> DeleteOptions:
     """Options from the body, else from the query. Raises ApiError 400."""
-    given = body if isinstance(body, dict) else {}
+    given = check_shape("V1DeleteOptions", body or {})
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     policy = given.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
     orphan = given.get("orphanDependents", query.get("orphanDependents"))

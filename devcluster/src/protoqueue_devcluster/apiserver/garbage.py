@@ -34,7 +34,7 @@ class GarbageCollector:
         metadata = event.item.object["metadata"]
         uid, place = metadata["uid"], (key, event.namespace, metadata["name"])
         for owner in (event.before.object["metadata"].get("ownerReferences") or []) if event.before else []:
-            self._dependents[owner["uid"]].discard(uid)
+            self._forget(owner["uid"], uid)
         if event.type == "DELETED":
             self._places.pop(uid, None)
             for dependent in self._dependents.pop(uid, ()):
@@ -49,6 +49,12 @@ class GarbageCollector:
             self._dependents[owner["uid"]].add(uid)
         if metadata.get("ownerReferences") or metadata.get("deletionTimestamp"):
             self._later(place)
+
+    def _forget(self, owner: str, dependent: str) -> None:
+        dependents = self._dependents.get(owner, set())
+        dependents.discard(dependent)
+        if not dependents:
+            self._dependents.pop(owner, None)
 
     def _look_at(self, uid: str) -> None:
         place = self._places.get(uid)

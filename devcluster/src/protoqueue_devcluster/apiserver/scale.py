@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from .decoding import check_shape
 from .jsonpath import find
 from .kinds import Kind, ScalePaths
 from .registry import Registry, WriteOptions, Written
 from .selectors import label_selector_text
-from .statuses import bad_request, internal_error
+from .statuses import internal_error
 
 Object = dict[str, Any]
 
@@ -63,11 +64,9 @@ def write_scale(
     registry: Registry, kind: Kind, namespace: str, name: str, scale: Object, options: WriteOptions
 ) -> Written:
     """Store the replicas a Scale names and answer with the new Scale. Raises ApiError 400, 404, 409, 422."""
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        text = f"json: cannot unmarshal {replicas!r} into Go struct field ScaleSpec.spec.replicas of type int32"
-        raise bad_request(f'Scale in version "v1" cannot be handled as a Scale: {text}')
-    version = (scale.get("metadata") or {}).get("resourceVersion")
+    checked = check_shape("V1Scale", scale)
+    replicas = checked.get("spec", {}).get("replicas", 0)
+    version = checked.get("metadata", {}).get("resourceVersion")
 
     def change(obj: Object) -> Object:
         changed = with_replicas(kind, obj, replicas)

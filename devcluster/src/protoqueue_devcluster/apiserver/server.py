@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, Any
 
@@ -170,9 +171,11 @@ class Server:
         show = representation(call.kind, call.accepted.form, call.query.get("includeObject", ""))
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         await response.prepare(request)
-        async for chunk in Watch(self._cluster.store, call.kind, watched, show).chunks():
-            if chunk:
-                await response.write(chunk)
+        watch = Watch(self._cluster.store, call.kind, watched, show)
+        async with aclosing(watch.chunks()) as chunks:  # a client may leave during a write, outside of the generator
+            async for chunk in chunks:
+                if chunk:
+                    await response.write(chunk)
         await response.write_eof()
         return response
 

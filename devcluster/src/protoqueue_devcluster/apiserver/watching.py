@@ -1,7 +1,7 @@
 """Watches: a stream of changes, in whatever representation the client asked for."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class Watch:
         self._collection: Collection = store.collection(kind.storage_key)
         self._told = 0
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """Frames, several at once where several are due. Ends at the timeout or when the collection goes away."""
         request, watcher = self._request, Watcher(self._request.namespace)
         self._collection.watchers.add(watcher)
