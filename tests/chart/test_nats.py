@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import nats
 from chart.rendering import Object, Values, only, render
+from nats_server import free_port
+from waiting import eventually
 
 NATS_SERVER = shutil.which("nats-server", path=str(Path(sys.executable).parent))
 
@@ -42,6 +45,46 @@ def test_three_servers_are_routed_to_each_other_by_the_names_the_statefulset_giv
     pods = [f"{stateful['metadata']['name']}-{ordinal}" for ordinal in range(stateful["spec"]["replicas"])]
     hosts = re.findall(r"nats://(\S+):6222", config({"nats": {"bundled": {"replicas": 3}}}))
     assert hosts == [f"{pod}.{service['metadata']['name']}.queues.svc" for pod in pods]
+
+
+async def test_three_servers_form_a_cluster_that_keeps_three_copies(tmp_path: Path) -> None:
+    """The configuration as it is, but for addresses: here one machine and its free ports, there one host for each."""
+    assert NATS_SERVER
+    text, ports = config({"nats": {"bundled": {"replicas": 3}}}), [free_port() for _ in range(9)]
+    servers = []
+    for ordinal in range(3):
+        place = text.replace("port: 4222", f"host: 127.0.0.1\nport: {ports[ordinal]}")
+        place = place.replace("http_port: 8222", f"http_port: {ports[3 + ordinal]}")
+        place = place.replace("port: 6222", f"host: 127.0.0.1\nport: {ports[6 + ordinal]}")
+        for other in range(3):
+            host = re.compile(rf"nats://pq-protoqueue-nats-{other}\S+:6222")
+            place = host.sub(f"nats://127.0.0.1:{ports[6 + other]}", place)
+        place = place.replace("/data", str(tmp_path / f"data-{ordinal}")).replace(
+            "/tmp/nats.pid", str(tmp_path / "pid")
+        )
+        file = tmp_path / f"{ordinal}.conf"
+        file.write_text(place)
+        servers.append(
+            subprocess.Popen(
+                [NATS_SERVER, "--config", str(file), "--log", str(tmp_path / f"{ordinal}.log")],
+                env={"POD_NAME": f"pq-protoqueue-nats-{ordinal}"},
+            )
+        )
+    try:
+        await eventually(lambda: keeps_three_copies(f"nats://127.0.0.1:{ports[0]}"), timeout_s=30, interval_s=0.5)
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+async def keeps_three_copies(url: str) -> bool:
+    try:
+        async with await nats.connect(url, allow_reconnect=False, connect_timeout=1) as client:
+            stream = await client.jetstream(timeout=2).add_stream(name="copies", subjects=["copies"], num_replicas=3)
+    except (OSError, nats.errors.Error):
+        return False
+    return stream.cluster is not None and len(stream.cluster.replicas or ()) == 2
 
 
 def test_a_server_alone_forms_no_cluster() -> None:

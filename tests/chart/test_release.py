@@ -21,9 +21,7 @@ SLEEPER = {"containers": [{"name": "worker", "image": "unused", "command": ["sle
 NOT_ASKED_FOR_HERE = {
     Permission("update", "protoqueue.dev", "consumergroups/finalizers"): "the admission plugin "
     "OwnerReferencesPermissionEnforcement wants it of whoever sets blockOwnerDeletion",
-    Permission(
-        "create", "apps", "deployments"
-    ): "an apply that creates is authorised as create too",
+    Permission("create", "apps", "deployments"): "an apply that creates is authorised as create too",
     Permission("get", "", "namespaces"): "asked once a deletion has waited for half a minute",
 }
 """What the Roles hold although the operator does not ask for it in this test, and why."""

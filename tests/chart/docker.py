@@ -1,0 +1,109 @@
+"""A docker daemon to build images with: the one that answers, else one of our own with a base from debootstrap."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+MIRROR = "http://deb.debian.org/debian"
+PACKAGES = "ca-certificates,python3,python3-pip,python3-venv"
+HOSTS_OWN = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
+"""What a machine behind a proxy needs to reach its package index; only the base made here is given them."""
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The command line against one daemon. `base` is the image to build from, or empty for the Dockerfile's own."""
+
+    host: str
+    base: str
+
+    def __call__(self, *arguments: str, stdin: int | None = None, check: bool = True) -> str:
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1"} | ({"DOCKER_HOST": self.host} if self.host else {})
+        done = subprocess.run(
+            [program(), *arguments], stdin=stdin, capture_output=True, text=True, timeout=500, env=environment
+        )
+        output = done.stdout + done.stderr
+        assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {output[-3000:]}"
+        return output
+
+    def build(self, target: str, context: Path) -> str:
+        """The image's name."""
+        tag = f"protoqueue-test/{target}"
+        base = ["--build-arg", f"BASE={self.base}"] if self.base else []
+        self("build", "--network", "host", "--target", target, "--tag", tag, *base, str(context))
+        return tag
+
+
+def program() -> str:
+    """Debian's docker comes with BuildKit in the daemon; a newer client alone would want a plugin for it."""
+    return shutil.which("docker", path="/usr/bin") or shutil.which("docker") or "docker"
+
+
+@contextlib.contextmanager
+def docker(directory: Path) -> Iterator[Docker]:
+    """Skips the test, with the reason, where there is no daemon and none can be started."""
+    if shutil.which("docker") and answers(""):
+        yield Docker("", "")
+        return
+    missing = [tool for tool in ("docker", "dockerd", "debootstrap") if not shutil.which(tool)]
+    if missing or os.geteuid() != 0:
+        why = f"no {', '.join(missing)}" if missing else "only root can start one"
+        pytest.skip(f"no docker daemon answers, and none can be started here: {why}")
+    with daemon(directory) as host:
+        base = "protoqueue-test/base"
+        import_base(directory / "base", host, base)
+        yield Docker(host, base)
+
+
+def answers(host: str) -> bool:
+    environment = os.environ | ({"DOCKER_HOST": host} if host else {})
+    return subprocess.run([program(), "version"], env=environment, capture_output=True, timeout=20).returncode == 0
+
+
+@contextlib.contextmanager
+def daemon(directory: Path) -> Iterator[str]:
+    """A dockerd of our own, without networks: containers use the host's. Skips the test where it does not start."""
+    host = f"unix://{directory}/docker.sock"
+    options = ["--data-root", "data", "--exec-root", "exec", "--pidfile", "pid"]
+    places = [str(directory / option) if not option.startswith("--") else option for option in options]
+    with (directory / "dockerd.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["dockerd", "-H", host, *places, "--bridge=none", "--iptables=false", "--ip-masq=false"],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not answers(host):
+            if process.poll() is not None or time.monotonic() > deadline:
+                end = (directory / "dockerd.log").read_text()[-300:]
+                pytest.skip(f"dockerd does not start here: {end}")
+            time.sleep(0.2)
+        yield host
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def import_base(root: Path, host: str, name: str) -> None:
+    """Make a minimal Debian with Python and import it as an image. Skips the test where Debian cannot be reached."""
+    made = subprocess.run(
+        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root), MIRROR],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"debootstrap made no base image: {made.stdout[-300:]}")
+    for file in filter(os.path.exists, HOSTS_OWN):
+        shutil.copyfile(file, root / file.lstrip("/"))
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as archive:
+        assert archive.stdout
+        Docker(host, "")("import", "-", name, stdin=archive.stdout.fileno())

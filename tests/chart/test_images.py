@@ -1,0 +1,114 @@
+"""The images, built and run for real where a docker daemon is at hand or can be started."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from chart.docker import Docker, docker
+from chart.releasing import Cluster, running_cluster
+from chart.rendering import ROOT
+from waiting import eventually
+
+pytestmark = pytest.mark.timeout(900)  # a base system, a virtual environment and three images are made
+
+CONFINED = ("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+MB = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+    with docker(tmp_path_factory.mktemp("docker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def operator_image(engine: Docker) -> str:
+    return engine.build("operator", ROOT)
+
+
+@pytest.fixture(scope="module")
+def cli_image(engine: Docker) -> str:
+    return engine.build("cli", ROOT)
+
+
+@pytest.fixture(scope="module")
+def worker_image(engine: Docker) -> str:
+    return engine.build("worker", ROOT)
+
+
+def inspect(engine: Docker, image: str) -> dict[str, Any]:
+    (found,) = json.loads(engine("image", "inspect", image))
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_operator_image_is_small(engine: Docker, operator_image: str) -> None:
+    assert inspect(engine, operator_image)["Size"] <= 150 * MB
+
+
+@pytest.mark.parametrize("image", ["operator_image", "cli_image", "worker_image"])
+def test_an_image_runs_as_a_numeric_user_without_rights_and_says_what_it_is(
+    engine: Docker, image: str, request: pytest.FixtureRequest
+) -> None:
+    config = inspect(engine, request.getfixturevalue(image))["Config"]
+    assert config["User"] == "65532:65532"
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
+
+
+@pytest.mark.parametrize("image", ["operator_image", "cli_image"])
+@pytest.mark.parametrize("tool", ["sh", "bash", "pip", "gcc", "apt-get"])
+def test_an_image_made_from_scratch_holds_no_tools(
+    engine: Docker, image: str, tool: str, request: pytest.FixtureRequest
+) -> None:
+    name = request.getfixturevalue(image)
+    assert "executable file not found" in engine(*CONFINED, "--entrypoint", tool, name, "--version", check=False)
+
+
+def test_the_command_line_runs_confined(engine: Docker, cli_image: str) -> None:
+    assert "enqueue" in engine(*CONFINED, "--network", "none", cli_image, "--help")
+
+
+def test_a_users_worker_is_built_on_the_worker_image(engine: Docker, worker_image: str, tmp_path: Path) -> None:
+    (tmp_path / "mailer.py").write_text(
+        "import protoqueue\nworker = protoqueue.Worker('default/email', group='mailers')\n"
+    )
+    (tmp_path / "Dockerfile").write_text(f'FROM {worker_image}\nCOPY mailer.py .\nCMD ["mailer:worker"]\n')
+    engine("build", "--tag", "protoqueue-test/mailer", str(tmp_path))
+    look = "import mailer; print(type(mailer.worker).__name__)"
+    assert "Worker" in engine(*CONFINED, "--entrypoint", "python", "protoqueue-test/mailer", "-c", look)
+
+
+@pytest.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+async def test_the_operator_image_reconciles_a_queue(engine: Docker, operator_image: str, cluster: Cluster) -> None:
+    for path in (ROOT / "crds").iterdir():
+        await cluster.kubectl("apply", "--server-side", "-f", str(path))
+    queue = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "Queue", "metadata": {"name": "email"}, "spec": {}}
+    await cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(queue))
+    readable = cluster.kubeconfig.with_name("kubeconfig-for-all")
+    readable.write_text(cluster.kubeconfig.read_text())
+    readable.chmod(0o644)
+
+    mount = f"type=bind,source={readable},target=/kubeconfig,readonly"
+    environment = ("--env", "KUBECONFIG=/kubeconfig", "--env", f"PROTOQUEUE_NATS_URL={cluster.values['nats']['url']}")
+    engine(
+        *CONFINED, "--detach", "--name", "operator", "--network", "host", "--mount", mount, *environment, operator_image
+    )
+    try:
+
+        async def ready() -> bool:
+            conditions = (await cluster.get("queue", "email")).get("status", {}).get("conditions", [])
+            return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+        await eventually(ready, timeout_s=30)
+    finally:
+        engine("stop", "--time", "10", "operator", check=False)
