@@ -10,9 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
-from protoqueue_devcluster.cluster import SUPERVISOR_FILE
+from protoqueue_devcluster.cluster import recorded_supervisor
 from protoqueue_devcluster.lifeline import DirectoryInUse, lock_directory
 from protoqueue_devcluster.processes import StartFailed, log_tail
 
@@ -67,7 +65,7 @@ def stop_detached(directory: Path) -> bool:
         pass
     else:
         return False
-    process = _recorded_process(directory)
+    process = recorded_supervisor(directory)
     if process is None:
         raise NotStopped(f"{directory} is in use, but by no `protoqueue up` that can be found")
     process.send_signal(signal.SIGTERM)
@@ -78,13 +76,3 @@ def stop_detached(directory: Path) -> bool:
         process.kill()  # its reaper kills everything else
         lock_directory(directory, max(10.0, deadline - time.monotonic())).close()
     return True
-
-
-def _recorded_process(directory: Path) -> psutil.Process | None:
-    """The supervisor that recorded itself here, if it still is that process."""
-    try:
-        record = json.loads((directory / SUPERVISOR_FILE).read_text())
-        process = psutil.Process(record["pid"])
-        return process if abs(process.create_time() - record["created"]) < 1 else None
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return None

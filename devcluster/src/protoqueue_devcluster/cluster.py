@@ -74,7 +74,8 @@ async def running_cluster(options: ClusterOptions | Path) -> AsyncIterator[Clust
         options = ClusterOptions(options)
     directory = options.directory.resolve()
     async with contextlib.AsyncExitStack() as stack:
-        lifeline = stack.enter_context(Lifeline(directory))
+        patience_s = 0.0 if recorded_supervisor(directory) else 5.0
+        lifeline = stack.enter_context(Lifeline(directory, patience_s))
         stack.enter_context(_prepared(directory))
         yield await _start(options, directory, lifeline, stack)
 
@@ -157,6 +158,17 @@ async def _together(*works: Coroutine[Any, Any, None]) -> None:
         raise failures.exceptions[0] from None
 
 
+def recorded_supervisor(directory: Path) -> psutil.Process | None:
+    """The process in charge of the directory's cluster, if it still runs."""
+    try:
+        record = json.loads((directory / SUPERVISOR_FILE).read_text())
+        process = psutil.Process(record["pid"])
+        # The start time tells it from a later process of the same number.
+        return process if abs(process.create_time() - record["created"]) < 1 else None
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+
+
 @contextlib.contextmanager
 def _prepared(directory: Path) -> Iterator[None]:
     """Directories, and word for `protoqueue down` of the process in charge.
@@ -168,7 +180,6 @@ def _prepared(directory: Path) -> Iterator[None]:
     traces = [directory / name for name in ("kubeconfig", "env", SUPERVISOR_FILE)]
     for path in traces:
         path.unlink(missing_ok=True)
-    # The start time tells this process from a later one of the same number.
     record = {"pid": os.getpid(), "created": psutil.Process().create_time()}
     (directory / SUPERVISOR_FILE).write_text(json.dumps(record))
     try:

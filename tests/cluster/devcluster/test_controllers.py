@@ -122,3 +122,18 @@ async def test_a_stateful_set_numbers_its_pods_and_drops_the_highest(space: Spac
         return bool(status.get("replicas") == status.get("readyReplicas") == 1)
 
     await eventually(counted)
+
+
+async def test_describe_tells_how_a_deployment_was_scaled(space: Space) -> None:
+    await space.create(DEPLOYMENTS, "web", spec=workload(1))
+    await rolled_out(space, 1)
+    await space.kubectl("scale", "deployment/web", "--replicas=2")
+    await rolled_out(space, 2)
+
+    async def told() -> bool:
+        text = await space.kubectl("describe", "deployment", "web")
+        assert text.count("ScalingReplicaSet") == 2
+        assert "Scaled up replica set" in text
+        return True
+
+    await eventually(told)

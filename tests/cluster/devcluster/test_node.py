@@ -284,3 +284,41 @@ async def test_the_node_describes_itself(space: Space) -> None:
     assert lease["spec"]["holderIdentity"] == name
     with pytest.raises(ApiError):
         await space.pod("nowhere")
+
+
+async def test_logs_of_a_container_that_waits_say_what_it_waits_for(space: Space) -> None:
+    reference = {"secretKeyRef": {"name": "never", "key": "k"}}
+    await space.run("waits", container(FOREVER, env=[{"name": "V", "valueFrom": reference}]))
+
+    async def refused() -> bool:
+        with pytest.raises(AssertionError, match=r"waiting to start: CreateContainerConfigError"):
+            await space.logs("waits")
+        return True
+
+    await eventually(refused)
+
+
+async def test_describe_tells_what_happened_to_a_pod(space: Space) -> None:
+    await space.run("crash", container(shell("exit 3")))
+
+    async def restarted_twice() -> bool:
+        return bool((await space.status("crash")).get("restartCount", 0) >= 2)
+
+    await eventually(restarted_twice)
+
+    async def told() -> bool:
+        text = await space.kubectl("describe", "pod", "crash")
+        assert "Started container main" in text
+        assert "Back-off restarting failed container main" in text
+        return True
+
+    await eventually(told)
+
+
+async def test_a_mounted_secret_keeps_its_file_mode(space: Space) -> None:
+    await space.create(SECRETS, "creds", data={"key": base64.b64encode(b"k").decode()})
+    main = container(shell("stat -c %a /etc/creds/key"), volumeMounts=[{"name": "v", "mountPath": "/etc/creds"}])
+    volume = {"name": "v", "secret": {"secretName": "creds", "defaultMode": 0o400}}
+    await space.run("mode", main, volumes=[volume], restartPolicy="Never")
+    await space.reaches("mode", "Succeeded")
+    assert await space.logs("mode") == "400\n"

@@ -152,6 +152,17 @@ async def test_volumes_become_files_that_command_and_environment_point_to(tmp_pa
     assert sorted(path.name for path in (base / "p").iterdir()) == ["pass", "user"]
 
 
+async def test_a_mounted_secret_follows_its_source_and_unchanged_files_stay_untouched(tmp_path: Path) -> None:
+    pod = pod_of({}, volumes=[{"name": "s", "secret": {"secretName": "creds"}}])
+    await materialise(tmp_path, pod, Stored({"creds": {"changes": b"old", "stays": b"same"}}))
+    stays = tmp_path / "volumes/s/stays"
+    inode = stays.stat().st_ino
+    await materialise(tmp_path, pod, Stored({"creds": {"changes": b"new", "stays": b"same"}}))
+    assert (tmp_path / "volumes/s/changes").read_bytes() == b"new"
+    assert stays.stat().st_ino == inode
+    assert sorted(path.name for path in stays.parent.iterdir()) == ["changes", "stays"]
+
+
 @pytest.mark.parametrize(
     ("volume", "says"),
     [

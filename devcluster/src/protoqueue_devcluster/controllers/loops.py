@@ -8,6 +8,7 @@ from pathlib import Path
 
 from protoqueue_devcluster.controllers.actions import Action, Create, Delete, Merge, Plan
 from protoqueue_devcluster.controllers.deployments import plan_deployment
+from protoqueue_devcluster.controllers.occurrences import occurrences
 from protoqueue_devcluster.controllers.ownership import controlled_by, controller_of
 from protoqueue_devcluster.controllers.replicasets import plan_replica_set
 from protoqueue_devcluster.controllers.scheduling import plan_binding
@@ -23,6 +24,7 @@ from protoqueue_devcluster.kube.client import (
     KubeClient,
     Object,
 )
+from protoqueue_devcluster.kube.events import EventRecorder
 from protoqueue_devcluster.kube.informer import Informer, Key, key_of
 from protoqueue_devcluster.kube.workqueue import WorkQueue
 
@@ -36,6 +38,7 @@ class Controllers:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
+        self._events = EventRecorder(client, "protoqueue-devcluster-controllers")
         self.informers = {kind: Informer(client, kind) for kind in KINDS}
         self._queues: dict[Kind, WorkQueue[Key]] = {
             DEPLOYMENTS: self._queue(DEPLOYMENTS, self._plan_deployment),
@@ -52,6 +55,7 @@ class Controllers:
     async def run(self) -> None:
         """Run until cancelled. Nothing is planned before every informer is in step: half a picture would mislead."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._events.run())
             for informer in self.informers.values():
                 group.create_task(informer.run())
             for informer in self.informers.values():
@@ -67,6 +71,8 @@ class Controllers:
                 return None
             made = plan(obj)
             await self._write(made.actions)
+            for occurrence in occurrences(obj, kind, made.actions):
+                self._events.record(occurrence)
             return made.look_again_s
 
         return WorkQueue(kind.plural, reconcile)

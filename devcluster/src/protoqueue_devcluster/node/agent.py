@@ -10,6 +10,7 @@ from pathlib import Path
 
 from protoqueue_devcluster.controllers.scheduling import binding
 from protoqueue_devcluster.kube.client import PODS, ApiError, KubeClient, Object
+from protoqueue_devcluster.kube.events import EventRecorder
 from protoqueue_devcluster.kube.informer import Informer, Key, key_of
 from protoqueue_devcluster.kube.workqueue import WorkQueue
 from protoqueue_devcluster.lifeline import Lifeline
@@ -45,7 +46,10 @@ class Agent:
 
     def __init__(self, client: KubeClient, options: NodeOptions, lifeline: Lifeline) -> None:
         self._client, self._options = client, options
-        around = Surroundings(ApiSources(client), lifeline, options.working_dir, options.restart_backoff_s)
+        self._events = EventRecorder(client, "process-node", options.name)
+        around = Surroundings(
+            ApiSources(client), lifeline, options.working_dir, options.restart_backoff_s, self._events
+        )
         self._place = PodPlace(client, around, options.directory / "pods")
         self._runners: dict[str, PodRunner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -61,6 +65,7 @@ class Agent:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(keep_registered(self._client, identity))
                     group.create_task(self._pods.run())
+                    group.create_task(self._events.run())
                     if options.guest:
                         await self._bind_selected(group)
             finally:

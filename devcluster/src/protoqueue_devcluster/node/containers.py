@@ -11,7 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
-from protoqueue_devcluster.kube.client import ApiError, Object
+from protoqueue_devcluster.kube.client import PODS, ApiError, Object
+from protoqueue_devcluster.kube.events import EventRecorder, Occurrence
 from protoqueue_devcluster.lifeline import Lifeline
 from protoqueue_devcluster.node.environment import Invocation, invocation
 from protoqueue_devcluster.node.logs import record_output
@@ -46,6 +47,7 @@ class Surroundings:
     lifeline: Lifeline
     working_dir: Path
     restart_backoff_s: float
+    events: EventRecorder
 
 
 class ContainerRunner:
@@ -87,7 +89,7 @@ class ContainerRunner:
                 return
             self._set(restarts=self.status.restarts + 1)
         if not (self._container.command or self._container.arguments):
-            self._set(state=Waiting("ErrImagePull", _NO_COMMAND.format(self._container.image)))
+            self._wait_in_trouble("ErrImagePull", _NO_COMMAND.format(self._container.image))
             await self._stopping.wait()
             self._set(state=_never_started())
             return
@@ -110,6 +112,7 @@ class ContainerRunner:
         self._stopping.set()
         self._grace_s = grace_s
         if self._process is not None:
+            self._tell("Killing", f"Stopping container {self._container.name}")
             await self._process.stop(grace_s)
 
     async def _prepare(self) -> Invocation | None:
@@ -118,9 +121,9 @@ class ContainerRunner:
             try:
                 return await invocation(self._pod, self._container, self._around.sources, self._paths)
             except ConfigurationMissing as missing:
-                self._set(state=Waiting("CreateContainerConfigError", str(missing)))
+                self._wait_in_trouble("CreateContainerConfigError", str(missing))
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                self._set(state=Waiting("CreateContainerConfigError", f"the API server could not be asked: {error}"))
+                self._wait_in_trouble("CreateContainerConfigError", f"the API server could not be asked: {error}")
             await self._pause(_LOOK_AGAIN_S)
         return None
 
@@ -137,10 +140,12 @@ class ContainerRunner:
         except OSError as error:
             end = Terminated(128, "StartError", started_at, datetime.now(UTC), str(error))
             self._set(state=end, ready=False, started=False)
+            self._tell("Failed", f"Error: {error}", warning=True)
             return end
         finally:
             os.close(write_end)
         log.info("container started pod=%s container=%s pid=%d", self._pod, self._container.name, process.pid)
+        self._tell("Started", f"Started container {self._container.name}, process {process.pid}")
         self._begin(started_at)
         try:
             ports, lifeline = self._container.ports, self._around.lifeline
@@ -206,7 +211,9 @@ class ContainerRunner:
                 group.create_task(prober.follow(parse_probe(container.liveness_probe), on_liveness))
 
     async def _fail(self, process: Process, probe: str) -> None:
-        log.warning("%s probe failed, stopping pod=%s container=%s", probe, self._pod, self._container.name)
+        name = self._container.name
+        log.warning("%s probe failed, stopping pod=%s container=%s", probe, self._pod, name)
+        self._tell("Unhealthy", f"Container {name} failed its {probe} probe, will be restarted", warning=True)
         await process.stop(self._grace_s)
 
     async def _back_off(self, end: Terminated, delay_s: float) -> None:
@@ -214,6 +221,7 @@ class ContainerRunner:
             name = f"{self._container.name} pod={self._pod.name}_{self._pod.namespace}({self._pod.uid})"
             message = f"back-off {delay_s:g}s restarting failed container={name}"
             self._set(state=Waiting("CrashLoopBackOff", message), last=end)
+            self._tell("BackOff", f"Back-off restarting failed container {name}", warning=True)
             await self._pause(delay_s)
         if not self._stopping.is_set():
             self._set(last=end, restarts=self.status.restarts + 1)
@@ -223,6 +231,16 @@ class ContainerRunner:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
                 await self._stopping.wait()
+
+    def _wait_in_trouble(self, reason: str, message: str) -> None:
+        state = Waiting(reason, message)
+        if self.status.state != state:
+            self._set(state=state)
+            self._tell("Failed", f"{reason}: {message}", warning=True)
+
+    def _tell(self, reason: str, message: str, warning: bool = False) -> None:
+        pod, path = self._pod, f"spec.containers{{{self._container.name}}}"
+        self._around.events.record(Occurrence(PODS, pod.namespace, pod.name, pod.uid, reason, message, warning, path))
 
     def _set(self, **fields: object) -> None:
         updated = replace(self.status, **fields)  # type: ignore[arg-type]

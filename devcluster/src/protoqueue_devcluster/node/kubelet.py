@@ -11,6 +11,7 @@ from aiohttp import web
 
 from protoqueue_devcluster.node.logs import LogQuery, read_log
 from protoqueue_devcluster.node.pods import PodRunner
+from protoqueue_devcluster.node.states import Waiting
 
 FindPod = Callable[[str, str], PodRunner | None]
 
@@ -54,6 +55,11 @@ async def _logs(request: web.Request, find_pod: FindPod) -> web.StreamResponse:
     if request.query.get("previous") == "true":
         restarts -= 1
     path = container.log_path(restarts)
+    if isinstance(container.status.state, Waiting) and not path.exists():
+        why = container.status.state.reason
+        raise web.HTTPBadRequest(
+            text=f'container "{names["container"]}" in pod "{names["pod"]}" is waiting to start: {why}'
+        )
     if restarts < 0 or (restarts != container.status.restarts and not path.exists()):
         raise web.HTTPBadRequest(text=f'previous terminated container "{names["container"]}" in pod not found')
 

@@ -21,7 +21,7 @@ from protoqueue_devcluster.node.states import (
     parse_timestamp,
     pod_status,
 )
-from protoqueue_devcluster.node.volumes import materialise, remove_volumes
+from protoqueue_devcluster.node.volumes import follows_sources, materialise, remove_volumes
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class PodPlace:
     client: KubeClient
     around: Surroundings
     directory: Path
+    refresh_s: float = 30.0
 
 
 class PodRunner:
@@ -115,9 +116,13 @@ class PodRunner:
                 if not isinstance(state, Terminated) or state.exit_code != 0:
                     return
         if not self._terminating.is_set():
-            async with asyncio.TaskGroup() as group:
-                for runner in self._main:
-                    group.create_task(runner.run(policy))
+            refreshing = asyncio.create_task(self._refresh_volumes())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for runner in self._main:
+                        group.create_task(runner.run(policy))
+            finally:
+                refreshing.cancel()
 
     async def _make_volumes(self) -> None:
         """Fill the volumes, as often as it takes until what they refer to exists."""
@@ -132,6 +137,13 @@ class PodRunner:
                 async with asyncio.timeout(1):
                     await self._terminating.wait()
         return None
+
+    async def _refresh_volumes(self) -> None:
+        """Let mounted Secrets and ConfigMaps follow their sources, as a kubelet does about once a minute."""
+        while follows_sources(self.spec):
+            await asyncio.sleep(self._place.refresh_s)
+            with contextlib.suppress(ConfigurationMissing, *_TROUBLE):  # what was mounted stays
+                await materialise(self._root, self.spec, self._place.around.sources)
 
     def _status(self) -> Object:
         status: Object = self._observed.get("status") or {}

@@ -50,7 +50,7 @@ def mounted_paths(root: Path, pod: PodSpec, container: Container) -> MountedPath
 async def materialise(root: Path, pod: PodSpec, sources: Sources) -> None:
     """Make every volume's directory with its files; raises ConfigurationMissing while a source is missing.
 
-    Content is written when the pod starts and does not follow later changes of a Secret or ConfigMap.
+    Done again it brings changed Secrets and ConfigMaps: each file is replaced whole, and only if its content differs.
     """
     for volume in pod.volumes:
         if volume.get("hostPath"):
@@ -59,12 +59,23 @@ async def materialise(root: Path, pod: PodSpec, sources: Sources) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         default_mode, files = await _files(pod, volume, sources)
         for file in files:
-            target = directory / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            target.touch(mode=0o600)
-            target.write_bytes(file.content)
-            target.chmod(file.mode if file.mode is not None else default_mode)
+            _replace(directory / file.path, file.content, file.mode if file.mode is not None else default_mode)
+
+
+def follows_sources(pod: PodSpec) -> bool:
+    """Whether any volume may change while the pod runs."""
+    return any(kind in volume for volume in pod.volumes for kind in ("secret", "configMap", "projected"))
+
+
+def _replace(target: Path, content: bytes, mode: int) -> None:
+    if target.exists() and target.read_bytes() == content:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(content)
+    fresh.chmod(mode)
+    fresh.replace(target)
 
 
 def remove_volumes(root: Path) -> None:
