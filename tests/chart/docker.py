@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def program() -> str:
 
 
 @contextlib.contextmanager
-def docker(directory: Path) -> Iterator[Docker]:
+def docker() -> Iterator[Docker]:
     """Skips the test, with the reason, where there is no daemon and none can be started."""
     if shutil.which("docker") and answers(""):
         yield Docker("", "")
@@ -56,9 +57,10 @@ def docker(directory: Path) -> Iterator[Docker]:
     if missing or os.geteuid() != 0:
         why = f"no {', '.join(missing)}" if missing else "only root can start one"
         pytest.skip(f"no docker daemon answers, and none can be started here: {why}")
-    with daemon(directory) as host:
+    # Not one of pytest's directories, of which it keeps the last three: an image store is a gigabyte.
+    with tempfile.TemporaryDirectory(prefix="protoqueue-docker-") as scratch, daemon(Path(scratch)) as host:
         base = "protoqueue-test/base"
-        import_base(directory / "base", host, base)
+        import_base(Path(scratch) / "base", host, base)
         yield Docker(host, base)
 
 
@@ -90,6 +92,8 @@ def daemon(directory: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+        # What dockerd leaves mounted after a container on the host's network; nothing can be deleted around it.
+        subprocess.run(["umount", str(directory / "exec" / "netns" / "default")], capture_output=True)
 
 
 def import_base(root: Path, host: str, name: str) -> None:

@@ -20,8 +20,8 @@ MB = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    with docker(tmp_path_factory.mktemp("docker")) as running:
+def engine() -> Iterator[Docker]:
+    with docker() as running:
         yield running
 
 

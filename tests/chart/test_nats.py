@@ -48,34 +48,30 @@ def test_three_servers_are_routed_to_each_other_by_the_names_the_statefulset_giv
 
 
 async def test_three_servers_form_a_cluster_that_keeps_three_copies(tmp_path: Path) -> None:
-    """The configuration as it is, but for addresses: here one machine and its free ports, there one host for each."""
-    assert NATS_SERVER
-    text, ports = config({"nats": {"bundled": {"replicas": 3}}}), [free_port() for _ in range(9)]
-    servers = []
-    for ordinal in range(3):
-        place = text.replace("port: 4222", f"host: 127.0.0.1\nport: {ports[ordinal]}")
-        place = place.replace("http_port: 8222", f"http_port: {ports[3 + ordinal]}")
-        place = place.replace("port: 6222", f"host: 127.0.0.1\nport: {ports[6 + ordinal]}")
-        for other in range(3):
-            host = re.compile(rf"nats://pq-protoqueue-nats-{other}\S+:6222")
-            place = host.sub(f"nats://127.0.0.1:{ports[6 + other]}", place)
-        place = place.replace("/data", str(tmp_path / f"data-{ordinal}")).replace(
-            "/tmp/nats.pid", str(tmp_path / "pid")
-        )
-        file = tmp_path / f"{ordinal}.conf"
-        file.write_text(place)
-        servers.append(
-            subprocess.Popen(
-                [NATS_SERVER, "--config", str(file), "--log", str(tmp_path / f"{ordinal}.log")],
-                env={"POD_NAME": f"pq-protoqueue-nats-{ordinal}"},
-            )
-        )
+    ports = [free_port() for _ in range(9)]
+    servers = [start_here(tmp_path, ordinal, ports) for ordinal in range(3)]
     try:
         await eventually(lambda: keeps_three_copies(f"nats://127.0.0.1:{ports[0]}"), timeout_s=30, interval_s=0.5)
     finally:
         for server in servers:
             server.kill()
             server.wait()
+
+
+def start_here(directory: Path, ordinal: int, ports: list[int]) -> subprocess.Popen[bytes]:
+    """One of three servers with its configuration as it is, but for places: a machine's ports for a host each."""
+    client, monitor, routes = ports[ordinal], ports[3 + ordinal], ports[6:]
+    text = config({"nats": {"bundled": {"replicas": 3}}})
+    text = text.replace("http_port: 8222", f"http_port: {monitor}")
+    text = text.replace("port: 4222", f"host: 127.0.0.1\nport: {client}")
+    text = text.replace("port: 6222", f"host: 127.0.0.1\nport: {routes[ordinal]}")
+    for other, port in enumerate(routes):
+        text = re.sub(rf"nats://pq-protoqueue-nats-{other}\S+:6222", f"nats://127.0.0.1:{port}", text)
+    text = text.replace("/data", f"{directory}/data-{ordinal}").replace("/tmp/nats.pid", f"{directory}/{ordinal}.pid")
+    file = directory / f"{ordinal}.conf"
+    file.write_text(text)
+    command = [str(NATS_SERVER), "--config", str(file), "--log", str(directory / f"{ordinal}.log")]
+    return subprocess.Popen(command, env={"POD_NAME": f"pq-protoqueue-nats-{ordinal}"})
 
 
 async def keeps_three_copies(url: str) -> bool:
