@@ -41,7 +41,7 @@ def _arguments(command: Any) -> list[Any]:
 
 
 def _metavar(argument: Any) -> str:
-    return argument.metavar or argument.name.upper()
+    return str(argument.metavar or argument.name.upper())
 
 
 def _options(command: Any) -> Iterator[str]:

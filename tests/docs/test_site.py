@@ -1,0 +1,60 @@
+"""The site builds with warnings as errors, and links lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from docs.fences import PAGES, ROOT
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def test_the_site_builds_without_a_warning(site: Path) -> None:
+    for page in ("index.html", "reference/queues.html", "reference/cli.html", "operations/troubleshooting.html"):
+        assert (site / page).exists()
+
+
+def test_the_sdk_reference_shows_docstrings_and_signatures(site: Path) -> None:
+    text = (site / "reference/sdk.html").read_text()
+    assert "Store a task and return once NATS has it" in text
+    assert "dedup_id" in text
+
+
+def test_a_reader_fetches_nothing_from_elsewhere(site: Path) -> None:
+    loads = re.compile(r'<(?:script|img|link)[^>]+(?:src|href)="(https?://[^"]+)"')
+    for page in site.rglob("*.html"):
+        assert not loads.findall(page.read_text()), page
+
+
+def test_no_generator_ends_up_on_the_site(site: Path) -> None:
+    assert not (site / "sitegen").exists()
+
+
+OUTSIDE = [page for page in PAGES if not page.is_relative_to(ROOT / "docs")]
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_pages_outside_of_the_site_lead_to_files(page: Path) -> None:
+    missing = [
+        target
+        for token in MarkdownIt().parse(page.read_text())
+        for child in token.children or ()
+        if (target := str(child.attrGet("href") or child.attrGet("src") or ""))
+        if not re.match(r"https?:|mailto:|#", target)
+        if not (page.parent / target.partition("#")[0]).exists()
+    ]
+    assert not missing
