@@ -1,4 +1,8 @@
-"""One API server for the session, embedded or real; widgets defined once; a namespace of its own for each test."""
+"""One API server for the whole run; widgets defined once; a namespace of its own for each test.
+
+The server is the embedded one, or the real cluster whose kubeconfig PROTOQUEUE_TEST_KUBECONFIG names (with a token or
+client certificate that may do everything; what the tests make there, they remove).
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

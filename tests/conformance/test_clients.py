@@ -69,7 +69,7 @@ def kubectl(api: Api, namespace: str, tmp_path: Path) -> Kubectl:
 
 @pytest.fixture
 def path(widgets: Widgets) -> str:
-    """How kubectl is told of the widgets of this session."""
+    """How kubectl is told of the widgets of this run."""
     return f"widgets.{widgets.group}"
 
 

@@ -280,5 +280,3 @@ BUILT_IN: Mapping[tuple[str, str], tuple[Printed, ...]] = {
     ),
     ("networking.k8s.io", "networkpolicies"): (NAME, Printed("Pod-Selector", selector(".spec.podSelector")), AGE),
 }  # fmt: skip
-
-__all__ = ["BUILT_IN", "CREATION_TEXT", "PLAIN", "Printed", "age", "found", "short_duration", "text"]

@@ -12,7 +12,6 @@ from .validation import shape
 
 Object = dict[str, Any]
 OPTIONAL_METADATA = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
-SYSTEM_METADATA = ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 QUANTITIES = frozenset({"limits", "requests", "capacity", "allocatable", "hard", "used"})
 
 

@@ -15,10 +15,6 @@ POD_SPEC = {
     "schedulerName": "default-scheduler",
 }
 PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
-TOLERATIONS = [
-    {"key": f"node.kubernetes.io/{what}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
-    for what in ("not-ready", "unreachable")
-]
 
 
 def with_spec(obj: Object, spec: Object) -> Object:

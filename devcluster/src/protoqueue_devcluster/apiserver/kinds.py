@@ -187,20 +187,11 @@ class Kinds:
 
     def __init__(self, built_in: tuple[Kind, ...] = BUILT_IN) -> None:
         self._served: dict[tuple[str, str, str], Kind] = {}
-        self._revision = 0
         for kind in built_in:
             self._served[kind.group, kind.version, kind.plural] = kind
 
-    @property
-    def revision(self) -> int:
-        """Changes whenever the table does; what is derived from it can be cached under this."""
-        return self._revision
-
     def find(self, group: str, version: str, plural: str) -> Kind | None:
         return self._served.get((group, version, plural))
-
-    def by_kind(self, group: str, version: str, kind: str) -> Kind | None:
-        return next((each for each in self if (each.group, each.version, each.kind) == (group, version, kind)), None)
 
     def storage(self, group: str, plural: str) -> Kind | None:
         """The version a resource is stored in."""
@@ -211,7 +202,6 @@ class Kinds:
         """Replace what is served for a custom resource; no versions at all removes it."""
         kept = {key: each for key, each in self._served.items() if each.storage_key != (group, plural)}
         self._served = kept | {(each.group, each.version, each.plural): each for each in versions}
-        self._revision += 1
 
     def groups(self) -> Mapping[str, list[str]]:
         """The versions of each group, preferred first, groups in the order they appeared."""

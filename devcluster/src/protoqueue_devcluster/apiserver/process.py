@@ -34,7 +34,7 @@ async def running_apiserver(
     if request_log is not None:
         command += ["--request-log", str(request_log)]
     with log.open("ab") as errors:
-        # A session of its own: Ctrl-C in a terminal is for whoever runs us, who then stops the parts in order.
+        # A process group of its own: Ctrl-C in a terminal is for whoever runs us, who then stops the parts in order.
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,

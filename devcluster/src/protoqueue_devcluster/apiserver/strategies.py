@@ -16,7 +16,7 @@ from .statuses import Cause, forbidden_field, invalid_value, required
 Object = dict[str, Any]
 Resource = tuple[str, str]
 IMMUTABLE_DATA = ("data", "binaryData", "immutable")
-LEGACY_TOLERATIONS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def _same(obj: Object) -> Object:
@@ -52,7 +52,7 @@ def _new_pod(obj: Object) -> Object:
     spec = {"serviceAccountName": "default", "priority": 0, "preemptionPolicy": "PreemptLowerPriority", **obj["spec"]}
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
     given = spec.get("tolerations", [])
-    missing = [key for key in LEGACY_TOLERATIONS if not any(each.get("key") == key for each in given)]
+    missing = [key for key in NODE_TAINTS if not any(each.get("key") == key for each in given)]
     default = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     spec["tolerations"] = [*given, *({"key": key, **default} for key in missing)]
     return {**obj, "spec": spec, "status": {"phase": "Pending", "qosClass": quality_of_service(spec)}}
