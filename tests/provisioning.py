@@ -27,6 +27,7 @@ class GroupSpec:
     exactly_once: bool = False
     paused: bool = False
     deliver_all: bool = True
+    rate_limit: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class QueueSpec:
     dead_letters: bool = True
     keep_expired: bool = False
     paused: bool = False
+    rate_limit: dict[str, Any] | None = None
 
     @property
     def queue(self) -> QueueName:
@@ -112,6 +114,8 @@ async def write_queue(nc: Client, spec: QueueSpec) -> None:
         max_task_size=spec.max_task_size,
         paused=spec.paused,
     )
+    if spec.rate_limit:
+        config.rate_limit.CopyFrom(_rate_limit({"scope": "Queue"} | spec.rate_limit))
     await _put(nc, name.config_key, json_format.MessageToJson(config))
 
 
@@ -138,6 +142,8 @@ def _group_config(spec: QueueSpec, group: GroupSpec) -> config_pb2.GroupConfig:
         exactly_once=group.exactly_once,
         paused=group.paused,
     )
+    if group.rate_limit:
+        config.rate_limit.CopyFrom(_rate_limit({"scope": "Group"} | group.rate_limit))
     config.visibility_timeout.FromNanoseconds(int(group.visibility_s * _S))
     config.retry.max_attempts, config.retry.multiplier = retry["max_attempts"], retry["multiplier"]
     config.retry.jitter = retry["jitter"]
@@ -151,6 +157,12 @@ def _group_config(spec: QueueSpec, group: GroupSpec) -> config_pb2.GroupConfig:
         for level in reversed(range(spec.levels)):
             config.consumers.add(name=name.level_consumer(level), level=level, weight=weights[level])
     return config
+
+
+def _rate_limit(limit: dict[str, Any]) -> config_pb2.RateLimit:
+    message = config_pb2.RateLimit(tasks=limit["tasks"], burst=limit.get("burst", limit["tasks"]), scope=limit["scope"])
+    message.per.FromNanoseconds(int(limit["per"] * _S))
+    return message
 
 
 async def ensure_buckets(nc: Client) -> None:

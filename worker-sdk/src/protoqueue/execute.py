@@ -4,13 +4,14 @@ import asyncio
 import logging
 import random
 import time
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from protoqueue.codec import decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
-from protoqueue.handlers import Registry
+from protoqueue.handlers import Executors, Registry
+from protoqueue.naming import Header, is_ordered
 from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, Snoozed, outcome_of
 from protoqueue.settings import GroupSettings
 from protoqueue.task import Task
@@ -27,19 +28,35 @@ class Executed:
     seconds: float = 0.0
 
 
-async def execute(delivery: Delivery, handlers: Registry, group: GroupSettings, threads: Executor) -> Executed:
-    """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through."""
+class Ledger(Protocol):
+    """What has succeeded before."""
+
+    async def has(self, task_id: str) -> bool: ...
+
+
+async def execute(
+    delivery: Delivery, handlers: Registry, group: GroupSettings, executors: Executors, ledger: Ledger | None = None
+) -> Executed:
+    """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through.
+
+    What `ledger` says has succeeded does not run again.
+    """
     try:
         task = decode_task(delivery.data, delivery.headers, delivery.sequence)
     except UndecodableTask as error:
         return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
+    if is_ordered(delivery.subject):
+        task = replace(task, attempt=delivery.deliveries)  # a retry is a redelivery there
     if (dead := _dead_on_arrival(delivery, group)) is not None:
         return Executed(dead, task)
+    if ledger is not None and await ledger.has(task.id):
+        log.info("task had succeeded before and is not run again", extra={"task": task.id})
+        return Executed(DONE, task)
     started = time.perf_counter()
     outcome: Outcome = DONE
     try:
         handler = handlers.find(task.type)
-        await handler.call(handler.arguments(task), threads)
+        await handler.call(handler.arguments(task), executors)
     except (Exception, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise
@@ -59,6 +76,9 @@ def _dead_on_arrival(delivery: Delivery, group: GroupSettings) -> Dead | None:
     if before >= group.retry.max_attempts:
         text = f"delivered {before} times without an outcome: it seems to end the workers that start it"
         return Dead(Reason.CRASHED, Failure("Crashed", text))
+    expires = delivery.headers.get(Header.EXPIRES_AT, "")
+    if before == 0 and expires.isdigit() and int(expires) <= time.time() * 1000:
+        return Dead(Reason.EXPIRED, Failure("Expired", "no worker started it in time"))
     return None
 
 

@@ -3,15 +3,49 @@
 import asyncio
 import contextvars
 import inspect
+import multiprocessing
+import os
 import typing
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from protoqueue.codec import Decoder, decoder_for
 from protoqueue.errors import ConfigurationError, ProtoQueueError
 from protoqueue.task import Task
+
+
+class Executors:
+    """Where plain functions run: threads, or processes for what needs a processor of its own."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
+        self._processes: ProcessPoolExecutor | None = None
+
+    async def in_thread(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(function, *arguments)
+        )
+
+    async def in_process(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        """Function and arguments are pickled. A process that dies fails the attempts in all of them; new ones start."""
+        if self._processes is None:
+            count = min(self._concurrency, os.cpu_count() or 1)
+            self._processes = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._processes, function, *arguments)
+        except BrokenExecutor:
+            self._processes = None
+            raise
+
+    def close(self) -> None:
+        """Do not wait for what still runs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.shutdown(wait=False, cancel_futures=True)
 
 
 class NoHandler(ProtoQueueError):
@@ -27,9 +61,10 @@ class Handler:
     takes_task: bool
     is_async: bool
     timeout_s: float | None = None
+    in_process: bool = False
 
     @classmethod
-    def read(cls, function: Callable[..., Any], timeout_s: float | None = None) -> "Handler":
+    def read(cls, function: Callable[..., Any], timeout_s: float | None = None, executor: str = "thread") -> "Handler":
         """Read a signature, `(payload)`, `(payload, task)` or `(task: Task)`; raises ConfigurationError for others."""
         wanted = [
             annotation
@@ -39,6 +74,8 @@ class Handler:
         if not 1 <= len(wanted) <= 2:
             name = getattr(function, "__qualname__", repr(function))
             raise ConfigurationError(f"handler {name} must take (payload), (payload, task) or (task: Task)")
+        if executor not in ("thread", "process"):
+            raise ConfigurationError(f"executor is 'thread' or 'process', not {executor!r}")
         task_alone = wanted == [Task]
         return cls(
             function=function,
@@ -47,6 +84,7 @@ class Handler:
             is_async=inspect.iscoroutinefunction(inspect.unwrap(function))
             or inspect.iscoroutinefunction(getattr(function, "__call__", None)),  # noqa: B004
             timeout_s=timeout_s,
+            in_process=executor == "process",
         )
 
     def arguments(self, task: Task) -> tuple[Any, ...]:
@@ -56,16 +94,16 @@ class Handler:
         payload = self.payload(task.data, task.content_type)
         return (payload, task) if self.takes_task else (payload,)
 
-    async def call(self, arguments: tuple[Any, ...], threads: Executor) -> None:
-        """Run it: an async function here, a plain one in a thread. Raises what it raises, and TimeoutError."""
+    async def call(self, arguments: tuple[Any, ...], executors: Executors) -> None:
+        """Run it, a plain function in a thread or process; raises what it raises, and TimeoutError."""
         async with asyncio.timeout(self.timeout_s) if self.timeout_s else _no_timeout:
             if self.is_async:
                 await self.function(*arguments)
                 return
-            context = contextvars.copy_context()
-            result = await asyncio.get_running_loop().run_in_executor(
-                threads, lambda: context.run(self.function, *arguments)
-            )
+            if self.in_process:
+                await executors.in_process(self.function, arguments)
+                return
+            result = await executors.in_thread(self.function, arguments)
             if inspect.isawaitable(result):
                 await result
 

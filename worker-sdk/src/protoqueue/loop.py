@@ -5,14 +5,15 @@ import contextlib
 import logging
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 from protoqueue.cancellation import cancel
 from protoqueue.connection import IN_PROGRESS, Broker, Delivery
-from protoqueue.errors import Unavailable
+from protoqueue.errors import ConfigurationError, Unavailable
 from protoqueue.execute import Executed, execute
-from protoqueue.handlers import Registry
+from protoqueue.gate import Gate
+from protoqueue.handlers import Executors, Registry
 from protoqueue.lanes import Held, Lanes
+from protoqueue.ledger import Ledger
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.outcomes import HAND_BACK, Dead
 from protoqueue.pulling import Puller
@@ -44,7 +45,10 @@ class WorkLoop:
         self._settler = settler
         self._metrics = metrics
         self._concurrency = concurrency
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
+        self._executors = Executors(concurrency)
+        self._gate = Gate(broker)
+        self._ledger: Ledger | None = None
+        self._applying = asyncio.Lock()
         self._queue: QueueSettings | None = None
         self._group: GroupSettings | None = None
         self._puller: Puller | None = None
@@ -77,12 +81,21 @@ class WorkLoop:
 
     async def apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
         """Take over new settings; None means that the resource does not exist (any more)."""
+        async with self._applying:
+            await self._apply(queue, group)
+
+    async def _apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
         before = (self._queue and self._queue.stream, self._group and (self._group.consumers, self._group.strict))
         if queue is None or group is None:
             await self._close_puller()
             # What still runs is settled by the settings it was started under.
             return
         self._queue, self._group = queue, group
+        self._ledger = Ledger(self._broker, group.name) if group.exactly_once else None
+        try:
+            self._gate.apply(queue, group)
+        except ConfigurationError as error:
+            log.error("the limits before stay in force: %s", error)
         self._applied.set()  # the lease may be shorter now
         if self._puller is None or before != (queue.stream, (group.consumers, group.strict)):
             await self._close_puller()
@@ -116,12 +129,13 @@ class WorkLoop:
             await self._shut_down(runners, service, grace_s)
             beat.cancel()
             stopped.cancel()
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._executors.close()
 
     async def _shut_down(
         self, runners: list[asyncio.Task[None]], service: list[asyncio.Task[None]], grace_s: float
     ) -> None:
         self._pulling = False
+        self._gate.close()
         await cancel(*service)
         await self._close_puller()
         await self._return_fetched(older_than=0)
@@ -197,7 +211,9 @@ class WorkLoop:
 
     async def _executed(self, delivery: Delivery, group: GroupSettings) -> Executed:
         try:
-            return await execute(delivery, self._handlers, group, self._threads)
+            if self._gate.limited and not await self._gate.enter():
+                return Executed(HAND_BACK, None)
+            return await execute(delivery, self._handlers, group, self._executors, self._ledger)
         except asyncio.CancelledError:
             return Executed(HAND_BACK, None)  # the grace period is over
 
@@ -221,6 +237,8 @@ class WorkLoop:
                 continue
             taken = self.running + len(self._fetched) + puller.requested
             free = self._concurrency + self._ahead - taken
+            if self._gate.limited:
+                free = min(free, self._gate.room(self._concurrency) - len(self._fetched) - puller.requested)
             if free > 0:
                 await puller.ask(free)
             elif not puller.requested:

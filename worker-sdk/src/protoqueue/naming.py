@@ -226,6 +226,11 @@ def anonymous_id(sequence: int) -> str:
     return f"task@{sequence}"
 
 
+def is_ordered(subject: str) -> bool:
+    """Whether a task on this subject is one of an ordered queue, where each delivery is an attempt."""
+    return subject.split(".")[3:4] == ["ordered"]
+
+
 def is_token(text: str) -> bool:
     """Whether `text` can stand as one token of a subject and of a key."""
     return _TOKEN.fullmatch(text) is not None

@@ -1,5 +1,6 @@
 """From what a producer asks for to the message that does it. Pure: id and time are arguments."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,6 +47,7 @@ def prepare(outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSetting
     if due is not None:
         headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}
         subject, stream = queue.name.scheduled(task_id), queue.later_stream
+    headers |= _expiry(outgoing, now, due, queue)
     message = Message(subject, encode_task(task), headers)
     _check_size(message, queue, max_payload)
     return Prepared(task_id, stream, message)
@@ -79,6 +81,29 @@ def _due(outgoing: Outgoing, now: datetime) -> datetime | None:
         raise InvalidTask(f"delay: {error}") from error
     # A moment that has passed is now: a producer that is a little late must not lose its task.
     return due if due > now else None
+
+
+def _expiry(outgoing: Outgoing, now: datetime, due: datetime | None, queue: QueueSettings) -> dict[str, str]:
+    """Headers for `expires`.
+
+    The server deletes an expired task by itself, worker or no worker, unless it is to be kept as a dead letter: then a
+    worker must come by it. A delayed task's time to live would count from now and end the schedule, so a worker it is.
+    """
+    if outgoing.expires is None:
+        return {}
+    try:
+        at = outgoing.expires if isinstance(outgoing.expires, datetime) else now + to_timedelta(outgoing.expires)
+    except (ValueError, OverflowError) as error:
+        raise InvalidTask(f"expires: {error}") from error
+    if at.tzinfo is None:
+        raise InvalidTask(f"expires={at} has no time zone: write datetime(..., tzinfo=...)")
+    if at <= (due or now):
+        raise InvalidTask("the task would expire before it is due")
+    headers = {Header.EXPIRES_AT: str(int(at.timestamp() * 1000))}
+    if due is None and not queue.dead_letter_expired:
+        # Whole seconds are what JetStream counts; rounded up, since a worker sees to the rest.
+        headers[Header.TTL] = f"{math.ceil((at - now).total_seconds())}s"
+    return headers
 
 
 def _dedup_id(outgoing: Outgoing) -> str | None:

@@ -11,6 +11,7 @@ from protoqueue.codec import attempt_of, with_id
 from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.execute import Executed
+from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
 from protoqueue.outcomes import Dead, Done, HandBack, Reason, RetryLater, Snoozed
 from protoqueue.settings import GroupSettings, QueueSettings
@@ -33,7 +34,7 @@ class Settler:
         """Return once the outcome is stored, however long NATS is away, and the ack on its way."""
         outcome = executed.outcome
         if isinstance(outcome, Done):
-            await self._answer(delivery, ACK)
+            await self._done(delivery, executed, group)
         elif isinstance(outcome, HandBack):
             await self.hand_back(delivery, queue, group)
         elif isinstance(outcome, Dead):
@@ -45,6 +46,16 @@ class Settler:
         else:
             await self._reschedule(delivery, executed, outcome, queue, group)
             await self._answer(delivery, ACK)
+
+    async def _done(self, delivery: Delivery, executed: Executed, group: GroupSettings) -> None:
+        if not group.exactly_once or executed.task is None:
+            await self._answer(delivery, ACK)
+            return
+        await Ledger(self._broker, group.name).record(executed.task.id)
+        try:
+            await self._broker.answer_confirmed(delivery.reply, ACK, PUBLISH_TIMEOUT_S)
+        except ProtoQueueError as error:
+            log.warning("an ack is not confirmed, the ledger keeps the task from running again: %s", error)
 
     async def hand_back(self, delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> None:
         """Let another worker have what has not run.
@@ -118,7 +129,9 @@ def rescheduled(
 def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> Message:
     """A task as it came, to be delivered anew."""
     attempt = attempt_of(delivery.headers)
-    headers = _carried(delivery.headers) | {
+    expires = delivery.headers.get(Header.EXPIRES_AT)
+    headers = _carried(delivery.headers) | ({Header.EXPIRES_AT: expires} if expires else {})
+    headers |= {
         Header.MSG_ID: naming.snooze_message_id("returned", group.name.name, attempt, delivery.sequence),
         Header.ATTEMPT: str(attempt),
     }
@@ -132,7 +145,7 @@ def dead_letter(delivery: Delivery, executed: Executed, dead: Dead, group: Group
         Header.REASON: dead.reason.value,
         Header.ERROR: _one_line(dead.failure.message),
         Header.ERROR_TYPE: dead.failure.type,
-        Header.ATTEMPTS: str(attempt_of(delivery.headers)),
+        Header.ATTEMPTS: str(executed.task.attempt if executed.task else attempt_of(delivery.headers)),
         Header.GROUP: group.name.name,
         Header.WORKER: worker,
         Header.FAILED_AT: datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -153,7 +166,8 @@ def _is_kept(dead: Dead, queue: QueueSettings) -> bool:
 
 def _carried(headers: Mapping[str, str]) -> dict[str, str]:
     """What goes along with the task. The server's own headers would schedule or expire the next message too."""
-    return {str(name): text for name, text in headers.items() if not name.startswith("Nats-")}
+    dropped = ("Nats-", Header.EXPIRES_AT)  # and what has been started does not expire any more
+    return {str(name): text for name, text in headers.items() if not name.startswith(dropped)}
 
 
 def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> str:

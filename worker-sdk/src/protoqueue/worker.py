@@ -72,13 +72,14 @@ class Worker:
     def handler(self, function: _Function, /) -> _Function: ...
     @overload
     def handler(
-        self, task_type: str | None = None, /, *, timeout: float | None = None
+        self, task_type: str | None = None, /, *, timeout: float | None = None, executor: str = "thread"
     ) -> Callable[[_Function], _Function]: ...
 
-    def handler(self, what: Any = None, /, *, timeout: float | None = None) -> Any:
+    def handler(self, what: Any = None, /, *, timeout: float | None = None, executor: str = "thread") -> Any:
         """Register a function: `@worker.handler` for every type, `@worker.handler("report")` for one.
 
-        `timeout` in seconds fails an attempt that takes longer; a plain function's thread cannot be stopped.
+        Plain functions run in threads, or with `executor="process"` in processes: those must be importable by name.
+        `timeout` in seconds fails an attempt that takes longer; a plain function cannot be stopped.
         Raises ConfigurationError for a function that takes neither a payload nor a task, or a type that has a handler.
         """
         if callable(what):
@@ -86,7 +87,7 @@ class Worker:
             return what
 
         def register(function: _Function) -> _Function:
-            self._handlers.add(what, Handler.read(function, timeout))
+            self._handlers.add(what, Handler.read(function, timeout, executor))
             return function
 
         return register

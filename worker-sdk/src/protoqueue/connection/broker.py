@@ -156,6 +156,9 @@ class Broker(Protocol):
     async def watch_key(self, bucket: str, key: str, changed: Callable[[], None]) -> Subscription:
         """Have `changed` called when the key may have changed: a hint to read it, which may be missed or come early."""
 
+    async def server_time_us(self, timeout_s: float) -> int:
+        """The broker's clock, in microseconds since the epoch."""
+
     async def stream_state(self, stream: str, timeout_s: float) -> StreamState | None: ...
 
     async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]: ...

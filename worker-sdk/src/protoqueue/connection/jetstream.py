@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import nats.errors
@@ -37,6 +38,7 @@ from protoqueue.connection.replies import (
     refusal,
 )
 from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
+from protoqueue.naming import CONFIG_BUCKET
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +153,13 @@ class JetStreamBroker:
             changed()
 
         return await self._nc.subscribe(f"$KV.{bucket}.{key}", cb=heard)
+
+    async def server_time_us(self, timeout_s: float) -> int:
+        # Any answer about a stream carries the time; the bucket that clients read anyway is there in any case.
+        answer = await self._api(f"STREAM.INFO.KV_{CONFIG_BUCKET}", {}, timeout_s)
+        if answer is None or "ts" not in answer:
+            raise Unavailable(f"NATS does not tell its time: there is no bucket {CONFIG_BUCKET}")
+        return (datetime.fromisoformat(answer["ts"]) - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
     async def stream_state(self, stream: str, timeout_s: float) -> StreamState | None:
         answer = await self._api(f"STREAM.INFO.{stream}", {}, timeout_s)

@@ -1,0 +1,119 @@
+"""Ordered queues: one at a time and in order per key, whatever happens."""
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from protoqueue import InvalidTask, Outgoing, Reject, Task
+from provisioning import GroupSpec
+from waiting import eventually
+
+RECORDING = """
+@worker.handler
+async def work(payload: int, task: Task) -> None:
+    tell("start", task.ordering_key, payload)
+    await asyncio.sleep(0.02)
+    tell("end", task.ordering_key, payload)
+"""
+
+
+async def test_tasks_of_a_key_run_in_order_and_one_at_a_time_while_keys_run_in_parallel(
+    make_queue, make_worker, start
+) -> None:
+    queue = await make_queue(GroupSpec(retry={"initial_delay": 0.05, "max_attempts": 9}), partitions=8)
+    keys = [f"customer-{number}" for number in range(6)]
+    await queue.enqueue_batch([Outgoing(number, ordering_key=key) for number in range(15) for key in keys])
+    done: defaultdict[str, list[int]] = defaultdict(list)
+    busy: set[str] = set()
+    parallel, failed = 0, set()
+    for _ in range(3):
+        worker = make_worker(concurrency=4)
+
+        @worker.handler
+        async def work(payload: int, task: Task) -> None:
+            nonlocal parallel
+            key = task.ordering_key
+            assert key not in busy
+            busy.add(key)
+            parallel = max(parallel, len(busy))
+            await asyncio.sleep(0.005)
+            busy.remove(key)
+            if payload == 7 and key not in failed:
+                failed.add(key)
+                raise ValueError("once")
+            done[key].append(payload)
+
+        start(worker)
+    await eventually(lambda: sum(map(len, done.values())) == 15 * len(keys), timeout_s=40)
+    assert all(done[key] == list(range(15)) for key in keys)
+    assert failed == set(keys)
+    assert parallel > 1
+
+
+async def test_order_holds_when_workers_are_killed(make_queue, processes) -> None:
+    queue = await make_queue(GroupSpec(visibility_s=1), partitions=4)
+    await queue.enqueue_batch([Outgoing(number, ordering_key=key) for number in range(25) for key in "ab"])
+    first, second = processes(RECORDING), processes(RECORDING)
+    await eventually(lambda: len(first.told) + len(second.told) > 20)
+    first.kill()
+    second.kill()
+    third = processes(RECORDING)
+
+    def ended() -> dict[str, set[int]]:
+        found: defaultdict[str, set[int]] = defaultdict(set)
+        for line in first.told + second.told + third.told:
+            what, key, number = line.split()
+            if what == "end":
+                found[key].add(int(number))
+        return found
+
+    await eventually(lambda: sum(map(len, ended().values())) == 50, timeout_s=30)
+    for process in (first, second, third):
+        for key in "ab":
+            starts = [int(line.split()[2]) for line in process.told if line.startswith(f"start {key}")]
+            assert starts == sorted(starts)
+
+
+async def test_a_failing_task_holds_up_its_key_until_it_is_buried_and_no_longer(make_queue, make_worker, start) -> None:
+    queue = await make_queue(GroupSpec(retry={"initial_delay": 0.05, "max_attempts": 3}), partitions=2)
+    await queue.enqueue_batch([Outgoing(number, ordering_key="k") for number in (1, 2)])
+    worker, seen = make_worker(), []
+
+    @worker.handler
+    async def work(payload: int, task: Task) -> None:
+        seen.append((payload, task.attempt))
+        if payload == 1:
+            raise ValueError
+
+    start(worker)
+    await eventually(lambda: seen[-1:] == [(2, 1)])
+    assert seen == [(1, 1), (1, 2), (1, 3), (2, 1)]
+    (letter,) = [letter async for letter in queue.dead_letters()]
+    assert (letter.reason, letter.attempts) == ("MaxAttempts", 3)
+
+
+async def test_a_redriven_ordered_task_comes_back_to_its_key(make_queue, make_worker, start) -> None:
+    queue = await make_queue(partitions=2)
+    worker, seen = make_worker(), []
+
+    @worker.handler
+    async def work(payload: int, task: Task) -> None:
+        seen.append((payload, task.ordering_key))
+        if len(seen) == 1:
+            raise Reject("first")
+
+    await queue.enqueue(1, ordering_key="k")
+    start(worker)
+
+    async def redriven() -> bool:
+        return await queue.redrive() == 1
+
+    await eventually(redriven)
+    await eventually(lambda: seen == [(1, "k"), (1, "k")])
+
+
+async def test_an_ordered_queue_wants_a_key(make_queue) -> None:
+    queue = await make_queue(partitions=2)
+    with pytest.raises(InvalidTask, match="ordering_key"):
+        await queue.enqueue(1)
