@@ -6,7 +6,7 @@ handler) is not used: reconciling goes by the state of things alone, so there is
 
 import logging
 import os
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -16,6 +16,19 @@ from protoqueue_operator.reconcile.operation import Operation
 
 WATCH_INACTIVITY_S = 70.0
 """A watch that brings not even a bookmark for so long is dead; real API servers send one a minute."""
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps no copy of any object: nobody asks for differences, and the copies are most of what kopf costs."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is stored."""
 
 
 def log_in() -> kopf.ConnectionInfo:
@@ -43,6 +56,7 @@ async def logged_in(**_: Any) -> kopf.ConnectionInfo:
 async def started(settings: kopf.OperatorSettings, memo: Operation, **_: Any) -> None:
     settings.peering.standalone = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoDiffBase()
     settings.watching.inactivity_timeout = WATCH_INACTIVITY_S
     settings.watching.label_selectors["apps", "v1", "deployments"] = GROUP_LABEL
     settings.queueing.idle_timeout = 1.0

@@ -3,7 +3,14 @@
 import logging
 
 from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, ForeignAsset, LevelsGrowing, Refusal
+from protoqueue_operator.core.refusals import (
+    BrokerRefused,
+    BrokerUnavailable,
+    ForeignAsset,
+    LevelsGrowing,
+    QueueNotReady,
+    Refusal,
+)
 from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
@@ -56,14 +63,15 @@ class Dispatcher:
     async def _look_at_queue(self, queue: Queue) -> Again | None:
         try:
             if queue.meta.deleting_since:
+                condition = queue.status.condition("Ready")
+                if condition and condition.status == "True":
+                    self.add_groups_of(queue.meta.key)
                 return await delete_queue(queue, self._runtime)
             if await reconcile_queue(queue, self._runtime):
                 self.add_groups_of(queue.meta.key)
-        except LevelsGrowing as error:
-            self.add_groups_of(queue.meta.key)
-            refuse_queue(queue, error.reason, str(error), self._runtime)
-            return Again()
         except (Refusal, BrokerUnavailable) as error:
+            if isinstance(error, Refusal):
+                self.add_groups_of(queue.meta.key)
             refuse_queue(queue, error.reason, str(error), self._runtime)
             return _again(error)
         return None
@@ -76,10 +84,17 @@ class Dispatcher:
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self._runtime.state_of(group.meta.key, group.meta.uid).established = None
+            if isinstance(error, QueueNotReady) and self._is_new(group.queue_key):
+                # Both were created together: the queue comes first, and calls its groups when it is there.
+                return None
             refuse_group(group, error.reason, str(error), self._runtime)
             return _again(error)
         await self._scaler.look_at(group)
         return None
+
+    def _is_new(self, key: Key) -> bool:
+        queue = self._runtime.cache.queues.get(key)
+        return queue is not None and not queue.status.conditions
 
     def _forget(self, key: Key) -> None:
         self.work.forget(key)
@@ -91,4 +106,4 @@ def _again(error: Refusal | BrokerUnavailable) -> Again | None:
     """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
     if isinstance(error, ForeignAsset):
         return Again(_FOREIGN_AGAIN_S)
-    return Again() if isinstance(error, BrokerUnavailable | BrokerRefused) else None
+    return Again() if isinstance(error, BrokerUnavailable | BrokerRefused | LevelsGrowing) else None

@@ -12,7 +12,7 @@ from protoqueue_operator.adapters.connections import Connection, Credentials
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.core.deployment import GROUP_LABEL
-from protoqueue_operator.core.resources import Group, Key, Queue, parse_meta
+from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue, parse_meta
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.dispatch import Dispatcher
 from protoqueue_operator.reconcile.reporting import Reporter
@@ -70,7 +70,6 @@ class Operation:
         after = self._cache.observe_queue(body)
         if _has_moved(before, after):
             self._dispatcher.work.add(key)
-            self._dispatcher.add_groups_of(key)
 
     def group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A ConsumerGroup as a watch reports it. Its queue waits for it to go, and its siblings to take its place."""
@@ -120,16 +119,13 @@ class Operation:
 
 
 def _has_moved(before: Queue | Group | None, after: Queue | Group) -> bool:
-    """Whether something other than the status has changed, as far as the operator cares."""
+    """Whether something other than the status has changed, as far as the operator cares; its finalizer may only go."""
     if before is None:
         return True
     old, new = before.meta, after.meta
-    return (old.uid, old.generation, old.deleting_since, old.finalizers) != (
-        new.uid,
-        new.generation,
-        new.deleting_since,
-        new.finalizers,
-    )
+    if FINALIZER in old.finalizers and FINALIZER not in new.finalizers:
+        return True
+    return (old.uid, old.generation, old.deleting_since) != (new.uid, new.generation, new.deleting_since)
 
 
 def _now() -> datetime:

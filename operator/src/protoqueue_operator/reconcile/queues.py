@@ -25,6 +25,14 @@ def valid_spec(queue: Queue) -> QueueSpec:
     return queue.spec
 
 
+def is_ready(queue: Queue) -> bool:
+    """Whether the status says that this generation is Ready."""
+    condition = queue.status.condition("Ready")
+    return (
+        condition is not None and condition.status == "True" and condition.observed_generation == queue.meta.generation
+    )
+
+
 async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     """Bring the queue into being; returns whether its groups should look at it again.
 
@@ -37,11 +45,10 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     await apply_schedules(queue, spec, runtime)
     await _wait_for_new_levels(queue, spec, runtime)
     changed |= await apply_config(runtime.configs, queue.name.config_key, queue_config(queue, spec))
-    was_ready = (condition := queue.status.condition("Ready")) is not None and condition.status == "True"
     runtime.reporter.report(
         queue, status_fields(queue, spec), [ready(queue.meta.generation, "the streams are as specified")]
     )
-    return changed or not was_ready
+    return changed or not is_ready(queue)
 
 
 def refuse_queue(queue: Queue, reason: str, message: str, runtime: Runtime) -> None:

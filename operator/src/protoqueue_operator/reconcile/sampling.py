@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 _SWEEP_SHARE = 20
-"""A sweep may take one twentieth of the time: with thousands of streams the pauses grow, the load does not."""
+_LONGEST_PAUSE_S = 5.0
+"""A sweep may take one twentieth of the time, so that with thousands of streams the load stays low, within bounds."""
 
 _QUEUES_AT_ONCE = 16
 _WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
@@ -101,7 +102,8 @@ class Sampler:
     async def _sweep(self) -> None:
         started = time.monotonic()
         self._streams = {info["config"]["name"]: stream_state(info) async for info in self._runtime.jetstream.streams()}
-        self._next_sweep = started + max(INTERVAL_S * 0.9, _SWEEP_SHARE * (time.monotonic() - started))
+        pause_s = min(_LONGEST_PAUSE_S, _SWEEP_SHARE * (time.monotonic() - started))
+        self._next_sweep = started + max(INTERVAL_S * 0.9, pause_s)
 
     async def _look_at(self, queue: Queue) -> None:
         try:
