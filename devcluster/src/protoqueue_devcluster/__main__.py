@@ -4,7 +4,7 @@ import typer
 
 from protoqueue_devcluster.cli import register
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 register(app)
 
 if __name__ == "__main__":

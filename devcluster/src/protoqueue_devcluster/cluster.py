@@ -14,6 +14,7 @@ import psutil
 
 from protoqueue_devcluster.components import (
     NODE_NAME,
+    answers_ok,
     api_is_ready,
     apiserver_command,
     controllers_command,
@@ -84,7 +85,7 @@ async def _start(
     options: ClusterOptions, directory: Path, lifeline: Lifeline, stack: contextlib.AsyncExitStack
 ) -> Cluster:
     """Two waves: what nothing depends on, then what needs the API server."""
-    nats_port = options.nats_port or free_port()
+    nats_port = free_port(options.nats_port)
     lost = asyncio.get_running_loop().create_future()
     cluster = Cluster(directory, directory / "kubeconfig", f"nats://127.0.0.1:{nats_port}", {}, lost)
     stack.push_async_callback(_stop_all, cluster)
@@ -105,7 +106,7 @@ async def _start(
         _install_crds(cluster.kubeconfig, crds),
         start(Component(controllers_command(cluster.kubeconfig, directory), _at_once)),
         start(_node(options, cluster, client)),
-        start(Component(operator_command(cluster.kubeconfig, cluster.nats_url, directory), _at_once)),
+        start(_operator(cluster)),
     )
     (directory / "env").write_text("".join(f"export {name}={shlex.quote(v)}\n" for name, v in cluster.env.items()))
     return cluster
@@ -126,8 +127,14 @@ def _node(options: ClusterOptions, cluster: Cluster, client: KubeClient) -> Comp
     return Component(command, lambda: node_is_ready(client, NODE_NAME), grace_s=20)
 
 
+def _operator(cluster: Cluster) -> Component:
+    liveness = f"http://127.0.0.1:{free_port()}/healthz"
+    command = operator_command(cluster.kubeconfig, cluster.nats_url, cluster.directory, ["--liveness", liveness])
+    return Component(command, lambda: answers_ok(liveness))
+
+
 async def _at_once() -> bool:
-    """For processes whose work shows in the resources only."""
+    """For the controllers, whose work shows in the resources only."""
     return True
 
 

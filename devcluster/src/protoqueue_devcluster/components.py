@@ -73,6 +73,15 @@ async def node_is_ready(client: KubeClient, name: str) -> bool:
     return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
+async def answers_ok(url: str) -> bool:
+    """Whether an HTTP GET is answered with 200."""
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session, session.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
 async def api_is_ready(kubeconfig: Path) -> bool:
     """Whether the kubeconfig has been written and the server in it answers."""
     try:

@@ -82,7 +82,7 @@ async def running_nats(
     """A server that keeps its data in `directory/nats`, ready for JetStream when the block begins."""
     with contextlib.ExitStack() as owned:
         hold = lifeline or owned.enter_context(Lifeline(directory / "nats-owner"))
-        port = port or free_port()
+        port = free_port(port)
         command = nats_command(directory, port, sync_interval)
         async with running(command, hold) as process:
             await wait_ready(process, lambda: jetstream_answers(port))

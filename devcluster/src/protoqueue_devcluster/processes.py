@@ -137,9 +137,16 @@ def log_tail(log: Path, lines: int = 15) -> str:
     return "\n".join([*(f"  {line}" for line in text), f"  (all of it: {log})"])
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
+def free_port(wanted: int = 0) -> int:
+    """The wanted TCP port of 127.0.0.1, or for 0 any that was free a moment ago; raises StartFailed if it is taken.
+
+    To be asked before a server is started on it: a readiness check would take a foreign server for ours.
+    """
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise StartFailed(f"port {wanted} is not to be had: {error.strerror}") from error
         port: int = probe.getsockname()[1]
         return port

@@ -76,5 +76,7 @@ class Supervised:
             log.warning("%s ended code=%d, restarting in %g s log=%s", name, code, delay_s, self.process.log)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
-            self._process = await spawn(self._component.command, self._lifeline)
-            log.info("%s restarted pid=%d", name, self.process.pid)
+            try:
+                self._process = await spawn(self._component.command, self._lifeline)
+            except OSError as error:  # its old process stays in place, so the next round tries again
+                log.warning("%s cannot be started error=%s", name, error)

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -165,6 +166,17 @@ def test_what_does_not_become_ready_is_named_and_the_cluster_stays(place: Path) 
     assert failed.returncode == 1
     assert "ConsumerGroup default/lost" in failed.stderr
     assert "lost" in kubectl(place, "get", "pcg", "-o", "name")
+
+
+def test_a_port_that_is_taken_is_named(place: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        failed = protoqueue("up", "--detach", "--nats-port", str(port), cwd=place, check=False)
+    assert failed.returncode == 1
+    assert f"port {port} is not to be had: Address already in use" in failed.stderr
+    assert processes_of(place) == []
 
 
 @pytest_asyncio.fixture
