@@ -83,7 +83,7 @@ async def provision(nc: Client, spec: QueueSpec, groups: Sequence[GroupSpec] = (
 
 async def provision_group(nc: Client, spec: QueueSpec, group: GroupSpec) -> GroupName:
     name = GroupName(spec.queue, group.name)
-    for consumer in _group_config(spec, group).consumers:
+    for consumer in group_config(spec, group).consumers:
         number = consumer.partition if spec.partitions else consumer.level
         retry = spec.queue.retry(group.name if spec.broadcast else "*", number)
         first = spec.queue.ordered(number) if spec.partitions else spec.queue.task(number)
@@ -99,6 +99,10 @@ async def provision_group(nc: Client, spec: QueueSpec, group: GroupSpec) -> Grou
 
 
 async def write_queue(nc: Client, spec: QueueSpec) -> None:
+    await _put(nc, spec.queue.config_key, json_format.MessageToJson(queue_config(spec)))
+
+
+def queue_config(spec: QueueSpec) -> config_pb2.QueueConfig:
     name = spec.queue
     config = config_pb2.QueueConfig(
         namespace=name.namespace,
@@ -116,14 +120,14 @@ async def write_queue(nc: Client, spec: QueueSpec) -> None:
     )
     if spec.rate_limit:
         config.rate_limit.CopyFrom(_rate_limit({"scope": "Queue"} | spec.rate_limit))
-    await _put(nc, name.config_key, json_format.MessageToJson(config))
+    return config
 
 
 async def write_group(nc: Client, spec: QueueSpec, group: GroupSpec) -> None:
-    await _put(nc, GroupName(spec.queue, group.name).config_key, json_format.MessageToJson(_group_config(spec, group)))
+    await _put(nc, GroupName(spec.queue, group.name).config_key, json_format.MessageToJson(group_config(spec, group)))
 
 
-def _group_config(spec: QueueSpec, group: GroupSpec) -> config_pb2.GroupConfig:
+def group_config(spec: QueueSpec, group: GroupSpec) -> config_pb2.GroupConfig:
     name = GroupName(spec.queue, group.name)
     retry = {
         "max_attempts": 5,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from protoqueue import ConfigurationError, Task, Worker
-from protoqueue.handlers import Handler, NoHandler, Registry
+from protoqueue import ConfigurationError, NoHandler, Task, Worker
+from protoqueue.handlers import Handler, Registry
 
 TASK = Task(id="1", data=b'{"a": 1}', content_type="application/json")
 

@@ -3,9 +3,11 @@
 from protoqueue.client import Client, Queue, connect
 from protoqueue.dead_letters import DeadLetter
 from protoqueue.errors import (
+    AlreadySettled,
     ConfigurationError,
     GroupNotFound,
     InvalidTask,
+    NoHandler,
     PayloadTooLarge,
     ProtoQueueError,
     QueueFull,
@@ -14,17 +16,20 @@ from protoqueue.errors import (
     UndecodableTask,
 )
 from protoqueue.outcomes import Reject, Retry, Snooze
+from protoqueue.receive import ReceivedTask
 from protoqueue.stats import GroupStats, QueueStats
 from protoqueue.task import Outgoing, Receipt, Task
 from protoqueue.worker import Worker
 
 __all__ = [
+    "AlreadySettled",
     "Client",
     "ConfigurationError",
     "DeadLetter",
     "GroupNotFound",
     "GroupStats",
     "InvalidTask",
+    "NoHandler",
     "Outgoing",
     "PayloadTooLarge",
     "ProtoQueueError",
@@ -33,6 +38,7 @@ __all__ = [
     "QueueNotFound",
     "QueueStats",
     "Receipt",
+    "ReceivedTask",
     "Reject",
     "Retry",
     "Snooze",

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
-from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch, JetStreamBroker
+from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
-from protoqueue.errors import ConfigurationError, InvalidTask, QueueNotFound
+from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
 from protoqueue.ids import new_task_id
-from protoqueue.naming import DEFAULT_PRIORITY, QueueName
+from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName, is_token
 from protoqueue.outgoing import Prepared, prepare
 from protoqueue.peek import oldest_tasks
-from protoqueue.settings import QueueSettings, parse_queue
+from protoqueue.receive import Holder, ReceivedTask, receive_tasks
+from protoqueue.settings import QueueSettings, parse_group, parse_queue
+from protoqueue.settle import Settler, process_name
 from protoqueue.stats import QueueStats, read_stats
 from protoqueue.task import Outgoing, Receipt, Task
 from protoqueue.watch import Watch, read_settings
@@ -39,14 +43,16 @@ async def connect(
     From then on the client reconnects for ever. Raises Unavailable when no server answers within `timeout` seconds and
     ConfigurationError when it refuses us.
     """
-    return Client(await JetStreamBroker.connect(ConnectionOptions.read(url, creds, ca), timeout))
+    broker, owned = await open_broker(ConnectionOptions.read(url, creds, ca), timeout)
+    return Client(broker, owned)
 
 
 class Client:
     """A connection. Close it, or use it as `async with await connect() as client`."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, owned: bool = True) -> None:
         self._broker = broker
+        self._owned = owned
         self._queues: dict[QueueName, Queue] = {}
         self._watches: set[asyncio.Task[None]] = set()
 
@@ -76,7 +82,8 @@ class Client:
 
     async def close(self) -> None:
         await self.forget()
-        await self._broker.close()
+        if self._owned:
+            await self._broker.close()
 
     async def __aenter__(self) -> "Client":
         return self
@@ -182,6 +189,36 @@ class Queue:
             name = self._settings.name
             removed += await self._broker.purge(self._settings.later_stream, name.all_scheduled, timeout)
         return removed
+
+    async def receive(
+        self,
+        max_tasks: int = 10,
+        wait: float = 0.0,
+        *,
+        group: str | None = None,
+    ) -> list[ReceivedTask]:
+        """Take up to `max_tasks` by hand, waiting up to `wait` seconds for the first; each is to be settled.
+
+        `group` defaults to `PROTOQUEUE_GROUP`. Raises GroupNotFound and Unavailable.
+        """
+        if max_tasks < 1:
+            raise InvalidTask(f"max_tasks must be at least 1, not {max_tasks}")
+        name = group or os.environ.get("PROTOQUEUE_GROUP")
+        if not name:
+            raise ConfigurationError("which group? Pass group=... or set PROTOQUEUE_GROUP")
+        key = GroupName(self._settings.name, name).config_key
+        settings = await read_settings(self._broker, key, parse_group)
+        if settings is None:
+            raise GroupNotFound(f"queue {self.name} has no consumer group {name}: apply a ConsumerGroup for it")
+        holder = Holder(self._broker, Settler(self._broker, process_name()), self._settings, settings)
+        return await receive_tasks(holder, max_tasks, wait)
+
+    async def cancel(self, task_id: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+        """Take back a task enqueued with `delay` or `at` before it is due; False when it is due, done or unknown."""
+        if not is_token(task_id):
+            return False
+        subject = self._settings.name.scheduled(task_id)
+        return await self._broker.purge(self._settings.later_stream, subject, timeout) > 0
 
     async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
         """The oldest tasks in the queue, waiting or running, without consuming them."""

@@ -7,7 +7,9 @@ ProtoQueueError
 ├── InvalidTask             this task cannot be enqueued as it is; nothing was stored
 │   └── PayloadTooLarge
 ├── QueueFull               spec.limits of the queue are reached and spec.limits.onFull is Reject; nothing was stored
+├── AlreadySettled          a received task was acked, retried or rejected before
 ├── Unavailable             NATS did not answer in time; the task may be stored or not: enqueue it again with dedup_id
+├── NoHandler               the worker has no handler for the task's type: the attempt fails
 └── UndecodableTask         bytes of another producer that are no task, or a payload that is not what the handler takes
 """
 
@@ -42,6 +44,14 @@ class QueueFull(ProtoQueueError):
 
 class Unavailable(ProtoQueueError):
     """NATS did not answer in time. Whether the task is stored is unknown: enqueue again with the same `dedup_id`."""
+
+
+class AlreadySettled(ProtoQueueError):
+    """The task has been acked, retried or rejected before; it ends in one way only."""
+
+
+class NoHandler(ProtoQueueError):
+    """The worker has no handler for the task's type; the attempt fails, since another version may have one."""
 
 
 class UndecodableTask(ProtoQueueError):

@@ -41,14 +41,9 @@ async def execute(
 
     What `ledger` says has succeeded does not run again.
     """
-    try:
-        task = decode_task(delivery.data, delivery.headers, delivery.sequence)
-    except UndecodableTask as error:
-        return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
-    if is_ordered(delivery.subject):
-        task = replace(task, attempt=delivery.deliveries)  # a retry is a redelivery there
-    if (dead := _dead_on_arrival(delivery, group)) is not None:
-        return Executed(dead, task)
+    task = read_delivery(delivery, group)
+    if isinstance(task, Executed):
+        return task
     if ledger is not None and await ledger.has(task.id):
         log.info("task had succeeded before and is not run again", extra={"task": task.id})
         return Executed(DONE, task)
@@ -63,6 +58,18 @@ async def execute(
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
         _tell(error, outcome, task, group)
     return Executed(outcome, task, time.perf_counter() - started)
+
+
+def read_delivery(delivery: Delivery, group: GroupSettings) -> Task | Executed:
+    """The task of a delivery, or what has to become of it without anyone running it."""
+    try:
+        task = decode_task(delivery.data, delivery.headers, delivery.sequence)
+    except UndecodableTask as error:
+        return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
+    if is_ordered(delivery.subject):
+        task = replace(task, attempt=delivery.deliveries)  # a retry is a redelivery there
+    dead = _dead_on_arrival(delivery, group)
+    return task if dead is None else Executed(dead, task)
 
 
 def _is_being_cancelled() -> bool:

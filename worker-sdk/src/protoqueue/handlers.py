@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protoqueue.codec import Decoder, decoder_for
-from protoqueue.errors import ConfigurationError, ProtoQueueError
+from protoqueue.errors import ConfigurationError, NoHandler
 from protoqueue.task import Task
 
 
@@ -46,10 +46,6 @@ class Executors:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             self._processes.shutdown(wait=False, cancel_futures=True)
-
-
-class NoHandler(ProtoQueueError):
-    """The worker has no handler for the task's type; the attempt fails, since another version may have one."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,17 @@ class WorkLoop:
         return len(self._running)
 
     @property
+    def finished(self) -> int:
+        """How many tasks have come to an outcome here."""
+        return self._finished
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether every consumer has said that it is empty, and nothing is held."""
+        held = self.running or len(self._fetched)
+        return self._puller is not None and self._puller.found_nothing and not held
+
+    @property
     def stalled_s(self) -> float:
         """How long no consumer has answered although this worker wants tasks; 0 while it wants none."""
         if self._puller is None or self._is_paused or self.running >= self._concurrency:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from protoqueue.allocation import Allocation, Request
+from protoqueue.allocation import Allocation, Request, State
 from protoqueue.connection import Broker, Delivery, Inbox, PullEnd
 from protoqueue.errors import Unavailable
 from protoqueue.settings import Consumer, GroupSettings
@@ -46,6 +46,10 @@ class Puller:
     @property
     def requested(self) -> int:
         return self._allocation.requested
+
+    @property
+    def found_nothing(self) -> bool:
+        return all(source.state is State.EMPTY and not source.requested for source in self._allocation.sources)
 
     async def ask(self, free: int) -> None:
         """Request what `free` slots can take; raises nothing, what could not be sent is asked again later."""

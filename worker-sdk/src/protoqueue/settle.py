@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +23,11 @@ log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_S = 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _MAX_ERROR_CHARACTERS = 1000
+
+
+def process_name() -> str:
+    """What a dead letter calls its worker: in Kubernetes the pod's name, and the process."""
+    return f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{os.getpid()}"
 
 
 class Settler:

@@ -5,13 +5,13 @@ import contextlib
 import logging
 import os
 import signal
-import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar, overload
 
+from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
 from protoqueue.client import Client
-from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
+from protoqueue.connection import Broker, ConnectionOptions
 from protoqueue.errors import ConfigurationError, Unavailable
 from protoqueue.handlers import Handler, Registry
 from protoqueue.health import HealthServer
@@ -19,7 +19,7 @@ from protoqueue.loop import WorkLoop
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.naming import GroupName, QueueName
 from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
-from protoqueue.settle import Settler
+from protoqueue.settle import Settler, process_name
 from protoqueue.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ DEFAULT_GRACE_S = 25.0
 
 _CONNECT_TRY_S = 4.0
 _REMIND_S = 30.0
+_DRAINED_LOOK_S = 0.005
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -125,23 +126,42 @@ class Worker:
 
         NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them.
         """
+        async with self._started(broker) as loop:
+            if loop is not None:
+                await loop.run(self._stop, self._grace_s)
+        log.info("worker stopped")
+
+    async def run_once(self, broker: Broker | None = None) -> int:
+        """Run what is ready, also what becomes so meanwhile, until the queue has nothing more; returns how many ran."""
+        async with self._started(broker) as loop:
+            if loop is None:
+                return 0
+            stop = asyncio.Event()
+            running = asyncio.create_task(loop.run(stop, self._grace_s))
+            while not running.done() and not loop.is_drained:  # noqa: ASYNC110  # many facts make this up
+                await asyncio.sleep(_DRAINED_LOOK_S)
+            stop.set()
+            await running
+            return loop.finished
+
+    @contextlib.asynccontextmanager
+    async def _started(self, broker: Broker | None) -> AsyncIterator[WorkLoop | None]:
+        """The loop, connected and following its settings; None when told to stop before there was a connection."""
         group, concurrency = self._identity()
-        connected = broker or await self._connect()
+        connected, owned = (broker, False) if broker else await self._connect()
         if connected is None:
+            yield None
             return
         metrics = WorkerMetrics(str(group.queue), group.name)
-        worker_loop = WorkLoop(connected, self._handlers, Settler(connected, _worker_name()), metrics, concurrency)
+        loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, concurrency)
         log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
         async with contextlib.AsyncExitStack() as stack:
-            if broker is None:
+            if owned:
                 stack.push_async_callback(connected.close)
-            self._client = Client(connected)
-            stack.push_async_callback(self._client.forget)
-            await HealthServer.from_environment(stack, metrics.registry, connected, worker_loop)
-            following = asyncio.create_task(_follow(connected, group, worker_loop))
+            await HealthServer.from_environment(stack, metrics.registry, connected, loop)
+            following = asyncio.create_task(_follow(connected, group, loop))
             stack.push_async_callback(cancel, following)
-            await worker_loop.run(self._stop, self._grace_s)
-        log.info("worker stopped")
+            yield loop
 
     def _identity(self) -> tuple[GroupName, int]:
         queue = self._queue or os.environ.get("PROTOQUEUE_QUEUE")
@@ -162,15 +182,15 @@ class Worker:
             raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
         return name, concurrency
 
-    async def _connect(self) -> Broker | None:
-        """Try until NATS is there; None when told to stop before."""
+    async def _connect(self) -> tuple[Broker | None, bool]:
+        """Try until NATS is there; no broker when told to stop before."""
         options = ConnectionOptions.read(*self._connection)
         while not self._stop.is_set():
             try:
-                return await JetStreamBroker.connect(options, _CONNECT_TRY_S)
+                return await open_broker(options, _CONNECT_TRY_S)
             except Unavailable as error:
                 log.warning("waiting for NATS: %s", error)
-        return None
+        return None, False
 
 
 async def _follow(broker: Broker, group: GroupName, loop: WorkLoop) -> None:
@@ -198,7 +218,3 @@ async def _follow(broker: Broker, group: GroupName, loop: WorkLoop) -> None:
         tasks.create_task(Watch(broker, group.queue.config_key, parse_queue, queue_changed).run())
         tasks.create_task(Watch(broker, group.config_key, parse_group, group_changed).run())
         tasks.create_task(remind())
-
-
-def _worker_name() -> str:
-    return f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{os.getpid()}"

@@ -1,0 +1,46 @@
+"""What users get for their own tests."""
+
+import protoqueue
+from protoqueue.testing import in_memory
+from protoqueue.testing.streams import matches
+
+worker = protoqueue.Worker("default/email", group="mailers")
+sent: list[str] = []
+
+
+@worker.handler
+async def send(payload: dict[str, str]) -> None:
+    sent.append(payload["to"])
+
+
+async def test_a_worker_written_for_a_server_runs_in_memory_and_time_can_be_moved() -> None:
+    sent.clear()
+    async with in_memory("default/email", group="mailers") as memory:
+        queue = await memory.client.queue("default/email")
+        await queue.enqueue({"to": "a@b.c"}, delay=3600)
+        assert await worker.run_once() == 0
+        await memory.advance(3600)
+        assert await worker.run_once() == 1
+        assert sent == ["a@b.c"]
+
+
+async def test_connect_gives_the_queue_in_memory_whatever_the_url() -> None:
+    async with in_memory("default/email", group="mailers"):
+        async with await protoqueue.connect("nats://nowhere:1") as client:
+            await (await client.queue("default/email")).enqueue({"to": "x"})
+        async with await protoqueue.connect() as client:
+            assert (await (await client.queue("default/email")).stats()).ready == 1
+
+
+def test_subjects_match_as_in_nats() -> None:
+    for pattern, subject, expected in (
+        ("a.b", "a.b", True),
+        ("a.*", "a.b", True),
+        ("a.*", "a.b.c", False),
+        ("a.>", "a.b.c", True),
+        ("a.>", "a", False),
+        (">", "a", True),
+        ("*.b", "a.c", False),
+        ("a.b.c", "a.b", False),
+    ):
+        assert matches(pattern, subject) is expected, (pattern, subject)
