@@ -47,9 +47,9 @@ class Cluster:
     async def get(self, *arguments: str) -> Any:
         return json.loads(await self.kubectl("get", *arguments, "-o", "json"))
 
-    def operator_requests(self) -> set[Request]:
-        """What the operator has asked the API server; a watch counts once it has ended."""
-        lines = map(json.loads, self.request_log.read_text().splitlines())
+    def operator_requests(self, after: int = 0) -> set[Request]:
+        """What the operator has asked the API server `after` so many lines of its log; a watch counts once it ended."""
+        lines = map(json.loads, self.request_log.read_text().splitlines()[after:])
         return {Request.parse(line) for line in lines if line["userAgent"].startswith(OPERATOR_AGENTS)}
 
     async def _run(self, program: Path, *arguments: str, stdin: str = "", check: bool) -> str:
@@ -83,7 +83,6 @@ async def running_cluster(directory: Path) -> AsyncIterator[Cluster]:
         ):
             values = {
                 "metrics": {"port": free_port()},
-                "replicas": 1,  # all pods of the node share one loopback, where a port can be had once
                 "nats": {"bundled": {"enabled": False}, "url": nats.url},
                 "extraEnv": [{"name": "KUBECONFIG", "value": server.kubeconfig.name}],
                 "terminationGracePeriodSeconds": 5,

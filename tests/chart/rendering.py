@@ -22,10 +22,9 @@ Object = dict[str, Any]
 
 MATRIX: dict[str, Values] = {
     "defaults": {},
-    "one operator": {"replicas": 1},
+    "held as it is": {"replicas": 0},
     "two namespaces": {"namespaces": ["orders", "mail"]},
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}},
-    "no secrets": {"rbac": {"connectionSecrets": False}},
     "three servers, every write synced": {"nats": {"bundled": {"replicas": 3, "syncInterval": "always"}}},
     "own server": {"nats": {"bundled": {"enabled": False}, "url": "tls://a:4222,tls://b:4222"}},
     "own server and authority": {
@@ -66,13 +65,9 @@ MATRIX: dict[str, Values] = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
-        "topologySpreadConstraints": [
-            {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
-        ],
         "priorityClassName": "system-cluster-critical",
         "extraEnv": [{"name": "A", "value": "b"}],
         "extraArgs": ["--dev"],
-        "podDisruptionBudget": {"maxUnavailable": "50%"},
         "runAsUser": None,
         "nats": {
             "workerUrl": "nats://elsewhere:4222",

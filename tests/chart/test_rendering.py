@@ -110,9 +110,11 @@ def test_a_changed_configuration_restarts_the_nats_servers() -> None:
     assert before["spec"]["template"] != after["spec"]["template"]
 
 
-def test_one_operator_has_no_disruption_budget_that_would_hold_up_a_drain() -> None:
-    kinds = [each["kind"] for each in render({"replicas": 1})]
-    assert "PodDisruptionBudget" not in kinds
+def test_never_two_operators_run_at_a_time() -> None:
+    """Nothing elects a leader among them: both would act."""
+    spec = only(render({}), "Deployment")["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
 
 
 def test_the_digest_wins_over_the_tag() -> None:

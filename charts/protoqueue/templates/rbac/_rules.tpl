@@ -21,11 +21,6 @@
   resources: [{{ .resource }}/scale]
   verbs: [get, patch]
 {{- end }}
-{{- if .Values.rbac.connectionSecrets }}
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [get]
-{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
@@ -40,4 +35,10 @@
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]
   verbs: [list, watch]
+{{- if .Values.namespaces }}
+# Whether the namespaces it is to serve exist.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
 {{- end -}}
