@@ -10,6 +10,9 @@ from protoqueue_devcluster.kube.client import ApiError, Kind, KubeClient, Object
 
 log = logging.getLogger(__name__)
 
+_BETWEEN_WATCHES_S = 0.05
+"""A server that ends every watch at once, as one does that is going down, is not asked in a hot loop."""
+
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name."""
 
@@ -97,6 +100,7 @@ class Informer:
                     self._gone.pop(obj["metadata"]["uid"], None)  # no event of this uid can follow
                 elif event["type"] != "BOOKMARK":
                     self.record(obj)
+            await asyncio.sleep(_BETWEEN_WATCHES_S)
 
     def _replace(self, items: list[Object], version: int) -> None:
         """Adopt a full listing, except where an own write is already newer than it."""
