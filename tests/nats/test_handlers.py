@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from protoqueue import Outgoing, Task
+from protoqueue import ConfigurationError, Outgoing, Task
 from protoqueue.v1 import task_pb2
 from provisioning import GroupSpec
 from waiting import eventually
@@ -232,3 +232,20 @@ async def test_a_type_without_handler_fails_and_is_kept(make_queue, make_worker,
         return [(le.reason, le.error_type) async for le in queue.dead_letters()] == [("MaxAttempts", "NoHandler")]
 
     await eventually(buried)
+
+
+async def test_handlers_enqueue_through_the_worker_s_own_client(make_queue, make_worker, start) -> None:
+    queue = await make_queue()
+    worker, seen = make_worker(), []
+    with pytest.raises(ConfigurationError, match="not running"):
+        _ = worker.client
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        seen.append(payload)
+        if payload < 3:
+            await (await worker.client.queue(queue.name)).enqueue(payload + 1)
+
+    await queue.enqueue(1)
+    start(worker)
+    await eventually(lambda: seen == [1, 2, 3])

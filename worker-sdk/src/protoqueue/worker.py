@@ -158,6 +158,8 @@ class Worker:
         async with contextlib.AsyncExitStack() as stack:
             if owned:
                 stack.push_async_callback(connected.close)
+            self._client = Client(connected, owned=False)
+            stack.push_async_callback(self._client.close)
             await HealthServer.from_environment(stack, metrics.registry, connected, loop)
             following = asyncio.create_task(_follow(connected, group, loop))
             stack.push_async_callback(cancel, following)
