@@ -25,6 +25,7 @@ MATRIX: dict[str, Values] = {
     "held as it is": {"replicas": 0},
     "two namespaces": {"namespaces": ["orders", "mail"]},
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}},
+    "no secrets": {"rbac": {"connectionSecrets": False}},
     "three servers, every write synced": {"nats": {"bundled": {"replicas": 3, "syncInterval": "always"}}},
     "own server": {"nats": {"bundled": {"enabled": False}, "url": "tls://a:4222,tls://b:4222"}},
     "own server and authority": {

@@ -51,8 +51,9 @@ def test_named_namespaces_get_the_rights_that_the_whole_cluster_would() -> None:
     assert everywhere <= named
 
 
-def test_no_secret_can_be_read() -> None:
-    assert not [each for each in held({}) if each.resource == "secrets"]
+def test_secrets_are_read_one_by_one_and_not_at_all_where_told() -> None:
+    assert {each.verb for each in held({}) if each.resource == "secrets"} == {"get"}
+    assert not [each for each in held({"rbac": {"connectionSecrets": False}}) if each.resource == "secrets"]
 
 
 def test_further_kinds_to_scale_are_scaled_and_nothing_else() -> None:

@@ -10,10 +10,13 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
+import nats
 from chart.observed import METRIC, OPERATOR, metrics_used
 from chart.rbac import Permission, denied, permissions, unused
 from chart.releasing import NAMESPACE, Cluster, running_cluster
 from chart.rendering import render
+from nats_server import NatsServer
+from protoqueue.naming import QueueName
 from waiting import eventually
 
 QUEUE = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "Queue", "spec": {}}
@@ -125,13 +128,44 @@ async def test_an_operator_of_one_namespace_needs_only_its_rights_there(cluster:
     assert denied(cluster.operator_requests(before), granted) == set()
 
 
+ACCOUNTS = """
+accounts {
+  THEIRS: {jetstream: enabled, users: [{user: queues, password: secret}]}
+  ANYBODY: {jetstream: enabled, users: [{user: anybody, password: ""}]}
+}
+no_auth_user: anybody
+"""
+
+
+async def test_an_operator_given_a_secret_works_in_the_account_it_names(cluster: Cluster, tmp_path: Path) -> None:
+    server = NatsServer(tmp_path, ACCOUNTS)
+    await server.start()
+    try:
+        literals = {"url": server.url, "user": "queues", "password": "secret"}
+        options = [f"--from-literal={key}={value}" for key, value in literals.items()]
+        await cluster.kubectl("create", "secret", "generic", "account", "-n", NAMESPACE, *options)
+        await cluster.install(nats={"bundled": {"enabled": False}, "existingSecret": "account"})
+        await apply(cluster, {**QUEUE, "metadata": {"name": "private", "namespace": "default"}})
+        await cluster.kubectl("wait", "--for=condition=Ready", "queue/private", "--timeout=20s")
+        async with await nats.connect(server.url, user="queues", password="secret") as client:
+            assert await client.jetstream().stream_info(QueueName("default", "private").stream)
+    finally:
+        server.kill()
+
+
 async def work_with_everything_the_operator_does(cluster: Cluster) -> None:
     space = {"namespace": "orders"}
     await cluster.kubectl("create", "namespace", "orders")
+    url = cluster.values["nats"]["url"]
+    await cluster.kubectl("create", "secret", "generic", "account", f"--from-literal=url={url}", "-n", "orders")
     await apply(
         cluster,
         {**QUEUE, "metadata": {"name": "owned", **space}, "spec": {"deletionPolicy": "Delete"}},
-        {**QUEUE, "metadata": {"name": "scaled", **space}},
+        {
+            **QUEUE,
+            "metadata": {"name": "scaled", **space},
+            "spec": {"nats": {"connectionSecretRef": {"name": "account"}}},
+        },
         {**QUEUE, "metadata": {"name": "stateful", **space}},
         workload("Deployment", "theirs"),
         workload("StatefulSet", "ordered"),

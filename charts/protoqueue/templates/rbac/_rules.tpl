@@ -21,6 +21,11 @@
   resources: [{{ .resource }}/scale]
   verbs: [get, patch]
 {{- end }}
+{{- if .Values.rbac.connectionSecrets }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
