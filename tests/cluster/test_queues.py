@@ -200,7 +200,7 @@ async def test_what_nats_refuses_is_told_and_heals_when_corrected(lab: Lab) -> N
             "InvalidSpec",
             "spec.schedules[x]",
         ),
-        ({"nats": {"connectionSecretRef": {"name": "other"}}}, "NotSupportedYet", "spec.nats.connectionSecretRef"),
+        ({"nats": {"connectionSecretRef": {"name": "none"}}}, "SecretNotFound", "spec.nats.connectionSecretRef"),
     ],
 )
 async def test_a_bad_spec_names_its_field_once_and_heals_when_corrected(

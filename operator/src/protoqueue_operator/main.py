@@ -5,11 +5,19 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from protoqueue_operator.core.crds import crds
+from protoqueue_operator.core.credentials import (
+    SECRET_KEYS,
+    Credentials,
+    parse_credentials,
+    shown_url,
+    split_servers,
+)
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
@@ -45,7 +53,8 @@ def run(options: argparse.Namespace) -> None:
     )
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     settings = Settings(
-        nats_servers=tuple(options.nats_url.split(",")), worker_nats_url=options.worker_nats_url or options.nats_url
+        credentials=own_credentials(options.nats_url, os.environ),
+        worker_nats_url=options.worker_nats_url or ",".join(map(shown_url, split_servers(options.nats_url))),
     )
     kopf.run(
         loop=_event_loop(),
@@ -55,6 +64,22 @@ def run(options: argparse.Namespace) -> None:
         liveness_endpoint=options.liveness,
         memo=Operation(settings, Kubernetes(handlers.log_in)),
     )
+
+
+def own_credentials(url: str, environment: Mapping[str, str]) -> Credentials:
+    """The operator's own connection.
+
+    PROTOQUEUE_NATS_SECRET_DIR names a directory with the files a connection Secret has as keys (a mounted Secret);
+    PROTOQUEUE_NATS_CREDS and PROTOQUEUE_NATS_CA name single files. Raises SecretInvalid and OSError.
+    """
+    files: dict[str, Path] = {}
+    if directory := environment.get("PROTOQUEUE_NATS_SECRET_DIR"):
+        files |= {key: Path(directory, key) for key in SECRET_KEYS if Path(directory, key).is_file()}
+    for key, variable in (("creds", "PROTOQUEUE_NATS_CREDS"), ("ca.crt", "PROTOQUEUE_NATS_CA")):
+        if path := environment.get(variable):
+            files[key] = Path(path)
+    values = {key: path.read_text() for key, path in files.items()}
+    return parse_credentials(values | {"url": url}, "the operator's NATS connection")
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

@@ -2,10 +2,18 @@ from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.deployment import check_ownership, desired_deployment, parse_deployment, selector
+from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.deployment import (
+    WorkerConnection,
+    check_ownership,
+    desired_deployment,
+    parse_deployment,
+    selector,
+)
 from protoqueue_operator.core.refusals import ForeignAsset
 from unit.operator.samples import group, metadata
 
+HERE = WorkerConnection("nats://here")
 TEMPLATE: dict[str, Any] = {
     "metadata": {"labels": {"team": "mail"}, "annotations": {"a": "b"}},
     "spec": {
@@ -29,7 +37,7 @@ def live(**fields: Any) -> dict[str, Any]:
 
 
 def test_every_container_learns_where_its_queue_is_and_what_the_user_set_wins() -> None:
-    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    made = desired_deployment(group(), TEMPLATE, HERE, None)
     assert environment(made, 1) == {
         "PROTOQUEUE_NATS_URL": "nats://here",
         "PROTOQUEUE_QUEUE": "default/email",
@@ -39,7 +47,7 @@ def test_every_container_learns_where_its_queue_is_and_what_the_user_set_wins() 
 
 
 def test_the_users_template_is_kept_and_the_selector_finds_its_pods() -> None:
-    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    made = desired_deployment(group(), TEMPLATE, HERE, None)
     pod = made["spec"]["template"]
     assert pod["metadata"]["annotations"] == {"a": "b"}
     assert pod["metadata"]["labels"]["team"] == "mail"
@@ -51,8 +59,8 @@ def test_the_users_template_is_kept_and_the_selector_finds_its_pods() -> None:
 
 
 def test_replicas_are_left_to_the_scale_subresource_unless_the_apply_holds_them() -> None:
-    assert "replicas" not in desired_deployment(group(), TEMPLATE, "nats://here", None)["spec"]
-    assert desired_deployment(group(), TEMPLATE, "nats://here", 0)["spec"]["replicas"] == 0
+    assert "replicas" not in desired_deployment(group(), TEMPLATE, HERE, None)["spec"]
+    assert desired_deployment(group(), TEMPLATE, HERE, 0)["spec"]["replicas"] == 0
 
 
 @pytest.mark.parametrize(
@@ -72,10 +80,26 @@ def test_who_holds_replicas_is_read_from_the_managed_fields(
 
 
 def test_the_group_controls_its_deployment_and_no_other() -> None:
-    made = desired_deployment(group(), TEMPLATE, "nats://here", None)
+    made = desired_deployment(group(), TEMPLATE, HERE, None)
     owned = parse_deployment(live(ownerReferences=made["metadata"]["ownerReferences"]))
     check_ownership(group(), owned)
     check_ownership(group(), None)
     assert (owned.replicas, owned.observed_replicas) == (4, 3)
     with pytest.raises(ForeignAsset, match="scaleTargetRef"):
         check_ownership(group(), parse_deployment(live()))
+
+
+def test_credentials_come_as_a_mounted_secret_and_never_as_text() -> None:
+    credentials = Credentials(("nats://a",), creds="hidden", ca="CA")
+    made = desired_deployment(group(), TEMPLATE, WorkerConnection("", "account", credentials), None)
+    pod = made["spec"]["template"]["spec"]
+    helper = pod["containers"][1]
+    env = {variable["name"]: variable for variable in helper["env"]}
+    assert env["PROTOQUEUE_NATS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "account", "key": "url"}}
+    assert env["PROTOQUEUE_NATS_CREDS"]["value"] == "/etc/protoqueue/nats/creds"
+    assert env["PROTOQUEUE_NATS_CA"]["value"] == "/etc/protoqueue/nats/ca.crt"
+    assert helper["volumeMounts"] == [
+        {"name": "protoqueue-nats", "mountPath": "/etc/protoqueue/nats", "readOnly": True}
+    ]
+    assert pod["volumes"] == [{"name": "protoqueue-nats", "secret": {"secretName": "account"}}]
+    assert "hidden" not in str(made)

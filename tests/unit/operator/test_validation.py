@@ -11,7 +11,6 @@ from unit.operator.samples import group, queue
 EVERYTHING: dict[str, dict[str, Any]] = {
     "spec.rateLimit": {"rateLimit": {"tasks": 1}},
     "spec.exactlyOnce": {"exactlyOnce": True},
-    "spec.nats.connectionSecretRef": {"nats": {"connectionSecretRef": {"name": "account"}}},
 }
 
 

@@ -1,18 +1,22 @@
-"""Connections to NATS: one for each set of servers and credentials, kept up for ever."""
+"""Connections to NATS, each kept up for ever."""
 
 import asyncio
 import contextlib
 import logging
+import ssl
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from nats.aio.client import Client
+from nats.aio.client import Client, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import ConnectionClosedError, NoRespondersError
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
-import nats
+from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import BrokerUnavailable
 
 logger = logging.getLogger(__name__)
@@ -20,14 +24,6 @@ logger = logging.getLogger(__name__)
 _RECONNECT_WAIT_S = 1
 _REQUESTS_AT_ONCE = 128
 """The server queues API requests of all clients in one place: whoever sends thousands at once times out."""
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """Where to connect and as whom. Equal values share a connection."""
-
-    servers: tuple[str, ...]
-    secret: str = field(default="", repr=False)
 
 
 class Connection:
@@ -39,7 +35,7 @@ class Connection:
         self._client = Client()
         self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._connecting: asyncio.Task[None] | None = None
-        self._why = "not connected yet"
+        self._said = ""
 
     def open(self) -> None:
         """Start connecting, in the background."""
@@ -65,8 +61,8 @@ class Connection:
                 raise BrokerUnavailable(
                     f"nobody answers on {subject}: is JetStream enabled for this account?"
                 ) from None
-            except (ConnectionClosedError, OSError, nats.errors.Error) as error:
-                raise BrokerUnavailable(f"NATS: {error}") from error
+            except (NatsError, OSError) as error:
+                raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], None], *, limit: int = 0) -> Subscription:
         """`callback` must not block; a subscription with a `limit` ends by itself. Raises BrokerUnavailable."""
@@ -79,8 +75,8 @@ class Connection:
             subscription = await self._client.subscribe(subject, cb=deliver)
             if limit:
                 await subscription.unsubscribe(limit=limit)
-        except nats.errors.Error as error:
-            raise BrokerUnavailable(f"NATS: {error}") from error
+        except NatsError as error:
+            raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
         return subscription
 
     async def close(self) -> None:
@@ -88,18 +84,17 @@ class Connection:
             self._connecting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._connecting
-        with contextlib.suppress(nats.errors.Error, OSError):
+        with contextlib.suppress(NatsError, OSError):
             await self._client.close()
 
     def _require(self) -> None:
         if not self.is_up:
-            raise BrokerUnavailable(f"NATS at {', '.join(self.credentials.servers)} is away: {self._why}")
+            raise BrokerUnavailable(f"NATS at {self.credentials.where} does not answer; the operator keeps trying")
 
     async def _connect(self) -> None:
         while not self._client.is_connected:
             try:
                 await self._client.connect(
-                    servers=list(self.credentials.servers),
                     name="protoqueue-operator",
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_WAIT_S,
@@ -109,23 +104,59 @@ class Connection:
                     error_cb=self._failed,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._found,
+                    **_options(self.credentials),
                 )
-            except (nats.errors.Error, OSError, ValueError) as error:
+            except (NatsError, OSError, ValueError) as error:
                 await self._failed(error)
                 await asyncio.sleep(_RECONNECT_WAIT_S)
         await self._found()
 
     async def _failed(self, error: Exception) -> None:
-        why = str(error) or type(error).__name__
-        if why != self._why:
-            logger.warning("nats error: servers=%s error=%s", ",".join(self.credentials.servers), why)
-        self._why = why
+        """Once for each kind of trouble, not once a second."""
+        words = _words(error)
+        if words != self._said:
+            logger.warning("nats error: servers=%s error=%s", self.credentials.where, words)
+        self._said = words
 
     async def _lost(self) -> None:
-        logger.warning("nats lost: servers=%s; seeking it until it is back", ",".join(self.credentials.servers))
+        logger.warning("nats lost: servers=%s; seeking it until it is back", self.credentials.where)
         self._on_change(False)
 
     async def _found(self) -> None:
-        logger.info("nats connected: servers=%s", ",".join(self.credentials.servers))
-        self._why = "connection lost"
+        logger.info("nats connected: servers=%s", self.credentials.where)
+        self._said = ""
         self._on_change(True)
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, on one line; nats-py and the server put no credentials there."""
+    return " ".join((str(error) or type(error).__name__).split())
+
+
+def _options(credentials: Credentials) -> dict[str, Any]:
+    """As nats-py takes them. Raises ValueError for certificates that are none."""
+    options: dict[str, Any] = {"servers": list(credentials.servers)}
+    if credentials.creds:
+        options["user_credentials"] = RawCredentials(credentials.creds)
+    if credentials.nkey:
+        options["nkeys_seed_str"] = credentials.nkey
+    if credentials.token:
+        options["token"] = credentials.token
+    if credentials.user:
+        options |= {"user": credentials.user, "password": credentials.password}
+    if credentials.ca or credentials.certificate:
+        options["tls"] = _tls(credentials)
+    return options
+
+
+def _tls(credentials: Credentials) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=credentials.ca or None)
+        if credentials.certificate:
+            with tempfile.TemporaryDirectory() as directory:  # readable by nobody else, and gone in a moment
+                file = Path(directory, "client.pem")
+                file.write_text(f"{credentials.certificate}\n{credentials.key}")
+                context.load_cert_chain(file)
+    except ssl.SSLError as error:
+        raise ValueError(f"ca.crt, tls.crt or tls.key is no PEM text: {error.reason}") from None
+    return context

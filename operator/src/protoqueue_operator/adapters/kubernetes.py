@@ -23,6 +23,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _PLURALS = {
     "Queue": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/queues",
     "ConsumerGroup": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/consumergroups",
+    "Secret": "api/v1/namespaces/{namespace}/secrets",
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
 }
 

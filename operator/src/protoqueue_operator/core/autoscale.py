@@ -118,5 +118,5 @@ def _wanted(policy: Policy, load: Load, current: int) -> tuple[int, str]:
     if speed <= 0:
         return max(current, 1), f"{tasks}, speed not measured yet"
     per_worker = speed * policy.drain_time.total_seconds()
-    wanted = ceil(load.outstanding / per_worker + load.arrivals_per_s / speed)
-    return wanted, f"{tasks}, one worker does {speed:.3g} a second"
+    wanted = load.outstanding / per_worker + load.arrivals_per_s / speed
+    return ceil(min(wanted, policy.maximum)), f"{tasks}, one worker does {speed:.3g} a second"

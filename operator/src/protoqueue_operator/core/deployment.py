@@ -6,11 +6,14 @@ from typing import Any
 
 from protoqueue.naming import GroupName
 from protoqueue_operator.core.crds import API_VERSION
+from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import ForeignAsset
 from protoqueue_operator.core.resources import Group, Key, parse_meta
 
 GROUP_LABEL = "protoqueue.dev/consumer-group"
 FIELD_MANAGER = "protoqueue-operator"
+_SECRET_VOLUME = "protoqueue-nats"  # noqa: S105 -- a volume's name
+_SECRET_PATH = "/etc/protoqueue/nats"  # noqa: S105 -- where it is mounted
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,32 @@ def check_ownership(group: Group, deployment: Deployment | None) -> None:
         )
 
 
+@dataclass(frozen=True)
+class WorkerConnection:
+    """How workers are to reach NATS: by a URL without credentials, or by a Secret, which is mounted."""
+
+    url: str
+    secret: str | None = None
+    credentials: Credentials | None = None
+    """What the Secret was found to hold."""
+
+    def environment(self) -> list[dict[str, Any]]:
+        if self.secret is None:
+            return [{"name": "PROTOQUEUE_NATS_URL", "value": self.url}]
+        source = {"secretKeyRef": {"name": self.secret, "key": "url"}}
+        variables: list[dict[str, Any]] = [
+            {"name": "PROTOQUEUE_NATS_URL", "valueFrom": source},
+            {"name": "PROTOQUEUE_NATS_SECRET_DIR", "value": _SECRET_PATH},
+        ]
+        if self.credentials and self.credentials.creds:
+            variables.append({"name": "PROTOQUEUE_NATS_CREDS", "value": f"{_SECRET_PATH}/creds"})
+        if self.credentials and self.credentials.ca:
+            variables.append({"name": "PROTOQUEUE_NATS_CA", "value": f"{_SECRET_PATH}/ca.crt"})
+        return variables
+
+
 def desired_deployment(
-    group: Group, template: Mapping[str, Any], nats_url: str, replicas: int | None
+    group: Group, template: Mapping[str, Any], connection: WorkerConnection, replicas: int | None
 ) -> dict[str, Any]:
     """`replicas` only where the operator's own apply holds that field; everywhere else the scale subresource does."""
     labels = {
@@ -76,7 +103,7 @@ def desired_deployment(
     }
     spec: dict[str, Any] = {
         "selector": {"matchLabels": {GROUP_LABEL: group.meta.name}},
-        "template": _pod_template(template, labels, worker_environment(group.name, nats_url)),
+        "template": _pod_template(template, labels, group.name, connection),
     }
     if replicas is not None:
         spec["replicas"] = replicas
@@ -102,29 +129,41 @@ def desired_deployment(
     }
 
 
-def worker_environment(group: GroupName, nats_url: str) -> dict[str, str]:
-    return {
-        "PROTOQUEUE_NATS_URL": nats_url,
-        "PROTOQUEUE_QUEUE": str(group.queue),
-        "PROTOQUEUE_GROUP": group.name,
-    }
-
-
 def _pod_template(
-    template: Mapping[str, Any], labels: Mapping[str, str], environment: Mapping[str, str]
+    template: Mapping[str, Any], labels: Mapping[str, str], group: GroupName, connection: WorkerConnection
 ) -> dict[str, Any]:
     meta = template.get("metadata") or {}
     spec = template["spec"]
+    environment = [
+        *connection.environment(),
+        {"name": "PROTOQUEUE_QUEUE", "value": str(group.queue)},
+        {"name": "PROTOQUEUE_GROUP", "value": group.name},
+    ]
+    mounts: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
+    if connection.secret:
+        mounts = [{"name": _SECRET_VOLUME, "mountPath": _SECRET_PATH, "readOnly": True}]
+        volumes = [{"name": _SECRET_VOLUME, "secret": {"secretName": connection.secret}}]
     return {
         **template,
         "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}},
-        "spec": {**spec, "containers": [_with_environment(each, environment) for each in spec["containers"]]},
+        "spec": {
+            **spec,
+            "containers": [_container(each, environment, mounts) for each in spec["containers"]],
+            **_extended(spec, "volumes", volumes),
+        },
     }
 
 
-def _with_environment(container: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def _container(
+    container: Mapping[str, Any], environment: list[dict[str, Any]], mounts: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the user set wins."""
     own = container.get("env") or []
     taken = {variable.get("name") for variable in own}
-    added = [{"name": name, "value": value} for name, value in environment.items() if name not in taken]
-    return {**container, "env": [*added, *own]}
+    added = [variable for variable in environment if variable["name"] not in taken]
+    return {**container, "env": [*added, *own], **_extended(container, "volumeMounts", mounts)}
+
+
+def _extended(part: Mapping[str, Any], field: str, more: list[dict[str, Any]]) -> dict[str, Any]:
+    return {field: [*(part.get(field) or []), *more]} if more else {}

@@ -61,6 +61,18 @@ class QueueHasGroup(Refusal):
     reason = "QueueHasGroup"
 
 
+class SecretNotFound(Refusal):
+    """The Secret that is to say where NATS is does not exist; looked for again from time to time."""
+
+    reason = "SecretNotFound"
+
+
+class SecretInvalid(Refusal):
+    """The Secret that is to say where NATS is lacks a key or contradicts itself. Messages never hold a value of it."""
+
+    reason = "SecretInvalid"
+
+
 class BrokerRefused(Refusal):
     """JetStream understood a request and refused it, such as three replicas on one server; asked again with backoff."""
 

@@ -3,10 +3,17 @@
 from protoqueue_operator.core.assets import Consumer, Owner, Stream, queue_stream_names
 from protoqueue_operator.core.plan import DeleteStream, plan_group_removal, refuse_foreign
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import BrokerUnavailable, ForeignAsset, InvalidSpec
-from protoqueue_operator.core.resources import FINALIZER, Group, Queue
+from protoqueue_operator.core.refusals import (
+    BrokerUnavailable,
+    ForeignAsset,
+    InvalidSpec,
+    SecretInvalid,
+    SecretNotFound,
+)
+from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue
 from protoqueue_operator.core.status import not_ready
 from protoqueue_operator.reconcile.applying import apply_plan
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import release
 from protoqueue_operator.reconcile.recurring import remove_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
@@ -47,10 +54,11 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
     if FINALIZER not in group.meta.finalizers:
         return None
     try:
-        await runtime.configs.purge(group.name.config_key)
-        infos = await runtime.jetstream.consumers(group.name.queue.stream)
+        broker = await _broker(group.queue_key, runtime)
+        await broker.configs.purge(group.name.config_key)
+        infos = await broker.jetstream.consumers(group.name.queue.stream)
         plan = plan_group_removal(Owner.of(group.meta), [Consumer.observed(info) for info in infos or ()])
-        await apply_plan(runtime.jetstream, plan, {})
+        await apply_plan(broker.jetstream, plan, {})
     except BrokerUnavailable as error:
         if not await _out_of_patience(group, runtime):
             return _wait(group, error.reason, f"cannot remove the consumers: {error}", runtime)
@@ -61,20 +69,34 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
 
 async def _dispose(queue: Queue, policy: str, runtime: Runtime) -> str:
     """Returns what stands in the way of DeleteIfEmpty, in words, or nothing when it is done."""
+    broker = await _broker(queue.meta.key, runtime)
     if policy == "Retain":
-        await remove_schedules(queue, runtime)
+        await remove_schedules(queue, broker.jetstream)
     else:
         infos = {}
         for name in queue_stream_names(queue.name):
-            info = await runtime.jetstream.stream(name)
+            info = await broker.jetstream.stream(name)
             if info and _is_ours(queue, info["config"]):
                 infos[name] = info["state"]["messages"]
         if policy == "DeleteIfEmpty" and (left := _left(queue, infos)):
             return left
         # The queue before what it sources, so that nothing comes due into a stream that is gone.
-        await apply_plan(runtime.jetstream, [DeleteStream(name) for name in reversed(infos)], {})
-    await runtime.configs.purge(queue.name.config_key)
+        await apply_plan(broker.jetstream, [DeleteStream(name) for name in reversed(infos)], {})
+    await broker.configs.purge(queue.name.config_key)
     return ""
+
+
+async def _broker(queue_key: Key, runtime: Runtime) -> Broker:
+    """Raises BrokerUnavailable also where the Secret is gone that says where NATS is."""
+    queue = runtime.cache.queues.get(queue_key)
+    if queue is not None and isinstance(queue.spec, QueueSpec):
+        try:
+            return await runtime.brokers.find(queue, queue.spec)
+        except (SecretNotFound, SecretInvalid) as error:
+            if (known := runtime.brokers.known(queue_key)) is None:
+                raise BrokerUnavailable(str(error)) from error
+            return known
+    return runtime.brokers.known(queue_key) or runtime.brokers.own
 
 
 def _is_ours(queue: Queue, config: dict[str, object]) -> bool:

@@ -10,11 +10,14 @@ from protoqueue_operator.core.refusals import (
     LevelsGrowing,
     QueueNotReady,
     Refusal,
+    SecretInvalid,
+    SecretNotFound,
 )
 from protoqueue_operator.core.resources import Group, Key, Queue
+from protoqueue_operator.reconcile.brokers import SECRET_AGAIN_S, Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
-from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue
+from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue, valid_spec
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.work import Again, WorkQueue
@@ -37,10 +40,11 @@ class Dispatcher:
         for group in self._runtime.cache.groups_of(queue):
             self.work.add(group.meta.key)
 
-    def add_all(self) -> None:
-        """Everything is in question, as after NATS went away or came back."""
-        for key in (*self._runtime.cache.queues, *self._runtime.cache.groups):
+    def add_all_of(self, broker: Broker) -> None:
+        """Whatever this broker holds is in question, as after it went away or came back."""
+        for key in self._runtime.brokers.queues_of(broker):
             self.work.add(key)
+            self.add_groups_of(key)
 
     async def look_at(self, key: Key) -> Again | None:
         resource = self._runtime.cache.get(key)
@@ -69,12 +73,13 @@ class Dispatcher:
                 return await delete_queue(queue, self._runtime)
             if await reconcile_queue(queue, self._runtime):
                 self.add_groups_of(queue.meta.key)
+            # A Secret that changes is noticed by looking.
+            return Again(SECRET_AGAIN_S) if valid_spec(queue).nats else None
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self.add_groups_of(queue.meta.key)
             refuse_queue(queue, error.reason, str(error), self._runtime)
             return _again(error)
-        return None
 
     async def _look_at_group(self, group: Group) -> Again | None:
         try:
@@ -100,10 +105,13 @@ class Dispatcher:
         self.work.forget(key)
         self._runtime.reporter.forget(key)
         self._runtime.groups.pop(key, None)
+        self._runtime.brokers.forget(key)
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
     """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
     if isinstance(error, ForeignAsset):
         return Again(_FOREIGN_AGAIN_S)
+    if isinstance(error, SecretNotFound | SecretInvalid):
+        return Again(SECRET_AGAIN_S)
     return Again() if isinstance(error, BrokerUnavailable | BrokerRefused | LevelsGrowing) else None

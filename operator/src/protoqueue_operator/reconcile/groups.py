@@ -3,10 +3,17 @@
 import hashlib
 import json
 
+from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.adapters.kubernetes import Gone
 from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.deployment import Deployment, check_ownership, desired_deployment, selector
+from protoqueue_operator.core.deployment import (
+    Deployment,
+    WorkerConnection,
+    check_ownership,
+    desired_deployment,
+    selector,
+)
 from protoqueue_operator.core.plan import plan_consumers
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
@@ -15,6 +22,7 @@ from protoqueue_operator.core.runtime_config import group_config
 from protoqueue_operator.core.status import not_ready, ready
 from protoqueue_operator.core.validation import check_group
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.queues import valid_spec
 from protoqueue_operator.reconcile.runtime import Applied, Established, Runtime
@@ -22,17 +30,17 @@ from protoqueue_operator.reconcile.runtime import Applied, Established, Runtime
 
 async def reconcile_group(group: Group, runtime: Runtime) -> None:
     """Bring the group into being. Raises Refusal, BrokerUnavailable and ApiError."""
-    queue = _queue_spec(group, runtime)
+    queue, broker = await _queue(group, runtime)
     spec = _valid_spec(group, queue)
     _refuse_second_group(group, queue, runtime)
     await hold(group, runtime)
     consumers = group_consumers(group, spec, queue)
-    await _consumers(group, consumers, runtime)
-    await apply_config(runtime.configs, group.name.config_key, group_config(group, spec, queue, consumers))
+    await _consumers(group, consumers, broker.jetstream, runtime)
+    await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     state = runtime.state_of(group.meta.key, group.meta.uid)
     if spec.worker and spec.worker.template is not None:
         async with state.lock:
-            await _deployment(group, spec, runtime)
+            await _deployment(group, spec, _worker_connection(queue, broker, runtime), runtime)
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
     runtime.reporter.report(
@@ -48,7 +56,7 @@ def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> N
     runtime.reporter.report(group, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
 
-def _queue_spec(group: Group, runtime: Runtime) -> QueueSpec:
+async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Broker]:
     queue = runtime.cache.queues.get(group.queue_key)
     if queue is None:
         raise QueueNotFound(
@@ -58,7 +66,8 @@ def _queue_spec(group: Group, runtime: Runtime) -> QueueSpec:
     if queue.meta.deleting_since:
         raise QueueNotFound(f"the Queue {group.queue_name} is being deleted", field="spec.queueRef.name")
     try:
-        return valid_spec(queue)
+        spec = valid_spec(queue)
+        return spec, await runtime.brokers.find(queue, spec)
     except Refusal as error:
         raise QueueNotReady(f"the Queue {group.queue_name} is refused: {error}", field="spec.queueRef.name") from error
 
@@ -83,30 +92,35 @@ def _refuse_second_group(group: Group, queue: QueueSpec, runtime: Runtime) -> No
         )
 
 
-async def _consumers(group: Group, desired: tuple[Consumer, ...], runtime: Runtime) -> None:
-    infos = await runtime.jetstream.consumers(group.name.queue.stream)
+async def _consumers(group: Group, desired: tuple[Consumer, ...], jetstream: JetStream, runtime: Runtime) -> None:
+    infos = await jetstream.consumers(group.name.queue.stream)
     if infos is None:
         raise QueueNotReady(f"the stream of the Queue {group.queue_name} is not there yet", field="spec.queueRef.name")
     there = {info["name"]: info["config"] for info in infos}
     living = {other.meta.key for other in runtime.cache.groups_of(group.queue_key)}
     plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(group.meta), living)
-    await apply_plan(runtime.jetstream, plan, there)
+    await apply_plan(jetstream, plan, there)
 
 
-async def _deployment(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
+def _worker_connection(queue: QueueSpec, broker: Broker, runtime: Runtime) -> WorkerConnection:
+    if queue.nats is None:
+        return WorkerConnection(runtime.settings.worker_nats_url)
+    return WorkerConnection("", queue.nats.connection_secret_ref.name, broker.connection.credentials)
+
+
+async def _deployment(group: Group, spec: ConsumerGroupSpec, connection: WorkerConnection, runtime: Runtime) -> None:
     assert spec.worker
     assert spec.worker.template is not None
     key = Key("Deployment", group.meta.namespace, group.meta.name)
     state = runtime.state_of(group.meta.key, group.meta.uid)
-    url = runtime.settings.worker_nats_url
-    digest = _digest(desired_deployment(group, spec.worker.template, url, None))
+    digest = _digest(desired_deployment(group, spec.worker.template, connection, None))
     known = runtime.cache.deployments.get(key)
     if known and state.applied == Applied(digest, known.uid, known.generation):
         return
     live = await _read(key, runtime)
     check_ownership(group, live)
     replicas = _first_size(spec) if live is None else live.replicas if live.applies_replicas else None
-    body = await runtime.kubernetes.apply(key, desired_deployment(group, spec.worker.template, url, replicas))
+    body = await runtime.kubernetes.apply(key, desired_deployment(group, spec.worker.template, connection, replicas))
     deployment = runtime.cache.observe_deployment(body)
     state.applied = Applied(digest, deployment.uid, deployment.generation)
     runtime.reporter.report(

@@ -3,16 +3,13 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from protoqueue_operator.adapters.buckets import ConfigBucket
-from protoqueue_operator.adapters.connections import Connection, Credentials
-from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.core.deployment import GROUP_LABEL
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue, parse_meta
+from protoqueue_operator.reconcile.brokers import Broker, Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.dispatch import Dispatcher
 from protoqueue_operator.reconcile.reporting import Reporter
@@ -31,32 +28,50 @@ class Operation:
 
     def __init__(self, settings: Settings, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
-        self._connection = Connection(Credentials(settings.nats_servers), self._nats_changed)
-        jetstream = JetStream(self._connection)
         self._cache = Cache()
         self._reporter = Reporter(kubernetes, self._cache, _now)
-        runtime = Runtime(settings, kubernetes, jetstream, ConfigBucket(jetstream), self._cache, self._reporter, _now)
-        self._scaler = Scaler(runtime)
-        self._dispatcher = Dispatcher(runtime, self._scaler)
-        self._sampler = Sampler(runtime, self._scaler)
-        self._sampling: asyncio.Task[None] | None = None
-        self._away: asyncio.TimerHandle | None = None
+        self._brokers = Brokers(settings.credentials, kubernetes, self)
+        self._runtime = Runtime(settings, kubernetes, self._brokers, self._cache, self._reporter, _now)
+        self._scaler = Scaler(self._runtime)
+        self._dispatcher = Dispatcher(self._runtime, self._scaler)
+        self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
+        self._away: dict[Broker, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
-        self._connection.open()
         self._reporter.start()
+        self._brokers.start()
         self._dispatcher.work.start()
-        self._sampling = asyncio.create_task(self._sampler.run(), name="sampler")
 
     async def stop(self) -> None:
-        if self._sampling:
-            self._sampling.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sampling
+        for _, task in self._samplers.values():
+            task.cancel()
+        await asyncio.gather(*(task for _, task in self._samplers.values()), return_exceptions=True)
         await self._dispatcher.work.stop()
         await self._reporter.stop()
-        await self._connection.close()
+        await self._brokers.stop()
         await self._kubernetes.close()
+
+    def broker_opened(self, broker: Broker) -> None:
+        """A connection begins: its queues are sampled from now on."""
+        sampler = Sampler(self._runtime, self._scaler, broker)
+        self._samplers[broker] = sampler, asyncio.create_task(sampler.run(), name="sampler")
+
+    def broker_changed(self, broker: Broker, is_up: bool) -> None:
+        """A connection was made or lost."""
+        if timer := self._away.pop(broker, None):
+            timer.cancel()
+        if is_up:
+            self._dispatcher.add_all_of(broker)
+        else:
+            loop = asyncio.get_running_loop()
+            self._away[broker] = loop.call_later(_AWAY_AFTER_S, self._dispatcher.add_all_of, broker)
+
+    def broker_closed(self, broker: Broker) -> None:
+        """Nobody needs the connection any more."""
+        if timer := self._away.pop(broker, None):
+            timer.cancel()
+        _, task = self._samplers.pop(broker)
+        task.cancel()
 
     def queue_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A Queue as a watch reports it; `event` as in the Kubernetes API, None from the first listing."""
@@ -102,20 +117,12 @@ class Operation:
             self._scaler.size_changed(known)
 
     def stalled_for_s(self) -> float:
-        """Seconds since the sampler last finished a round."""
-        return time.monotonic() - self._sampler.sampled_at
+        """Seconds since the slowest sampler last finished a round."""
+        now = time.monotonic()
+        return max((now - sampler.sampled_at for sampler, _ in self._samplers.values()), default=0.0)
 
     def is_alive(self) -> bool:
         return self.stalled_for_s() < _STALLED_AFTER_S
-
-    def _nats_changed(self, is_up: bool) -> None:
-        if self._away:
-            self._away.cancel()
-            self._away = None
-        if is_up:
-            self._dispatcher.add_all()
-        else:
-            self._away = asyncio.get_running_loop().call_later(_AWAY_AFTER_S, self._dispatcher.add_all)
 
 
 def _has_moved(before: Queue | Group | None, after: Queue | Group) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 
 from protoqueue.v1 import config_pb2 as pb
+from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
 from protoqueue_operator.core.plan import plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
@@ -12,6 +13,7 @@ from protoqueue_operator.core.runtime_config import queue_config
 from protoqueue_operator.core.status import not_ready, ready
 from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.recurring import apply_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
@@ -40,11 +42,12 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     """
     spec = valid_spec(queue)
     await hold(queue, runtime)
-    changed = await _streams(queue, spec, runtime)
-    changed |= await _counter(queue, runtime)
-    await apply_schedules(queue, spec, runtime)
-    await _wait_for_new_levels(queue, spec, runtime)
-    changed |= await apply_config(runtime.configs, queue.name.config_key, queue_config(queue, spec))
+    broker = await runtime.brokers.find(queue, spec)
+    changed = await _streams(queue, spec, broker.jetstream)
+    changed |= await _counter(queue, broker.jetstream)
+    await apply_schedules(queue, spec, broker.jetstream)
+    await _wait_for_new_levels(queue, spec, broker, runtime)
+    changed |= await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
     runtime.reporter.report(
         queue, status_fields(queue, spec), [ready(queue.meta.generation, "the streams are as specified")]
     )
@@ -66,36 +69,36 @@ def status_fields(queue: Queue, spec: QueueSpec) -> dict[str, object]:
     }
 
 
-async def _streams(queue: Queue, spec: QueueSpec, runtime: Runtime) -> bool:
+async def _streams(queue: Queue, spec: QueueSpec, jetstream: JetStream) -> bool:
     desired = queue_streams(queue, spec)
-    infos = await asyncio.gather(*(runtime.jetstream.stream(stream.name) for stream in desired))
+    infos = await asyncio.gather(*(jetstream.stream(stream.name) for stream in desired))
     there = {info["config"]["name"]: info["config"] for info in infos if info}
     observed = {name: Stream.observed(config) for name, config in there.items()}
     plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
-    await apply_plan(runtime.jetstream, plan, there)
+    await apply_plan(jetstream, plan, there)
     return bool(plan)
 
 
-async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, runtime: Runtime) -> None:
+async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, broker: Broker, runtime: Runtime) -> None:
     """Producers learn of a new level only when every group listens to it.
 
     In a Broadcast queue a task that no group waits for is dropped. Raises LevelsGrowing.
     """
     if spec.delivery != "Broadcast":
         return
-    told = await read_config(runtime.configs, queue.name.config_key, pb.QueueConfig)
+    told = await read_config(broker.configs, queue.name.config_key, pb.QueueConfig)
     if told is None or told.priority_levels >= spec.effective_priority_levels:
         return
-    names = {info["name"] for info in await runtime.jetstream.consumers(queue.name.stream) or ()}
+    names = {info["name"] for info in await broker.jetstream.consumers(queue.name.stream) or ()}
     for group in runtime.cache.groups_of(queue.meta.key):
         first, last = group.name.level_consumer(0), group.name.level_consumer(spec.effective_priority_levels - 1)
         if first in names and last not in names:
             raise LevelsGrowing(f"the group {group.meta.name} does not listen to the new priority levels yet")
 
 
-async def _counter(queue: Queue, runtime: Runtime) -> bool:
+async def _counter(queue: Queue, jetstream: JetStream) -> bool:
     desired = scheduled_counter(queue)
-    info = await runtime.jetstream.consumer(desired.stream, desired.name)
+    info = await jetstream.consumer(desired.stream, desired.name)
     plan = plan_consumer(desired, Consumer.observed(info) if info else None)
-    await apply_plan(runtime.jetstream, plan, {desired.name: info["config"]} if info else {})
+    await apply_plan(jetstream, plan, {desired.name: info["config"]} if info else {})
     return bool(plan)

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from protoqueue_operator.adapters.buckets import ConfigBucket
-from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.core.assets import Consumer
 from protoqueue_operator.core.autoscale import History
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.load import Rates
 from protoqueue_operator.core.resources import Key
+from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.reporting import Reporter
 
@@ -63,7 +63,8 @@ class GroupState:
 
 @dataclass(frozen=True)
 class Settings:
-    nats_servers: tuple[str, ...]
+    credentials: Credentials
+    """Of the operator's own NATS connection."""
     worker_nats_url: str
     """What is injected into workers' containers."""
 
@@ -72,8 +73,7 @@ class Settings:
 class Runtime:
     settings: Settings
     kubernetes: Kubernetes
-    jetstream: JetStream
-    configs: ConfigBucket
+    brokers: Brokers
     cache: Cache
     reporter: Reporter
     now: Callable[[], datetime]

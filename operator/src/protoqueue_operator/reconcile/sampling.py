@@ -27,6 +27,7 @@ from protoqueue_operator.core.load import (
 from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
 from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.core.status import oldest_age, tasks
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.runtime import GroupState, Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.waking import Alarms
@@ -44,10 +45,14 @@ _WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
 
 
 class Sampler:
-    def __init__(self, runtime: Runtime, scaler: Scaler) -> None:
+    """Of one broker: while one NATS is away, the queues of another are looked at as ever."""
+
+    def __init__(self, runtime: Runtime, scaler: Scaler, broker: Broker) -> None:
         self._runtime = runtime
         self._scaler = scaler
-        self._alarms = Alarms(runtime.jetstream.connection, self._rung)
+        self._broker = broker
+        self._jetstream = broker.jetstream
+        self._alarms = Alarms(broker.connection, self._rung)
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
         self._active: set[Key] = set()
@@ -81,7 +86,7 @@ class Sampler:
 
     async def _round(self) -> None:
         """On a sweep every queue, else those with work."""
-        queues = self._runtime.cache.queues
+        queues = self._queues()
         swept = time.monotonic() >= self._next_sweep
         if swept:
             await self._sweep()
@@ -99,9 +104,13 @@ class Sampler:
             for name in self._alarms.queues() - {queue.name for queue in queues.values()}:
                 await self._alarms.clear(name)
 
+    def _queues(self) -> dict[Key, Queue]:
+        queues = self._runtime.cache.queues
+        return {key: queues[key] for key in self._runtime.brokers.queues_of(self._broker) if key in queues}
+
     async def _sweep(self) -> None:
         started = time.monotonic()
-        self._streams = {info["config"]["name"]: stream_state(info) async for info in self._runtime.jetstream.streams()}
+        self._streams = {info["config"]["name"]: stream_state(info) async for info in self._jetstream.streams()}
         pause_s = min(_LONGEST_PAUSE_S, _SWEEP_SHARE * (time.monotonic() - started))
         self._next_sweep = started + max(INTERVAL_S * 0.9, pause_s)
 
@@ -120,7 +129,7 @@ class Sampler:
         held = seen(name.stream)
         consumers = None
         if woken or (held and held.messages) or queue.meta.key in self._active:
-            infos = await self._runtime.jetstream.consumers(name.stream)
+            infos = await self._jetstream.consumers(name.stream)
             consumers = {info["name"]: consumer_state(info) for info in infos or ()}
         later = seen(name.later_stream, NO_STREAM)
         return Sample(held, seen(name.dead_letter_stream, NO_STREAM), await self._count(name, later), consumers)
@@ -132,7 +141,7 @@ class Sampler:
         before = self._scheduled.get(name)
         if before and before[0] == later:
             return before[1]
-        info = await self._runtime.jetstream.consumer(name.later_stream, SCHEDULED_CONSUMER)
+        info = await self._jetstream.consumer(name.later_stream, SCHEDULED_CONSUMER)
         count: int = info["num_pending"] if info else 0
         self._scheduled[name] = (later, count)
         return count
@@ -221,7 +230,7 @@ class Sampler:
         with suppress(BrokerUnavailable, BrokerRefused):
             for delay_s in _WAKE_LOOKS_S:
                 await asyncio.sleep(delay_s)
-                queue = self._runtime.cache.queues.get(Key("Queue", name.namespace, name.name))
+                queue = self._queues().get(Key("Queue", name.namespace, name.name))
                 if queue is None or await self._conclude(queue, await self._sample(queue, woken=True)):
                     return
 
@@ -231,7 +240,7 @@ class Sampler:
             return
         self._is_blind = True
         logger.warning("backlogs unknown: error=%s; every group keeps its size", error)
-        for group in list(self._runtime.cache.groups.values()):
+        for group in [group for key in self._queues() for group in self._runtime.cache.groups_of(key)]:
             state = self._runtime.state_of(group.meta.key, group.meta.uid)
             state.resting = False
             if state.established and state.established.spec.autoscale:

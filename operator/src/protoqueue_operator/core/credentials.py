@@ -1,0 +1,64 @@
+"""Where a NATS server is and as whom to speak to it, from a Secret's keys or the like-named files of a directory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from protoqueue_operator.core.refusals import SecretInvalid
+
+SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "ca.crt", "tls.crt", "tls.key")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Equal values share a connection. Only `where` may be shown to anybody."""
+
+    servers: tuple[str, ...] = field(repr=False)
+    creds: str = field(default="", repr=False)
+    nkey: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    ca: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+
+    @property
+    def where(self) -> str:
+        """The servers, without what a URL may hold before its `@`."""
+        return ", ".join(shown_url(server) for server in self.servers)
+
+
+def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
+    """Read the keys of a Secret, already decoded; `source` names it in messages. Raises SecretInvalid."""
+    url = values.get("url", "").strip()
+    if not url:
+        raise SecretInvalid(f"{source} has no key url")
+    ways = [way for way in ("creds", "nkey", "token", "user") if values.get(way)]
+    if len(ways) > 1:
+        raise SecretInvalid(f"{source} has {' and '.join(ways)}: keep one of them")
+    if bool(values.get("user")) != bool(values.get("password")):
+        raise SecretInvalid(f"{source} needs user and password together")
+    if bool(values.get("tls.crt")) != bool(values.get("tls.key")):
+        raise SecretInvalid(f"{source} needs tls.crt and tls.key together")
+    return Credentials(
+        servers=split_servers(url),
+        creds=values.get("creds", ""),
+        nkey=values.get("nkey", "").strip(),
+        token=values.get("token", "").strip(),
+        user=values.get("user", "").strip(),
+        password=values.get("password", "").strip(),
+        ca=values.get("ca.crt", ""),
+        certificate=values.get("tls.crt", ""),
+        key=values.get("tls.key", ""),
+    )
+
+
+def split_servers(url: str) -> tuple[str, ...]:
+    """Several servers are written with commas between them."""
+    return tuple(server.strip() for server in url.split(",") if server.strip())
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may be logged."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

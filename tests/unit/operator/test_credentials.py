@@ -1,0 +1,53 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from protoqueue_operator.core.credentials import parse_credentials, shown_url
+from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue_operator.main import own_credentials
+
+FULL = {"url": "tls://u:hidden@a:4222, nats://b:4222", "user": "jo", "password": "hidden", "ca.crt": "CA"}
+
+
+def test_a_secret_names_servers_and_one_way_to_authenticate() -> None:
+    credentials = parse_credentials(FULL, "it")
+    assert credentials.servers == ("tls://u:hidden@a:4222", "nats://b:4222")
+    assert (credentials.user, credentials.password, credentials.ca) == ("jo", "hidden", "CA")
+
+
+def test_nothing_that_may_be_shown_holds_a_secret() -> None:
+    credentials = parse_credentials(FULL, "it")
+    assert credentials.where == "tls://a:4222, nats://b:4222"
+    assert "hidden" not in repr(credentials)
+    assert shown_url("nats://token@host:4222") == "nats://host:4222"
+    assert shown_url("host:4222") == "host:4222"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "has no key url"),
+        ({"url": "nats://a", "creds": "hidden", "token": "hidden"}, "has creds and token: keep one"),
+        ({"url": "nats://a", "user": "hidden"}, "user and password together"),
+        ({"url": "nats://a", "tls.crt": "hidden"}, "tls.crt and tls.key together"),
+    ],
+)
+def test_what_is_missing_or_too_much_is_named_without_its_value(values: Mapping[str, str], message: str) -> None:
+    with pytest.raises(SecretInvalid, match=message) as raised:
+        parse_credentials(values, "the Secret account")
+    assert "hidden" not in str(raised.value)
+
+
+def test_equal_content_is_one_connection() -> None:
+    assert parse_credentials(FULL, "one") == parse_credentials(FULL, "another")
+    assert parse_credentials(FULL, "one") != parse_credentials(FULL | {"password": "x"}, "one")
+
+
+def test_the_operators_own_credentials_come_from_files_named_in_its_environment(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t\n")
+    (tmp_path / "ca.crt").write_text("CA")
+    credentials = own_credentials("nats://a", {"PROTOQUEUE_NATS_SECRET_DIR": str(tmp_path)})
+    assert (credentials.token, credentials.ca, credentials.creds) == ("t", "CA", "")
+    single = own_credentials("nats://a", {"PROTOQUEUE_NATS_CREDS": str(tmp_path / "token")})
+    assert (single.creds, single.token) == ("t\n", "")
