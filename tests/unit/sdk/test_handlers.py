@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 
 from protoqueue import ConfigurationError, NoHandler, Task, Worker
-from protoqueue.handlers import Handler, Registry
+from protoqueue.handlers import Handler
+from protoqueue.registry import Registry
 
 TASK = Task(id="1", data=b'{"a": 1}', content_type="application/json")
 
@@ -32,7 +33,7 @@ class Callable:
 def test_a_handler_gets_what_its_signature_asks_for(function: Any, arguments: tuple[Any, ...]) -> None:
     handler = Handler.read(function)
     assert handler.arguments(TASK) == arguments
-    assert handler.is_async == (getattr(function, "__name__", "") != "<lambda>")
+    assert handler.function.is_async == (getattr(function, "__name__", "") != "<lambda>")
 
 
 def none() -> None: ...

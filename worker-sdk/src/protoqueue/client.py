@@ -74,14 +74,10 @@ class Client:
             self._watches.add(task)
         return self._queues[queue_name]
 
-    async def forget(self) -> None:
-        """Stop following the queues; the connection stays open."""
+    async def close(self) -> None:
         await cancel(*self._watches)
         self._watches.clear()
         self._queues.clear()
-
-    async def close(self) -> None:
-        await self.forget()
         if self._owned:
             await self._broker.close()
 

@@ -10,10 +10,11 @@ from typing import Protocol
 from protoqueue.codec import decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
-from protoqueue.handlers import Executors, Registry
 from protoqueue.naming import Header, is_ordered
 from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, Snoozed, outcome_of
+from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings
+from protoqueue.surroundings import Surroundings
 from protoqueue.task import Task
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,11 @@ class Ledger(Protocol):
 
 
 async def execute(
-    delivery: Delivery, handlers: Registry, group: GroupSettings, executors: Executors, ledger: Ledger | None = None
+    delivery: Delivery,
+    handlers: Registry,
+    group: GroupSettings,
+    surroundings: Surroundings,
+    ledger: Ledger | None = None,
 ) -> Executed:
     """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through.
 
@@ -50,8 +55,7 @@ async def execute(
     started = time.perf_counter()
     outcome: Outcome = DONE
     try:
-        handler = handlers.find(task.type)
-        await handler.call(handler.arguments(task), executors)
+        await handlers.run(task, surroundings)
     except (Exception, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise

@@ -11,14 +11,15 @@ from protoqueue.connection import IN_PROGRESS, Broker, Delivery
 from protoqueue.errors import ConfigurationError, Unavailable
 from protoqueue.execute import Executed, execute
 from protoqueue.gate import Gate
-from protoqueue.handlers import Executors, Registry
 from protoqueue.lanes import Held, Lanes
 from protoqueue.ledger import Ledger
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.outcomes import HAND_BACK, Dead
 from protoqueue.pulling import Puller
+from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.settle import Settler
+from protoqueue.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,14 @@ class WorkLoop:
     """Runs tasks of one group until told to stop. Settings may change at any time through `apply`."""
 
     def __init__(
-        self, broker: Broker, handlers: Registry, settler: Settler, metrics: WorkerMetrics, concurrency: int
+        self, broker: Broker, handlers: Registry, settler: Settler, metrics: WorkerMetrics, surroundings: Surroundings
     ) -> None:
         self._broker = broker
         self._handlers = handlers
         self._settler = settler
         self._metrics = metrics
-        self._concurrency = concurrency
-        self._executors = Executors(concurrency)
+        self._concurrency = surroundings.concurrency
+        self._surroundings = surroundings
         self._gate = Gate(broker)
         self._ledger: Ledger | None = None
         self._applying = asyncio.Lock()
@@ -140,7 +141,6 @@ class WorkLoop:
             await self._shut_down(runners, service, grace_s)
             beat.cancel()
             stopped.cancel()
-            self._executors.close()
 
     async def _shut_down(
         self, runners: list[asyncio.Task[None]], service: list[asyncio.Task[None]], grace_s: float
@@ -217,6 +217,8 @@ class WorkLoop:
             self._running.discard(held)
             self._finished += 1
         self._measure(delivery, executed, queue)
+        if isinstance(executed.outcome, Dead) and executed.task is not None:
+            await self._handlers.died(executed.task, executed.outcome.reason.value, executed.outcome.failure.message)
         if len(self._fetched) <= self._ahead // 2:
             self._wake.set()
 
@@ -224,7 +226,7 @@ class WorkLoop:
         try:
             if self._gate.limited and not await self._gate.enter():
                 return Executed(HAND_BACK, None)
-            return await execute(delivery, self._handlers, group, self._executors, self._ledger)
+            return await execute(delivery, self._handlers, group, self._surroundings, self._ledger)
         except asyncio.CancelledError:
             return Executed(HAND_BACK, None)  # the grace period is over
 

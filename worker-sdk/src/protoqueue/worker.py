@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar, overload
 
 from protoqueue.ambient import open_broker
+from protoqueue.batches import BatchHandler
 from protoqueue.cancellation import cancel
 from protoqueue.client import Client
 from protoqueue.connection import Broker, ConnectionOptions
 from protoqueue.errors import ConfigurationError, Unavailable
-from protoqueue.handlers import Handler, Registry
+from protoqueue.handlers import Handler
 from protoqueue.health import HealthServer
 from protoqueue.loop import WorkLoop
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.naming import GroupName, QueueName
+from protoqueue.registry import Lifespan, Middleware, OnDeath, Registry
 from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
+from protoqueue.surroundings import Surroundings
 from protoqueue.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -93,6 +96,48 @@ class Worker:
 
         return register
 
+    def batch(
+        self,
+        task_type: str | None = None,
+        /,
+        *,
+        max_size: int = 100,
+        max_wait: float = 1.0,
+        timeout: float | None = None,
+    ) -> Callable[[_Function], _Function]:
+        """Register a function that takes lists: `(payloads: list[Email])` or `(payloads, tasks: list[Task])`.
+
+        It gets up to `max_size` tasks (never more than the worker's concurrency), or what there is `max_wait` seconds
+        after the first. It fails all by raising, or single ones by returning a list with an exception or None for each.
+        """
+
+        def register(function: _Function) -> _Function:
+            self._handlers.add(task_type, BatchHandler.read(function, max_size, max_wait, timeout))
+            return function
+
+        return register
+
+    def middleware(self, function: Middleware) -> Middleware:
+        """Register `async def around(task, run)`, called for every task; it awaits `run()` and sees what that raises.
+
+        The first registered is the outermost. What it raises is what the attempt comes to.
+        """
+        self._handlers.add_middleware(function)
+        return function
+
+    def dead_letter(self, function: OnDeath) -> OnDeath:
+        """Register `async def note(task, reason, error)`, called after a task of this worker became a dead letter."""
+        self._handlers.add_on_death(function)
+        return function
+
+    def lifespan(self, function: Lifespan) -> Lifespan:
+        """Register an async context manager that is entered before the first task and left after the last.
+
+        It yields a mapping; handlers take its values by name as keyword-only parameters.
+        """
+        self._handlers.set_lifespan(function)
+        return function
+
     @property
     def client(self) -> Client:
         """A client on the worker's own connection, for handlers; raises ConfigurationError while it does not serve."""
@@ -153,13 +198,16 @@ class Worker:
             yield None
             return
         metrics = WorkerMetrics(str(group.queue), group.name)
-        loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, concurrency)
+        surroundings = Surroundings(concurrency)
+        loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, surroundings)
         log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
         async with contextlib.AsyncExitStack() as stack:
             if owned:
                 stack.push_async_callback(connected.close)
             self._client = Client(connected, owned=False)
             stack.push_async_callback(self._client.close)
+            stack.callback(surroundings.close)
+            surroundings.resources = await stack.enter_async_context(self._handlers.lifespan())
             await HealthServer.from_environment(stack, metrics.registry, connected, loop)
             following = asyncio.create_task(_follow(connected, group, loop))
             stack.push_async_callback(cancel, following)

@@ -1,0 +1,41 @@
+"""What handlers run in: threads, processes, and the resources of the worker's lifespan."""
+
+import asyncio
+import contextvars
+import functools
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+
+class Surroundings:
+    """Threads and processes start when they are needed."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.resources: Mapping[str, Any] = {}
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
+        self._processes: ProcessPoolExecutor | None = None
+
+    async def in_thread(self, function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
+        call = functools.partial(contextvars.copy_context().run, function, *arguments, **resources)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def in_process(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Function and arguments are pickled. A process that dies fails the attempts in all of them; new ones start."""
+        if self._processes is None:
+            count = min(self.concurrency, os.cpu_count() or 1)
+            self._processes = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._processes, function, *arguments)
+        except BrokenExecutor:
+            self._processes = None
+            raise
+
+    def close(self) -> None:
+        """Do not wait for what still runs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.shutdown(wait=False, cancel_futures=True)
