@@ -15,7 +15,7 @@ from sitegen.commands import commands
 
 from docs.fences import ROOT, Fence, all_fences, fences
 
-SHELL = {".", "cd", "echo", "export", "mkdir", "source"}
+SHELL = {".", "cd", "echo", "export", "mkdir", "python", "source"}
 ELSEWHERE = {"docker", "kind"}
 """Tools that a test machine need not have: only that they are among the known ones is checked."""
 

@@ -1,0 +1,24 @@
+"""Each example runs from start to end on a cluster of its own, and finds what it promises."""
+
+import subprocess
+import sys
+
+import pytest
+
+from examples.loading import EXAMPLES, NAMES
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_finds_what_it_promises(name: str) -> None:
+    command = [sys.executable, str(EXAMPLES / "run.py"), name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=170)
+    assert done.returncode == 0, done.stdout
+    assert "✓" in done.stdout
+
+
+def test_an_example_that_does_not_exist_is_told() -> None:
+    command = [sys.executable, str(EXAMPLES / "run.py"), "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "webhooks" in done.stdout
