@@ -34,12 +34,12 @@ class Cluster:
     async def helm(self, *arguments: str, check: bool = True) -> str:
         return await self._run(HELM, *arguments, "--namespace", NAMESPACE, check=check)
 
-    async def install(self, release: str = "pq", **changes: Any) -> str:
+    async def install(self, release: str = "pq", *options: str, check: bool = True, **changes: Any) -> str:
         """Install or upgrade, and wait until everything is available."""
         values = self.kubeconfig.with_name("values.json")
         values.write_text(json.dumps({**self.values, **changes}))
-        options = ["--install", "--create-namespace", "--wait", "--timeout", "60s", "--values", str(values)]
-        return await self.helm("upgrade", release, str(CHART), *options)
+        usual = ["--install", "--create-namespace", "--wait", "--timeout", "60s", "--values", str(values)]
+        return await self.helm("upgrade", release, str(CHART), *usual, *options, check=check)
 
     async def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         return await self._run(KUBECTL, *arguments, stdin=stdin, check=check)
@@ -83,6 +83,7 @@ async def running_cluster(directory: Path) -> AsyncIterator[Cluster]:
         ):
             values = {
                 "metrics": {"port": free_port()},
+                "replicas": 1,  # all pods of the node share one loopback, where a port can be had once
                 "nats": {"bundled": {"enabled": False}, "url": nats.url},
                 "extraEnv": [{"name": "KUBECONFIG", "value": server.kubeconfig.name}],
                 "terminationGracePeriodSeconds": 5,

@@ -22,7 +22,7 @@ Object = dict[str, Any]
 
 MATRIX: dict[str, Values] = {
     "defaults": {},
-    "held as it is": {"replicas": 0},
+    "one operator": {"replicas": 1},
     "two namespaces": {"namespaces": ["orders", "mail"]},
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}},
     "no secrets": {"rbac": {"connectionSecrets": False}},
@@ -66,6 +66,10 @@ MATRIX: dict[str, Values] = {
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
         "affinity": {"podAntiAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
+        ],
+        "podDisruptionBudget": {"maxUnavailable": "50%"},
         "priorityClassName": "system-cluster-critical",
         "extraEnv": [{"name": "A", "value": "b"}],
         "extraArgs": ["--dev"],

@@ -40,7 +40,8 @@ def test_nothing_is_granted_wholesale(values: Values) -> None:
 def test_named_namespaces_are_the_only_ones_it_may_write_to() -> None:
     writing = {"create", "update", "patch", "delete"}
     granted = held({"namespaces": ["orders", "mail"]})
-    assert {each.namespace for each in granted if each.verb in writing} == {"orders", "mail"}
+    assert {each.namespace for each in granted if each.verb in writing} == {"orders", "mail", "queues"}
+    assert {each.resource for each in granted if each.namespace == "queues"} == {"leases"}
     assert {each.verb for each in granted if not each.namespace} <= {"get", "list", "watch"}
 
 
@@ -49,6 +50,14 @@ def test_named_namespaces_get_the_rights_that_the_whole_cluster_would() -> None:
     named = {(each.verb, each.group, each.resource) for each in held({"namespaces": ["orders"]})}
     assert named - everywhere == {("list", "", "namespaces"), ("watch", "", "namespaces")}
     assert everywhere <= named
+
+
+def test_only_its_own_lease_is_taken() -> None:
+    leases = [each for each in held({}) if each.resource == "leases" and each.verb != "create"]
+    assert leases
+    for each in leases:
+        assert each.namespace == "queues"
+        assert each.names == {"pq-protoqueue"}
 
 
 def test_secrets_are_read_one_by_one_and_not_at_all_where_told() -> None:

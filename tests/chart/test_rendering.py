@@ -110,11 +110,18 @@ def test_a_changed_configuration_restarts_the_nats_servers() -> None:
     assert before["spec"]["template"] != after["spec"]["template"]
 
 
-def test_never_two_operators_run_at_a_time() -> None:
-    """Nothing elects a leader among them: both would act."""
-    spec = only(render({}), "Deployment")["spec"]
-    assert spec["replicas"] == 1
-    assert spec["strategy"] == {"type": "Recreate"}
+def test_one_operator_has_no_disruption_budget_that_would_hold_up_a_drain() -> None:
+    assert only(render({}), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert "PodDisruptionBudget" not in [each["kind"] for each in render({"replicas": 1})]
+
+
+def test_all_operators_of_a_release_contend_for_one_lease_that_its_role_names() -> None:
+    objects = render({})
+    arguments = only(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    (lease,) = (each.removeprefix("--leader-elect=") for each in arguments if each.startswith("--leader-elect="))
+    role = only(objects, "Role", "pq-protoqueue-leader")
+    (named,) = (rule["resourceNames"] for rule in role["rules"] if "resourceNames" in rule)
+    assert lease == f"{role['metadata']['namespace']}/{named[0]}"
 
 
 def test_the_digest_wins_over_the_tag() -> None:

@@ -81,7 +81,6 @@ def declared(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
     [
         ({"replicaCount": 2}, "replicaCount"),
         ({"replicas": "two"}, "replicas"),
-        ({"replicas": 2}, "replicas"),
         ({"namespaces": ["Not_A_Label"]}, "namespaces"),
         ({"runAsUser": 0}, "runAsUser"),
         ({"metrics": {"port": 80}}, "port"),
