@@ -1,7 +1,7 @@
 import pytest
 
 from protoqueue.errors import InvalidTask
-from protoqueue.naming import GroupName, QueueName, level_of, partition_of
+from protoqueue.naming import GroupName, Header, QueueName, level_of, partition_of, recurring_id
 
 EMAIL = QueueName("default", "email")
 
@@ -45,3 +45,10 @@ def test_what_is_no_queue_name_is_refused_with_an_example(text: str) -> None:
 
 def test_a_partition_is_crc32_as_other_languages_compute_it() -> None:
     assert partition_of("123456789", 1 << 32) == 0xCBF43926  # the check value of CRC-32/ISO-HDLC
+
+
+@pytest.mark.parametrize("queue", [EMAIL, QueueName("default", "cron"), QueueName("cron", "cron")], ids=str)
+def test_a_recurring_task_is_named_after_its_schedule_whatever_its_queue_is_called(queue: QueueName) -> None:
+    assert recurring_id({Header.SCHEDULER: queue.cron("nightly")}, 7) == "nightly@7"
+    assert recurring_id({Header.SCHEDULER: queue.scheduled("x")}, 7) is None
+    assert recurring_id({}, 7) is None

@@ -70,6 +70,14 @@ class QueueName:
             raise ValueError(f"{text!r} is no queue: write <namespace>/<name>, each a DNS label such as default/email")
         return cls(namespace, name)
 
+    @classmethod
+    def of_stream(cls, stream: str) -> "QueueName | None":
+        """The queue whose stream, of whichever kind, has this name; None where it is no queue's."""
+        parts = stream.split("_")
+        if parts[0] != "PQ" or len(parts) not in (3, 4):
+            return None
+        return cls(parts[1], parts[2])
+
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
@@ -217,8 +225,10 @@ def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int) -> st
 
 def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
     """`<schedule name>@<stream sequence>` of what a recurring schedule fired, whose bytes are the same each time."""
-    _, cron, schedule = headers.get(Header.SCHEDULER, "").partition(".cron.")
-    return f"{schedule}@{sequence}" if cron else None
+    match headers.get(Header.SCHEDULER, "").split("."):
+        case ["pq", _, _, "cron", schedule]:
+            return f"{schedule}@{sequence}"
+    return None
 
 
 def anonymous_id(sequence: int) -> str:
