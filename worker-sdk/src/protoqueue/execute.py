@@ -20,7 +20,7 @@ from protoqueue.task import Task
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen costs half a microsecond a task
 class Executed:
     """`task` is None when it could not be decoded; `seconds` is what the handler took."""
 

@@ -1,6 +1,7 @@
 """Handlers: what a user's function takes, read once from its signature, and how it is called."""
 
 import asyncio
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -90,6 +91,10 @@ class Handler:
             return cls(read, None, takes_task=True, timeout_s=timeout_s)
         return cls(read, decoder_for(read.takes[0]), takes_task=len(read.takes) == 2, timeout_s=timeout_s)
 
+    @functools.cached_property
+    def _is_simple(self) -> bool:
+        return self.function.is_async and not self.function.resources
+
     @property
     def resources(self) -> tuple[str, ...]:
         return self.function.resources
@@ -105,7 +110,10 @@ class Handler:
         """Raises UndecodableTask, TimeoutError, and what the function raises."""
         arguments = self.arguments(task)
         if self.timeout_s is None:
-            await self.function(surroundings, *arguments)
+            if self._is_simple:
+                await self.function.call(*arguments)
+            else:
+                await self.function(surroundings, *arguments)
             return
         async with asyncio.timeout(self.timeout_s):
             await self.function(surroundings, *arguments)

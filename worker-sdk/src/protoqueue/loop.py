@@ -211,7 +211,13 @@ class WorkLoop:
         queue, group, delivery = self._queue, self._group, held.delivery
         self._running.add(held)
         try:
-            executed = await self._executed(delivery, group)
+            if self._gate.limited and not await self._gate.enter():
+                executed = Executed(HAND_BACK, None)
+            else:
+                executed = await execute(delivery, self._handlers, group, self._surroundings, self._ledger)
+        except asyncio.CancelledError:
+            executed = Executed(HAND_BACK, None)  # the grace period is over
+        try:
             await self._settler.settle(delivery, executed, queue, group)
         finally:
             self._running.discard(held)
@@ -221,14 +227,6 @@ class WorkLoop:
             await self._handlers.died(executed.task, executed.outcome.reason.value, executed.outcome.failure.message)
         if len(self._fetched) <= self._ahead // 2:
             self._wake.set()
-
-    async def _executed(self, delivery: Delivery, group: GroupSettings) -> Executed:
-        try:
-            if self._gate.limited and not await self._gate.enter():
-                return Executed(HAND_BACK, None)
-            return await execute(delivery, self._handlers, group, self._surroundings, self._ledger)
-        except asyncio.CancelledError:
-            return Executed(HAND_BACK, None)  # the grace period is over
 
     def _measure(self, delivery: Delivery, executed: Executed, queue: QueueSettings) -> None:
         waited = max(0.0, time.time() - executed.seconds - delivery.stored_ns / 1e9)

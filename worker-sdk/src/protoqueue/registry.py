@@ -66,16 +66,15 @@ class Registry:
             raise NoHandler(f"this worker has no handler for type {task_type!r}: add @worker.handler({task_type!r})")
         return found
 
-    async def run(self, task: Task, surroundings: Surroundings) -> None:
-        """Raises NoHandler, UndecodableTask, and what handler and middleware raise."""
+    def run(self, task: Task, surroundings: Surroundings) -> Awaitable[None]:
+        """To be awaited: the handler within the middleware; raises NoHandler here, the rest when awaited."""
         handler = self.find(task.type)
         if not self._middleware:
-            await handler.run(task, surroundings)
-            return
+            return handler.run(task, surroundings)
         step: Callable[[], Awaitable[None]] = partial(handler.run, task, surroundings)
         for middleware in reversed(self._middleware):
             step = partial(middleware, task, step)
-        await step()
+        return step()
 
     async def died(self, task: Task, reason: str, error: str) -> None:
         """Tell those who asked to know; their errors are logged and change nothing."""

@@ -41,7 +41,10 @@ class Settler:
         """Return once the outcome is stored, however long NATS is away, and the ack on its way."""
         outcome = executed.outcome
         if isinstance(outcome, Done):
-            await self._done(delivery, executed, group)
+            if group.exactly_once and executed.task is not None:
+                await self._done(delivery, executed.task.id, group)
+            else:
+                await self._answer(delivery, ACK)
         elif isinstance(outcome, HandBack):
             await self.hand_back(delivery, queue, group)
         elif isinstance(outcome, Dead):
@@ -54,11 +57,8 @@ class Settler:
             await self._reschedule(delivery, executed, outcome, queue, group)
             await self._answer(delivery, ACK)
 
-    async def _done(self, delivery: Delivery, executed: Executed, group: GroupSettings) -> None:
-        if not group.exactly_once or executed.task is None:
-            await self._answer(delivery, ACK)
-            return
-        await Ledger(self._broker, group.name).record(executed.task.id)
+    async def _done(self, delivery: Delivery, task_id: str, group: GroupSettings) -> None:
+        await Ledger(self._broker, group.name).record(task_id)
         try:
             await self._broker.answer_confirmed(delivery.reply, ACK, PUBLISH_TIMEOUT_S)
         except ProtoQueueError as error:

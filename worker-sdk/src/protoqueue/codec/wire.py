@@ -37,7 +37,6 @@ def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
     except DecodeError as error:
         raise UndecodableTask(f"{len(data)} bytes that are no protoqueue.v1.Task: {error}") from error
     metadata = wire.metadata
-    custom = metadata.custom_metadata
     return Task(
         id=recurring_id(headers, sequence) or wire.id or anonymous_id(sequence),
         data=wire.data,
@@ -47,14 +46,14 @@ def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
         priority=metadata.priority or DEFAULT_PRIORITY,
         enqueued_at=datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp else None,
         ordering_key=wire.ordering_key,
-        metadata=json_format.MessageToDict(custom) if custom.fields else {},
+        metadata=json_format.MessageToDict(metadata.custom_metadata) if metadata.HasField("custom_metadata") else {},
     )
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
     """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
-    text = headers.get(Header.ATTEMPT, "")
-    return max(1, int(text)) if text.isascii() and text.isdigit() else 1
+    text = headers.get(Header.ATTEMPT)
+    return max(1, int(text)) if text and text.isascii() and text.isdigit() else 1
 
 
 def with_id(data: bytes, task_id: str) -> bytes:
