@@ -19,6 +19,11 @@ class OperatorProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll() if self._process else None
+
     def stop(self) -> None:
         """SIGTERM; raises TimeoutExpired where it does not end in an orderly way."""
         if self._process:

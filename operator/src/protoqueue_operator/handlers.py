@@ -60,7 +60,7 @@ async def started(settings: kopf.OperatorSettings, memo: Operation, **_: Any) ->
     settings.watching.inactivity_timeout = WATCH_INACTIVITY_S
     settings.watching.label_selectors["apps", "v1", "deployments"] = GROUP_LABEL
     settings.queueing.idle_timeout = 1.0
-    memo.start()
+    await memo.start()
 
 
 @kopf.on.cleanup()
@@ -81,8 +81,3 @@ async def group_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
 @kopf.on.event("apps", "v1", "deployments", labels={GROUP_LABEL: kopf.PRESENT})
 async def deployment_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
     memo.deployment_seen(event["type"], event["object"])
-
-
-@kopf.on.probe(id="sampler")
-async def sampler_age(memo: Operation, **_: Any) -> float:
-    return memo.stalled_for_s()

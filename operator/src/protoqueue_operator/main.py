@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from protoqueue_operator.core.credentials import (
     shown_url,
     split_servers,
 )
+from protoqueue_operator.core.resources import Key
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
@@ -26,9 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "crds":
         write_crds(options.directory)
-    else:
-        run(options)
-    return 0
+        return 0
+    return run(options)
 
 
 def write_crds(directory: Path) -> None:
@@ -39,8 +41,8 @@ def write_crds(directory: Path) -> None:
         (directory / f"{plural}.yaml").write_text(header + text)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run until SIGTERM or SIGINT."""
+def run(options: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT, or until leadership is lost, which is exit code 1."""
     import kopf
 
     from protoqueue_operator import handlers
@@ -55,15 +57,20 @@ def run(options: argparse.Namespace) -> None:
     settings = Settings(
         credentials=own_credentials(options.nats_url, os.environ),
         worker_nats_url=options.worker_nats_url or ",".join(map(shown_url, split_servers(options.nats_url))),
+        monitoring_url=options.liveness,
+        lease=_lease(options.leader_elect),
+        identity=f"{socket.gethostname()}_{os.getpid()}",
     )
+    halted = asyncio.Event()
     kopf.run(
         loop=_event_loop(),
         clusterwide=not options.namespace,
         namespaces=options.namespace,
         standalone=True,
-        liveness_endpoint=options.liveness,
-        memo=Operation(settings, Kubernetes(handlers.log_in)),
+        stop_flag=halted,
+        memo=Operation(settings, Kubernetes(handlers.log_in), halted.set),
     )
+    return 1 if halted.is_set() else 0
 
 
 def own_credentials(url: str, environment: Mapping[str, str]) -> Credentials:
@@ -80,6 +87,19 @@ def own_credentials(url: str, environment: Mapping[str, str]) -> Credentials:
             files[key] = Path(path)
     values = {key: path.read_text() for key, path in files.items()}
     return parse_credentials(values | {"url": url}, "the operator's NATS connection")
+
+
+def _lease(text: str | None) -> Key | None:
+    if not text:
+        return None
+    namespace, _, name = text.partition("/")
+    return Key("Lease", namespace, name)
+
+
+def _lease_name(text: str) -> str:
+    if not re.fullmatch(r"[^/]+/[^/]+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no Lease: write <namespace>/<name>")
+    return text
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:
@@ -109,7 +129,15 @@ def _parser() -> argparse.ArgumentParser:
     run_command.add_argument(
         "--namespace", action="append", default=[], help="watch only this one; may be given more than once"
     )
-    run_command.add_argument("--liveness", help="URL to answer liveness probes on, such as http://0.0.0.0:8080/healthz")
+    run_command.add_argument(
+        "--liveness", help="URL to answer probes on, such as http://0.0.0.0:8080/healthz; /metrics is beside it"
+    )
+    run_command.add_argument(
+        "--leader-elect",
+        metavar="NAMESPACE/NAME",
+        type=_lease_name,
+        help="Lease to contend for, where several replicas run; without it this one acts at once",
+    )
     run_command.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser
 

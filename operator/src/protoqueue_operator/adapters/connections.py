@@ -101,6 +101,7 @@ class Connection:
                     connect_timeout=5,
                     ping_interval=10,
                     max_outstanding_pings=2,
+                    no_echo=True,
                     error_cb=self._failed,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._found,

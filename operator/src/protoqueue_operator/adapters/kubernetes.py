@@ -24,6 +24,7 @@ _PLURALS = {
     "Queue": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/queues",
     "ConsumerGroup": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/consumergroups",
     "Secret": "api/v1/namespaces/{namespace}/secrets",
+    "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
     "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
 }
 
@@ -110,6 +111,15 @@ class Kubernetes:
             query={"fieldManager": FIELD_MANAGER},
         )
 
+    async def create_lease(self, key: Key, holder: str, now: str, duration_s: float) -> Json:
+        """Raises Conflict where another was first, and ApiError."""
+        path = _PLURALS["Lease"].format(namespace=key.namespace)
+        return await self._ask("POST", path, _lease(key, holder, now, duration_s))
+
+    async def put_lease(self, key: Key, holder: str, resource_version: str, now: str, duration_s: float) -> Json:
+        """Replace exactly that version. Raises Conflict and ApiError."""
+        return await self._ask("PUT", _path(key), _lease(key, holder, now, duration_s, resource_version))
+
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Raises ApiError."""
         await self._ask("POST", f"api/v1/namespaces/{namespace}/events", event)
@@ -172,6 +182,14 @@ class Kubernetes:
 
 def _path(key: Key) -> str:
     return f"{_PLURALS[key.kind].format(namespace=key.namespace)}/{key.name}"
+
+
+def _lease(key: Key, holder: str, now: str, duration_s: float, resource_version: str | None = None) -> Json:
+    metadata = {"name": key.name, "namespace": key.namespace}
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    spec = {"holderIdentity": holder, "leaseDurationSeconds": int(duration_s), "renewTime": now}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
 
 
 def _error(status: int, answer: Json) -> ApiError:

@@ -119,6 +119,20 @@ def plan_group_removal(owner: Owner, observed: Iterable[Consumer]) -> list[Actio
     ]
 
 
+def described(action: Action) -> str:
+    """What is done to what, for logs and Events."""
+    match action:
+        case CreateStream(stream) | UpdateStream(stream):
+            what = stream.name
+        case CreateConsumer(consumer) | UpdateConsumer(consumer) | PauseConsumer(consumer):
+            what = f"{consumer.stream}/{consumer.name}"
+        case DeleteConsumer(stream_name, name):
+            what = f"{stream_name}/{name}"
+        case DeleteStream(name):
+            what = name
+    return f"{type(action).__name__} {what}"
+
+
 def refuse_foreign(owner: Owner | None, found: Owner | None, what: str) -> None:
     """Raises ForeignAsset unless `found` names the same object as `owner`, at whatever uid."""
     if owner and (found is None or found.key != owner.key):

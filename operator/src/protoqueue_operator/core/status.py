@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from protoqueue.durations import format_duration
 from protoqueue_operator.core.conditions import Condition, Conditions, merge_conditions
+from protoqueue_operator.core.plan import Action, CreateStream
 from protoqueue_operator.core.resources import Group, Queue
 
 Fields = dict[str, Any]
@@ -17,6 +18,31 @@ def ready(generation: int, message: str) -> Condition:
 
 def not_ready(generation: int, reason: str, message: str) -> Condition:
     return Condition(type="Ready", status="False", reason=reason, message=message, observed_generation=generation)
+
+
+def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
+    """TasksLost, where a stream has to be made anew that held tasks; it stands until the next generation."""
+    generation, held = queue.meta.generation, queue.status.tasks
+    anew = {action.stream.name for action in plan if isinstance(action, CreateStream)}
+    lost = {
+        queue.name.stream: held.ready + held.in_flight if held else 0,
+        queue.name.later_stream: held.scheduled if held else 0,
+        queue.name.dead_letter_stream: held.dead if held else 0,
+    }
+    gone = [f"{name} with {count}" for name, count in lost.items() if name in anew and count]
+    before = queue.status.condition("TasksLost")
+    if gone:
+        message = f"somebody deleted {', '.join(gone)} tasks; made anew, empty"
+        status: Literal["True", "False"] = "True"
+    elif before and before.status == "True" and before.observed_generation != generation:
+        message, status = "", "False"
+    else:
+        return []
+    return [
+        Condition(
+            type="TasksLost", status=status, reason="StreamDeleted", message=message, observed_generation=generation
+        )
+    ]
 
 
 def scaling(generation: int, reason: str, message: str) -> Condition:

@@ -15,6 +15,7 @@ from protoqueue_operator.core.plan import (
     PauseConsumer,
     UpdateConsumer,
     UpdateStream,
+    described,
 )
 from protoqueue_operator.core.runtime_config import Config, decode, encode
 
@@ -46,7 +47,7 @@ async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mappin
                 await jetstream.pause_consumer(consumer.stream, consumer.name, paused=consumer.paused)
             case DeleteConsumer(stream_name, name):
                 await jetstream.delete_consumer(stream_name, name)
-        logger.info("jetstream changed: action=%s what=%s", type(action).__name__, _subject_of(action))
+        logger.info("jetstream changed: action=%s", described(action))
 
 
 async def read_config(configs: ConfigBucket, key: str, kind: type[Config]) -> Config | None:
@@ -66,15 +67,3 @@ async def apply_config(configs: ConfigBucket, key: str, wanted: Config) -> bool:
 def _over(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     metadata = {**(there.get("metadata") or {}), **wanted["metadata"]}
     return {**there, **wanted, "metadata": metadata}
-
-
-def _subject_of(action: Action) -> str:
-    match action:
-        case CreateStream(stream) | UpdateStream(stream):
-            return stream.name
-        case CreateConsumer(consumer) | UpdateConsumer(consumer) | PauseConsumer(consumer):
-            return f"{consumer.stream}/{consumer.name}"
-        case DeleteConsumer(stream_name, name):
-            return f"{stream_name}/{name}"
-        case DeleteStream(name):
-            return name

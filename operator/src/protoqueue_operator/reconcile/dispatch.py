@@ -17,6 +17,7 @@ from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.reconcile.brokers import SECRET_AGAIN_S, Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
+from protoqueue_operator.reconcile.metrics import Metrics
 from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue, valid_spec
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
@@ -31,14 +32,21 @@ _FOREIGN_AGAIN_S = 30.0
 class Dispatcher:
     """Holds the work queue; the watches, the sampler and the connection only say which key to look at."""
 
-    def __init__(self, runtime: Runtime, scaler: Scaler, workers: int = 16) -> None:
+    def __init__(self, runtime: Runtime, scaler: Scaler, metrics: Metrics, workers: int = 16) -> None:
         self._runtime = runtime
+        self._metrics = metrics
         self._scaler = scaler
         self.work: WorkQueue[Key] = WorkQueue(self.look_at, workers)
 
     def add_groups_of(self, queue: Key) -> None:
         for group in self._runtime.cache.groups_of(queue):
             self.work.add(group.meta.key)
+
+    def look_again(self, queue: Key) -> None:
+        """Somebody else has touched the assets of a queue, or of its groups."""
+        if queue in self._runtime.cache.queues:
+            self.work.add(queue)
+            self.add_groups_of(queue)
 
     def add_all_of(self, broker: Broker) -> None:
         """Whatever this broker holds is in question, as after it went away or came back."""
@@ -47,6 +55,10 @@ class Dispatcher:
             self.add_groups_of(key)
 
     async def look_at(self, key: Key) -> Again | None:
+        with self._metrics.reconcile_seconds.labels(key.kind).time():
+            return await self._look_at(key)
+
+    async def _look_at(self, key: Key) -> Again | None:
         resource = self._runtime.cache.get(key)
         try:
             if resource is None:
@@ -61,6 +73,7 @@ class Dispatcher:
             logger.debug("object moved on: object=%s", key)
             return Again()
         except ApiError as error:
+            self._metrics.reconcile_errors.labels(key.kind, "Kubernetes").inc()
             logger.warning("kubernetes refused: object=%s status=%s error=%s", key, error.status, error)
             return Again()
 
@@ -78,6 +91,7 @@ class Dispatcher:
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self.add_groups_of(queue.meta.key)
+            self._metrics.reconcile_errors.labels("Queue", error.reason).inc()
             refuse_queue(queue, error.reason, str(error), self._runtime)
             return _again(error)
 
@@ -92,6 +106,7 @@ class Dispatcher:
             if isinstance(error, QueueNotReady) and self._is_new(group.queue_key):
                 # Both were created together: the queue comes first, and calls its groups when it is there.
                 return None
+            self._metrics.reconcile_errors.labels("ConsumerGroup", error.reason).inc()
             refuse_group(group, error.reason, str(error), self._runtime)
             return _again(error)
         await self._scaler.look_at(group)
@@ -106,6 +121,7 @@ class Dispatcher:
         self._runtime.reporter.forget(key)
         self._runtime.groups.pop(key, None)
         self._runtime.brokers.forget(key)
+        self._runtime.streams.pop(key, None)
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:

@@ -14,7 +14,14 @@ from protoqueue_operator.core.deployment import (
     desired_deployment,
     selector,
 )
-from protoqueue_operator.core.plan import plan_consumers
+from protoqueue_operator.core.plan import (
+    Action,
+    CreateConsumer,
+    PauseConsumer,
+    UpdateConsumer,
+    described,
+    plan_consumers,
+)
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
 from protoqueue_operator.core.resources import Group, Key
@@ -35,9 +42,10 @@ async def reconcile_group(group: Group, runtime: Runtime) -> None:
     _refuse_second_group(group, queue, runtime)
     await hold(group, runtime)
     consumers = group_consumers(group, spec, queue)
-    await _consumers(group, consumers, broker.jetstream, runtime)
-    await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     state = runtime.state_of(group.meta.key, group.meta.uid)
+    plan = await _consumers(group, consumers, broker.jetstream, runtime)
+    _announce_drift(group, plan, state.established, runtime)
+    await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     if spec.worker and spec.worker.template is not None:
         async with state.lock:
             await _deployment(group, spec, _worker_connection(queue, broker, runtime), runtime)
@@ -92,7 +100,9 @@ def _refuse_second_group(group: Group, queue: QueueSpec, runtime: Runtime) -> No
         )
 
 
-async def _consumers(group: Group, desired: tuple[Consumer, ...], jetstream: JetStream, runtime: Runtime) -> None:
+async def _consumers(
+    group: Group, desired: tuple[Consumer, ...], jetstream: JetStream, runtime: Runtime
+) -> list[Action]:
     infos = await jetstream.consumers(group.name.queue.stream)
     if infos is None:
         raise QueueNotReady(f"the stream of the Queue {group.queue_name} is not there yet", field="spec.queueRef.name")
@@ -100,6 +110,20 @@ async def _consumers(group: Group, desired: tuple[Consumer, ...], jetstream: Jet
     living = {other.meta.key for other in runtime.cache.groups_of(group.queue_key)}
     plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(group.meta), living)
     await apply_plan(jetstream, plan, there)
+    return plan
+
+
+def _announce_drift(group: Group, plan: list[Action], before: Established | None, runtime: Runtime) -> None:
+    """What had to be done to a consumer that was to be the same before has been somebody else's doing."""
+    known = before.consumers if before else ()
+    repaired = [
+        described(action)
+        for action in plan
+        if isinstance(action, CreateConsumer | UpdateConsumer | PauseConsumer) and action.consumer in known
+    ]
+    if repaired:
+        message = f"was changed by somebody else: {', '.join(repaired)}"
+        runtime.reporter.event(group.meta, "Warning", "DriftRepaired", message)
 
 
 def _worker_connection(queue: QueueSpec, broker: Broker, runtime: Runtime) -> WorkerConnection:

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from protoqueue_operator.adapters.kubernetes import Kubernetes
+from protoqueue_operator.adapters.leases import Election
+from protoqueue_operator.adapters.monitoring import MonitoringServer
 from protoqueue_operator.core.deployment import GROUP_LABEL
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue, parse_meta
 from protoqueue_operator.reconcile.brokers import Broker, Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.dispatch import Dispatcher
+from protoqueue_operator.reconcile.metrics import Gauges, Metrics
 from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.runtime import Runtime, Settings
 from protoqueue_operator.reconcile.sampling import Sampler
@@ -26,34 +29,73 @@ _STALLED_AFTER_S = 60.0
 class Operation:
     """Takes what the watches see; everything else happens in its own tasks."""
 
-    def __init__(self, settings: Settings, kubernetes: Kubernetes) -> None:
+    def __init__(self, settings: Settings, kubernetes: Kubernetes, halt: Callable[[], None]) -> None:
+        """`halt` ends the process: it is called when another replica may have begun to act."""
         self._kubernetes = kubernetes
+        self._halt = halt
         self._cache = Cache()
         self._reporter = Reporter(kubernetes, self._cache, _now)
         self._brokers = Brokers(settings.credentials, kubernetes, self)
         self._runtime = Runtime(settings, kubernetes, self._brokers, self._cache, self._reporter, _now)
         self._scaler = Scaler(self._runtime)
-        self._dispatcher = Dispatcher(self._runtime, self._scaler)
+        self._metrics = Metrics()
+        self._metrics.registry.register(
+            Gauges(self._cache, self.stalled_for_s, self._nats_is_up, lambda: self._is_leading)
+        )
+        self._dispatcher = Dispatcher(self._runtime, self._scaler, self._metrics)
+        self._is_leading = False
+        self._election: Election | None = None
+        self._electing: asyncio.Task[None] | None = None
+        self._monitoring: MonitoringServer | None = None
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._away: dict[Broker, asyncio.TimerHandle] = {}
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Raises OSError where the monitoring port is taken."""
+        settings = self._runtime.settings
+        if settings.monitoring_url:
+            self._monitoring = MonitoringServer(settings.monitoring_url, self._metrics.registry, self.trouble)
+            await self._monitoring.start()
+        if settings.lease is None:
+            self._begin()
+            return
+        self._election = Election(self._kubernetes, settings.lease, settings.identity, self._begin, self._end)
+        self._electing = asyncio.create_task(self._election.run(), name="election")
+
+    def _begin(self) -> None:
+        """Act. What the watches have seen until now is in the work queue already."""
+        self._is_leading = True
         self._reporter.start()
         self._brokers.start()
         self._dispatcher.work.start()
 
+    def _end(self) -> None:
+        """Stop acting this very moment; the process ends after it."""
+        self._is_leading = False
+        self._dispatcher.work.cancel()
+        self._reporter.cancel()
+        for _, task in self._samplers.values():
+            task.cancel()
+        self._halt()
+
     async def stop(self) -> None:
+        if self._electing:
+            self._electing.cancel()
         for _, task in self._samplers.values():
             task.cancel()
         await asyncio.gather(*(task for _, task in self._samplers.values()), return_exceptions=True)
         await self._dispatcher.work.stop()
         await self._reporter.stop()
         await self._brokers.stop()
+        if self._election:
+            await self._election.resign()
+        if self._monitoring:
+            await self._monitoring.stop()
         await self._kubernetes.close()
 
     def broker_opened(self, broker: Broker) -> None:
         """A connection begins: its queues are sampled from now on."""
-        sampler = Sampler(self._runtime, self._scaler, broker)
+        sampler = Sampler(self._runtime, self._scaler, broker, self._dispatcher.look_again)
         self._samplers[broker] = sampler, asyncio.create_task(sampler.run(), name="sampler")
 
     def broker_changed(self, broker: Broker, is_up: bool) -> None:
@@ -121,8 +163,13 @@ class Operation:
         now = time.monotonic()
         return max((now - sampler.sampled_at for sampler, _ in self._samplers.values()), default=0.0)
 
-    def is_alive(self) -> bool:
-        return self.stalled_for_s() < _STALLED_AFTER_S
+    def trouble(self) -> str | None:
+        """Why the process should be restarted, or None."""
+        stalled_s = self.stalled_for_s()
+        return f"no backlog was sampled for {stalled_s:.0f} s" if stalled_s > _STALLED_AFTER_S else None
+
+    def _nats_is_up(self) -> bool:
+        return self._is_leading and self._brokers.own.connection.is_up
 
 
 def _has_moved(before: Queue | Group | None, after: Queue | Group) -> bool:

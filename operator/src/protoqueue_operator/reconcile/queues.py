@@ -5,12 +5,12 @@ import asyncio
 from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
-from protoqueue_operator.core.plan import plan_consumer, plan_stream
+from protoqueue_operator.core.plan import Action, described, plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
-from protoqueue_operator.core.status import not_ready, ready
+from protoqueue_operator.core.status import loss_conditions, not_ready, ready
 from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
@@ -43,15 +43,21 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     spec = valid_spec(queue)
     await hold(queue, runtime)
     broker = await runtime.brokers.find(queue, spec)
-    changed = await _streams(queue, spec, broker.jetstream)
-    changed |= await _counter(queue, broker.jetstream)
+    desired = queue_streams(queue, spec)
+    plan = await _streams(desired, broker.jetstream)
+    plan += await _counter(queue, broker.jetstream)
     await apply_schedules(queue, spec, broker.jetstream)
     await _wait_for_new_levels(queue, spec, broker, runtime)
-    changed |= await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
-    runtime.reporter.report(
-        queue, status_fields(queue, spec), [ready(queue.meta.generation, "the streams are as specified")]
-    )
-    return changed or not is_ready(queue)
+    changed = await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
+    runtime.streams[queue.meta.key] = desired
+    conditions = [ready(queue.meta.generation, "the streams are as specified"), *loss_conditions(queue, plan)]
+    runtime.reporter.report(queue, status_fields(queue, spec), conditions)
+    if not is_ready(queue):
+        return True
+    if plan or changed:
+        what = ", ".join(map(described, plan)) or "the entry in pq-config"
+        runtime.reporter.event(queue.meta, "Warning", "DriftRepaired", f"was changed by somebody else: {what}")
+    return bool(plan) or changed
 
 
 def refuse_queue(queue: Queue, reason: str, message: str, runtime: Runtime) -> None:
@@ -69,14 +75,13 @@ def status_fields(queue: Queue, spec: QueueSpec) -> dict[str, object]:
     }
 
 
-async def _streams(queue: Queue, spec: QueueSpec, jetstream: JetStream) -> bool:
-    desired = queue_streams(queue, spec)
+async def _streams(desired: tuple[Stream, ...], jetstream: JetStream) -> list[Action]:
     infos = await asyncio.gather(*(jetstream.stream(stream.name) for stream in desired))
     there = {info["config"]["name"]: info["config"] for info in infos if info}
     observed = {name: Stream.observed(config) for name, config in there.items()}
     plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
     await apply_plan(jetstream, plan, there)
-    return bool(plan)
+    return plan
 
 
 async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, broker: Broker, runtime: Runtime) -> None:
@@ -96,9 +101,9 @@ async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, broker: Broker, ru
             raise LevelsGrowing(f"the group {group.meta.name} does not listen to the new priority levels yet")
 
 
-async def _counter(queue: Queue, jetstream: JetStream) -> bool:
+async def _counter(queue: Queue, jetstream: JetStream) -> list[Action]:
     desired = scheduled_counter(queue)
     info = await jetstream.consumer(desired.stream, desired.name)
     plan = plan_consumer(desired, Consumer.observed(info) if info else None)
     await apply_plan(jetstream, plan, {desired.name: info["config"]} if info else {})
-    return bool(plan)
+    return plan

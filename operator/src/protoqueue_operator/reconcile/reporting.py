@@ -90,6 +90,10 @@ class Reporter:
         self._writes.start()
         self._events.start()
 
+    def cancel(self) -> None:
+        self._writes.cancel()
+        self._events.cancel()
+
     async def stop(self) -> None:
         await self._writes.stop()
         await self._events.stop()

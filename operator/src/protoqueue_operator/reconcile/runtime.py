@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from protoqueue_operator.adapters.kubernetes import Kubernetes
-from protoqueue_operator.core.assets import Consumer
+from protoqueue_operator.core.assets import Consumer, Stream
 from protoqueue_operator.core.autoscale import History
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.credentials import Credentials
@@ -67,6 +67,11 @@ class Settings:
     """Of the operator's own NATS connection."""
     worker_nats_url: str
     """What is injected into workers' containers."""
+    monitoring_url: str | None = None
+    """Where probes are answered, such as http://0.0.0.0:8080/healthz; metrics are beside it."""
+    lease: Key | None = None
+    """The Lease that replicas contend for; None where there is only one."""
+    identity: str = ""
 
 
 @dataclass
@@ -78,6 +83,8 @@ class Runtime:
     reporter: Reporter
     now: Callable[[], datetime]
     groups: dict[Key, GroupState] = field(default_factory=dict)
+    streams: dict[Key, tuple[Stream, ...]] = field(default_factory=dict)
+    """Of each queue that was brought into being, what its streams are to be."""
 
     def state_of(self, key: Key, uid: str) -> GroupState:
         """The group's memory; a fresh one for a group that was made anew under the same name."""

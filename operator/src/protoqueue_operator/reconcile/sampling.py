@@ -7,8 +7,9 @@ there are so many streams that a sweep over all of them takes long, sweeps come 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from math import ceil
 
 from protoqueue.naming import SCHEDULED_CONSUMER, QueueName
 from protoqueue_operator.core.load import (
@@ -28,6 +29,7 @@ from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
 from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.core.status import oldest_age, tasks
 from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.drift import DriftWatch
 from protoqueue_operator.reconcile.runtime import GroupState, Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.waking import Alarms
@@ -40,6 +42,9 @@ _LONGEST_PAUSE_S = 5.0
 """A sweep may take one twentieth of the time, so that with thousands of streams the load stays low, within bounds."""
 
 _QUEUES_AT_ONCE = 16
+_EVERYBODY_S = 240.0
+"""Within this time the consumers of every queue, also of an idle one, were looked at."""
+
 _WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
 """When to look after a first publish was heard: it may be heard before it is stored."""
 
@@ -47,12 +52,15 @@ _WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
 class Sampler:
     """Of one broker: while one NATS is away, the queues of another are looked at as ever."""
 
-    def __init__(self, runtime: Runtime, scaler: Scaler, broker: Broker) -> None:
+    def __init__(self, runtime: Runtime, scaler: Scaler, broker: Broker, look_again: Callable[[Key], None]) -> None:
+        """`look_again` is told of queues whose assets somebody else has changed."""
         self._runtime = runtime
         self._scaler = scaler
         self._broker = broker
         self._jetstream = broker.jetstream
         self._alarms = Alarms(broker.connection, self._rung)
+        self._drift = DriftWatch(runtime, broker.connection, look_again)
+        self._turn = 0
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
         self._active: set[Key] = set()
@@ -87,18 +95,20 @@ class Sampler:
     async def _round(self) -> None:
         """On a sweep every queue, else those with work."""
         queues = self._queues()
+        await self._drift.listen()
         swept = time.monotonic() >= self._next_sweep
         if swept:
-            await self._sweep()
+            await self._sweep(queues)
         keys = list(queues) if swept else [key for key in self._active if key in queues]
+        in_turn = self._whose_turn(list(queues))
         slots = asyncio.Semaphore(_QUEUES_AT_ONCE)
 
         async def look(key: Key) -> None:
             async with slots:
                 if queue := queues.get(key):
-                    await self._look_at(queue)
+                    await self._look_at(queue, closely=key in in_turn)
 
-        await asyncio.gather(*(look(key) for key in keys))
+        await asyncio.gather(*(look(key) for key in {*keys, *in_turn}))
         if swept:
             self._active &= queues.keys()
             for name in self._alarms.queues() - {queue.name for queue in queues.values()}:
@@ -108,29 +118,46 @@ class Sampler:
         queues = self._runtime.cache.queues
         return {key: queues[key] for key in self._runtime.brokers.queues_of(self._broker) if key in queues}
 
-    async def _sweep(self) -> None:
+    def _whose_turn(self, keys: list[Key]) -> set[Key]:
+        """A few at a time, so that each queue's consumers are looked at now and then although it is idle."""
+        count = ceil(len(keys) * INTERVAL_S / _EVERYBODY_S)
+        start, self._turn = self._turn, self._turn + count
+        if self._turn >= len(keys):
+            self._turn = 0
+        return set(keys[start : start + count])
+
+    async def _sweep(self, keys: Iterable[Key]) -> None:
         started = time.monotonic()
-        self._streams = {info["config"]["name"]: stream_state(info) async for info in self._jetstream.streams()}
+        streams, configs, comparing = {}, {}, self._drift.streams_are_due()
+        async for info in self._jetstream.streams():
+            config = info["config"]
+            streams[config["name"]] = stream_state(info)
+            if comparing:
+                configs[config["name"]] = config
+        self._streams = streams
+        if comparing:
+            self._drift.compare_streams(keys, configs)
         pause_s = min(_LONGEST_PAUSE_S, _SWEEP_SHARE * (time.monotonic() - started))
         self._next_sweep = started + max(INTERVAL_S * 0.9, pause_s)
 
-    async def _look_at(self, queue: Queue) -> None:
+    async def _look_at(self, queue: Queue, *, closely: bool) -> None:
         try:
-            sample = await self._sample(queue)
+            sample = await self._sample(queue, closely=closely)
         except BrokerRefused as error:
             logger.warning("queue not sampled: object=%s error=%s", queue.meta.key, error)
             return
         await self._conclude(queue, sample)
 
-    async def _sample(self, queue: Queue, *, woken: bool = False) -> Sample:
-        """Asks for consumers only where the streams hold something."""
+    async def _sample(self, queue: Queue, *, closely: bool) -> Sample:
+        """Asks for consumers only where the stream holds something, or `closely`."""
         name = queue.name
         seen = self._streams.get
         held = seen(name.stream)
         consumers = None
-        if woken or (held and held.messages) or queue.meta.key in self._active:
+        if closely or (held and held.messages) or queue.meta.key in self._active:
             infos = await self._jetstream.consumers(name.stream)
             consumers = {info["name"]: consumer_state(info) for info in infos or ()}
+            self._drift.compare_consumers(queue, infos or ())
         later = seen(name.later_stream, NO_STREAM)
         return Sample(held, seen(name.dead_letter_stream, NO_STREAM), await self._count(name, later), consumers)
 
@@ -231,7 +258,7 @@ class Sampler:
             for delay_s in _WAKE_LOOKS_S:
                 await asyncio.sleep(delay_s)
                 queue = self._queues().get(Key("Queue", name.namespace, name.name))
-                if queue is None or await self._conclude(queue, await self._sample(queue, woken=True)):
+                if queue is None or await self._conclude(queue, await self._sample(queue, closely=True)):
                     return
 
     async def _go_blind(self, error: BrokerUnavailable) -> None:

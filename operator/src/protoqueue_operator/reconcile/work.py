@@ -73,11 +73,15 @@ class WorkQueue(Generic[K]):
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"work {number}") for number in range(self._workers)]
 
-    async def stop(self) -> None:
+    def cancel(self) -> None:
+        """Begin nothing any more, and break off what was begun."""
         for timer in self._timers.values():
             timer.cancel()
         for task in self._tasks:
             task.cancel()
+
+    async def stop(self) -> None:
+        self.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
