@@ -36,6 +36,7 @@ class Process:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name, self.pid, self.log = name, process.pid, log
         self._process = process
+        self._over = False
 
     @property
     def exit_code(self) -> int | None:
@@ -46,10 +47,13 @@ class Process:
         """Wait for its end. What it left in its process group ends with it, as in a container."""
         code = await self._process.wait()
         self.kill()
+        self._over = True  # from now on the number may become somebody else's
         return code
 
     def kill(self) -> None:
         """SIGKILL to the whole process group; nothing happens if all of it has ended."""
+        if self._over:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
 

