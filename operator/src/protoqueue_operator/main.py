@@ -62,15 +62,16 @@ def run(options: argparse.Namespace) -> int:
         identity=f"{socket.gethostname()}_{os.getpid()}",
     )
     halted = asyncio.Event()
+    operation = Operation(settings, Kubernetes(handlers.log_in), halted.set)
     kopf.run(
         loop=_event_loop(),
         clusterwide=not options.namespace,
         namespaces=options.namespace,
         standalone=True,
         stop_flag=halted,
-        memo=Operation(settings, Kubernetes(handlers.log_in), halted.set),
+        memo=operation,
     )
-    return 1 if halted.is_set() else 0
+    return 1 if operation.was_deposed else 0
 
 
 def own_credentials(url: str, environment: Mapping[str, str]) -> Credentials:

@@ -5,29 +5,15 @@ import pytest
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, NotSupportedYet
-from protoqueue_operator.core.validation import NOT_SUPPORTED_YET, check_group, check_queue
+from protoqueue_operator.core.validation import check_group, check_queue, refuse_unsupported
 from unit.operator.samples import group, queue
 
-EVERYTHING: dict[str, dict[str, Any]] = {
-    "spec.rateLimit": {"rateLimit": {"tasks": 1}},
-    "spec.exactlyOnce": {"exactlyOnce": True},
-}
 
-
-@pytest.mark.parametrize("field", [field for field, _ in NOT_SUPPORTED_YET[0]])
-def test_what_a_queue_cannot_have_yet_is_refused_by_name(field: str) -> None:
-    spec = queue(**EVERYTHING[field]).spec
-    assert isinstance(spec, QueueSpec)
-    with pytest.raises(NotSupportedYet, match=f"^{field}: "):
-        check_queue(spec)
-
-
-@pytest.mark.parametrize("field", [field for field, _ in NOT_SUPPORTED_YET[1]])
-def test_what_a_group_cannot_have_yet_is_refused_by_name(field: str) -> None:
-    spec = group(**EVERYTHING[field]).spec
-    assert isinstance(spec, ConsumerGroupSpec)
-    with pytest.raises(NotSupportedYet, match=f"^{field}: "):
-        check_group(spec, QueueSpec())
+def test_a_feature_still_to_come_is_refused_by_name_where_it_is_asked_for() -> None:
+    features = (("spec.paused", lambda spec: spec.paused),)
+    refuse_unsupported(features, QueueSpec())
+    with pytest.raises(NotSupportedYet, match=r"^spec\.paused: "):
+        refuse_unsupported(features, QueueSpec(paused=True))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ NOT_SUPPORTED_YET: tuple[tuple[QueueFeature, ...], tuple[GroupFeature, ...]] = (
 
 def check_queue(spec: QueueSpec) -> None:
     """Raises InvalidSpec or NotSupportedYet, naming the field."""
-    _refuse_unsupported(NOT_SUPPORTED_YET[0], spec)
+    refuse_unsupported(NOT_SUPPORTED_YET[0], spec)
     for field, value in (
         ("spec.visibilityTimeout", spec.visibility_timeout),
         ("spec.deduplicationWindow", spec.deduplication_window),
@@ -34,7 +34,7 @@ def check_queue(spec: QueueSpec) -> None:
 
 def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
     """Raises InvalidSpec or NotSupportedYet, naming the field."""
-    _refuse_unsupported(NOT_SUPPORTED_YET[1], spec)
+    refuse_unsupported(NOT_SUPPORTED_YET[1], spec)
     if spec.visibility_timeout is not None and spec.visibility_timeout.total_seconds() < 0.1:
         raise InvalidSpec("must be at least 100ms", field="spec.visibilityTimeout")
     levels = queue.effective_priority_levels
@@ -47,7 +47,8 @@ def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
         _check_template(spec.worker.template)
 
 
-def _refuse_unsupported(features: tuple[tuple[str, Callable[[Any], Any]], ...], spec: Any) -> None:
+def refuse_unsupported(features: tuple[tuple[str, Callable[[Any], Any]], ...], spec: Any) -> None:
+    """Raises NotSupportedYet, naming the first field of `features` that the spec makes use of."""
     for field, asked_for in features:
         if asked_for(spec):
             raise NotSupportedYet("this version of ProtoQueue does not support it yet: remove it", field=field)

@@ -34,7 +34,7 @@ class DriftWatch:
         self._runtime = runtime
         self._connection = connection
         self._look_again = look_again
-        self._unheard = {subject: self._stream_touched for subject in _ADVISORIES}
+        self._unheard = dict.fromkeys(_ADVISORIES, self._stream_touched)
         self._unheard[f"$KV.{CONFIG_BUCKET}.>"] = self._entry_touched
         self._compared: dict[Key, float] = {}
         self._streams_compared = time.monotonic()

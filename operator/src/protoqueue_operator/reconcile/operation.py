@@ -30,9 +30,11 @@ class Operation:
     """Takes what the watches see; everything else happens in its own tasks."""
 
     def __init__(self, settings: Settings, kubernetes: Kubernetes, halt: Callable[[], None]) -> None:
-        """`halt` ends the process: it is called when another replica may have begun to act."""
+        """`halt` ends the process: it is called when another replica may have begun to act, and when all is stopped."""
         self._kubernetes = kubernetes
         self._halt = halt
+        self.was_deposed = False
+        """Whether the Lease was lost while acting."""
         self._cache = Cache()
         self._reporter = Reporter(kubernetes, self._cache, _now)
         self._brokers = Brokers(settings.credentials, kubernetes, self)
@@ -71,7 +73,7 @@ class Operation:
 
     def _end(self) -> None:
         """Stop acting this very moment; the process ends after it."""
-        self._is_leading = False
+        self._is_leading, self.was_deposed = False, True
         self._dispatcher.work.cancel()
         self._reporter.cancel()
         for _, task in self._samplers.values():
@@ -92,6 +94,7 @@ class Operation:
         if self._monitoring:
             await self._monitoring.stop()
         await self._kubernetes.close()
+        self._halt()
 
     def broker_opened(self, broker: Broker) -> None:
         """A connection begins: its queues are sampled from now on."""
