@@ -23,7 +23,7 @@ import psutil
 from figures import Figure, machine, percentile, show
 from nats.aio.msg import Msg
 from population import Follower, Name, create, group, queue
-from stage import Meter, Operator, Stage, add_arguments, namespace, settle, staged
+from stage import Meter, Operator, Stage, add_arguments, namespace, readings, settle, staged
 
 import nats
 import protoqueue
@@ -90,7 +90,7 @@ class Scales:
 
 async def create_all(scene: Scene, *, template: bool) -> None:
     found, pid = scene.found, scene.stage.operator.pid if scene.stage.operator else None
-    meter = Meter(pid) if pid else None
+    meter, meters = Meter(pid) if pid else None, scene.stage.meters()
     started = time.monotonic()
     pairs = [
         (queue(name), group(name, name, template=template) if number < scene.groups else None)
@@ -98,8 +98,8 @@ async def create_all(scene: Scene, *, template: bool) -> None:
     ]
     await create(scene.stage.client, scene.namespace, pairs)
     created_s = time.monotonic() - started
-    complete = await scene.follower.wait_ready(scene.objects, READY_PATIENCE_S - created_s)
     ready_at = scene.follower.ready_at
+    complete = await scene.follower.wait_until(lambda: len(ready_at) >= scene.objects, READY_PATIENCE_S - created_s)
     took_s = max(ready_at.values(), default=started) - started
     note = f"{len(ready_at):,} of {scene.objects:,} Ready after {READY_PATIENCE_S:.0f} s"
     found.add("created by the client", created_s, "s", note=f"{scene.objects / created_s:,.0f} objects a second")
@@ -107,7 +107,7 @@ async def create_all(scene: Scene, *, template: bool) -> None:
     waits = [at - scene.follower.seen_at[name] for name, at in ready_at.items()]
     found.add("one object: created → Ready, p50", percentile(waits, 0.5), "s")
     if meter:
-        found.add("operator's CPU meanwhile", meter.read(), "cores")
+        found.add("operator's CPU meanwhile", 100 * meter.read(), "% of a core", note=readings(meters))
     writes = scene.stage.writes()
     if writes:
         note = ", ".join(f"{what} {count:,}" for what, count in writes.most_common(6))
@@ -117,13 +117,10 @@ async def create_all(scene: Scene, *, template: bool) -> None:
 async def look_on(scene: Scene, operator: Operator, scales: Scales) -> None:
     found, stage = scene.found, scene.stage
     found.add("all Ready → calm", await settle(operator, SETTLED_CORES, 60), "s")
-    others = {"nats-server": stage.nats_pid, "API server": stage.apiserver_pid}
-    meters = {name: Meter(pid) for name, pid in others.items() if pid}
-    meter, before = Meter(operator.pid), stage.writes()
+    meters, meter, before = stage.meters(), Meter(operator.pid), stage.writes()
     await asyncio.sleep(IDLE_S)
     used = 100 * meter.read()
-    note = ", ".join(f"{name} {100 * each.read():.1f}%" for name, each in meters.items())
-    found.add("idle: operator's CPU", used, "% of a core", 10, note)
+    found.add("idle: operator's CPU", used, "% of a core", 10, readings(meters))
     if stage.requests:
         found.add("idle: API writes", (stage.writes() - before).total(), f"in {IDLE_S:.0f} s", 0)
     found.add("operator's memory when idle", scales.last / 1e6, "MB RSS", 400)
@@ -140,14 +137,18 @@ async def restart(scene: Scene, operator: Operator) -> None:
     await operator.start()
     began_s = time.monotonic() - started
     edited = "Queue", scene.names[-1]
-    scene.follower.ready_at.pop(edited, None)
+    follower = scene.follower
+    follower.ready_at.pop(edited, None)
     await stage.client.merge(QUEUES, {"spec": {"visibilityTimeout": "45s"}}, edited[1], scene.namespace)
     calm_s = began_s + await settle(operator, SETTLED_CORES, 120)
-    obeyed = await scene.follower.wait_ready(scene.objects, 60)
-    obeyed_s = scene.follower.ready_at[edited] - started if obeyed else None
+    obeyed = await follower.wait_until(lambda: edited in follower.ready_at, 30)
+    obeyed_s = follower.ready_at[edited] - started if obeyed else None
     found.add("restart: SIGTERM → ended", stopped_s, "s")
     found.add("restart: start → an edit is obeyed", obeyed_s, "s")
     found.add("restart: start → calm", calm_s, "s", note=f"answers its liveness probe after {began_s:.1f} s")
+    reasons = Counter(reason.partition(":")[0] for reason in follower.unready.values())
+    note = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common(4))
+    found.add("restart: objects no longer Ready", len(follower.unready), "", 0, note)
     if stage.requests:
         writes = stage.writes() - before
         note = ", ".join(f"{what} {count}" for what, count in writes.most_common(4))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, KubeClient
@@ -56,6 +56,8 @@ class Follower:
         self.seen_at: dict[Name, float] = {}
         self.ready_at: dict[Name, float] = {}
         """When each became Ready in its present generation."""
+        self.unready: dict[Name, str] = {}
+        """Why each of the others is not."""
         self.worked_at: dict[Name, float] = {}
         """When each first told of ready tasks."""
         self.status_writes: defaultdict[Name, list[float]] = defaultdict(list)
@@ -77,14 +79,14 @@ class Follower:
                 for run in runs:
                     run.cancel()
 
-    async def wait_ready(self, number: int, patience_s: float) -> bool:
-        """Until so many objects are Ready; False when the time is up."""
+    async def wait_until(self, condition: Callable[[], bool], patience_s: float) -> bool:
+        """Until it holds, looked at whenever anything changes; False when the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
-                while len(self.ready_at) < number:
+                while not condition():
                     self._changed.clear()
                     await self._changed.wait()
-        return len(self.ready_at) >= number
+        return condition()
 
     def _observe(self, obj: Object) -> None:
         name, now = (obj["kind"], obj["metadata"]["name"]), time.monotonic()
@@ -95,8 +97,10 @@ class Follower:
             self.status_writes[name].append(now)
         if (status.get("tasks") or {}).get("ready"):
             self.worked_at.setdefault(name, now)
-        if unready_reason(obj) is not None:
+        if (reason := unready_reason(obj)) is not None:
             self.ready_at.pop(name, None)
+            self.unready[name] = reason
         elif name not in self.ready_at:
             self.ready_at[name] = now
+            self.unready.pop(name, None)
         self._changed.set()

@@ -4,10 +4,11 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,6 +83,11 @@ class Stage:
     nats_pid: int | None = None
     apiserver_pid: int | None = None
 
+    def meters(self) -> "dict[str, Meter]":
+        """Of what runs besides the operator."""
+        pids = {"nats-server": self.nats_pid, "API server": self.apiserver_pid, "benchmark": os.getpid()}
+        return {name: Meter(pid) for name, pid in pids.items() if pid}
+
     def writes(self) -> Counter[str]:
         return self.requests.writes() if self.requests else Counter()
 
@@ -101,19 +107,32 @@ class Meter:
         return (used - before[1]) / (now - before[0]) if now > before[0] else 0.0
 
 
+def readings(meters: dict[str, Meter]) -> str:
+    return ", ".join(f"{name} {100 * meter.read():.0f}%" for name, meter in meters.items())
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", type=Path, help="a cluster with the resource definitions; default: embedded")
     parser.add_argument("--nats-url", help="with --kubeconfig: the NATS of that cluster's operator, as seen from here")
     parser.add_argument(
         "--run-operator", action="store_true", help="with --kubeconfig: no operator runs there, run it from here"
     )
+    parser.add_argument("--keep", type=Path, help="a new directory for logs and data, kept; default: a temporary one")
+
+
+@contextlib.contextmanager
+def _directory(kept: Path | None) -> Iterator[Path]:
+    if kept:
+        yield kept
+    else:
+        with tempfile.TemporaryDirectory(prefix="protoqueue-bench-") as name:
+            yield Path(name)
 
 
 @contextlib.asynccontextmanager
 async def staged(options: argparse.Namespace) -> AsyncIterator[Stage]:
     """Everything the options ask for, ready; whatever was started for it is stopped after the block."""
-    with tempfile.TemporaryDirectory(prefix="protoqueue-bench-") as name:
-        directory = Path(name)
+    with _directory(options.keep) as directory:
         async with contextlib.AsyncExitStack() as stack:
             lifeline = stack.enter_context(Lifeline(directory))
             stage = await (_existing if options.kubeconfig else _embedded)(options, directory, lifeline, stack)
