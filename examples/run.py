@@ -82,6 +82,8 @@ def main(name: str) -> int:
         known = ", ".join(sorted(path.parent.name for path in HERE.glob("*/scenario.py")))
         console.print(f"there is no example {name!r}; there are {known}", style="red")
         return 2
+    # protoqueue and kubectl lie beside this Python, whether or not its environment is activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     sys.path.insert(0, str(example))
     sys.modules["run"] = sys.modules[__name__]  # what scenarios import is this module, not a second copy
     state = Path(tempfile.mkdtemp(prefix=f"protoqueue-{name}-"))
