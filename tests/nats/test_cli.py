@@ -171,3 +171,29 @@ async def test_the_worker_command_finds_modules_in_the_current_directory_and_ser
     await eventually(lambda: asyncio.to_thread(counted))
     assert json.loads(await asyncio.to_thread(get, "/healthz")) == {"status": "ok"}
     assert json.loads(await asyncio.to_thread(get, "/readyz")) == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (
+            ("pause", "default/email"),
+            'patch queues.protoqueue.dev/email -n default --type merge -p {"spec": {"paused": true}}',
+        ),
+        (
+            ("resume", "default/email", "-g", "mailers"),
+            'patch consumergroups.protoqueue.dev/mailers -n default --type merge -p {"spec": {"paused": false}}',
+        ),
+    ],
+)
+async def test_pause_and_resume_edit_the_resource(
+    cli, tmp_path: Path, monkeypatch, words: tuple[str, ...], asked: str
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\necho $@\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert await cli(*words) == (0, f"{asked}\n", "")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    status, _, err = await cli(*words)
+    assert (status, "kubectl is not on PATH" in err) == (1, True)

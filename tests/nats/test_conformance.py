@@ -316,3 +316,28 @@ async def test_peek_and_purge(backend, spec) -> None:
     assert [task.data for task in await queue.peek(5)] == [b"1", b"2"]
     assert await queue.purge(scheduled=True) == 3
     assert await is_empty(queue)
+
+
+async def test_a_running_task_can_be_cancelled_by_its_id_and_its_worker_goes_on(backend, spec, start) -> None:
+    queue = await backend.queue(spec)
+    worker, trace = worker_of(backend, queue, concurrency=1), []
+
+    @worker.handler
+    async def work(payload: str) -> None:
+        trace.append(payload)
+        if payload == "long":
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                trace.append("cancelled")
+                raise
+
+    receipt = await queue.enqueue("long")
+    start(worker)
+    await eventually(lambda: trace == ["long"])
+    assert await queue.cancel(receipt.id)
+    await queue.enqueue("next")
+    await eventually(lambda: trace == ["long", "cancelled", "next"])
+    assert not await queue.cancel(receipt.id)
+    await eventually(lambda: is_empty(queue))
+    assert not await letters_of(queue)

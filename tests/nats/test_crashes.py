@@ -198,3 +198,17 @@ async def test_an_interrupt_is_a_request_to_stop_too(make_queue, processes) -> N
 
 
 async def _ignore(_error: Exception) -> None: ...
+
+
+async def test_a_plain_function_that_never_returns_does_not_keep_the_process_from_exiting_with_0(
+    make_queue, processes
+) -> None:
+    queue = await make_queue()
+    worker = processes(
+        "worker._grace_s = 0.3\n@worker.handler\ndef hang(payload: int) -> None:\n"
+        "    tell('started')\n    time.sleep(60)\n"
+    )
+    await queue.enqueue(1)
+    await eventually(lambda: worker.told)
+    worker.terminate()
+    assert await asyncio.to_thread(worker.wait, 10) == 0

@@ -29,6 +29,7 @@ BATCH_SIZE = 1000
 """What JetStream stores atomically at most."""
 
 _SINGLES_AT_ONCE = 100
+_CANCEL_S = 1.0
 
 
 async def connect(
@@ -210,11 +211,17 @@ class Queue:
         return await receive_tasks(holder, max_tasks, wait)
 
     async def cancel(self, task_id: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Take back a task enqueued with `delay` or `at` before it is due; False when it is due, done or unknown."""
-        if not is_token(task_id):
-            return False
-        subject = self._settings.name.scheduled(task_id)
-        return await self._broker.purge(self._settings.later_stream, subject, timeout) > 0
+        """Take back a task enqueued with `delay` or `at` before it is due, or stop it while it runs.
+
+        A running async handler gets a CancelledError at its next await, and the task is done with; a plain function
+        runs on, but its worker turns to other tasks. False when the task is none of these: it waits for a worker, or is
+        over.
+        """
+        if is_token(task_id):
+            subject = self._settings.name.scheduled(task_id)
+            if await self._broker.purge(self._settings.later_stream, subject, timeout):
+                return True
+        return await self._broker.call(self._settings.name.cancellations, task_id.encode(), min(timeout, _CANCEL_S))
 
     async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
         """The oldest tasks in the queue, waiting or running, without consuming them."""

@@ -1,8 +1,10 @@
 """What a worker has fetched and not yet started, one lane per source, and which of it comes next."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from protoqueue.connection import Delivery
 from protoqueue.settings import Consumer
@@ -10,10 +12,12 @@ from protoqueue.settings import Consumer
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """A delivery in this process: fetched, then running. `arrived` is on the monotonic clock."""
+    """A delivery in this process: fetched, then run by `runner`. `arrived` is on the monotonic clock."""
 
     delivery: Delivery
     arrived: float
+    runner: asyncio.Task[Any] | None = None
+    cancelled: bool = False
 
 
 @dataclass(eq=False, slots=True)

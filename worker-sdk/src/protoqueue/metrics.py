@@ -46,6 +46,7 @@ class WorkerMetrics(Collector):
         self.running = 0
         self.redelivered = 0
         self.dropped = 0
+        self.limited_s = 0.0
         self._where = (queue, group)
         self._tasks: Counter[tuple[str, str]] = Counter()
         self._run = Durations()
@@ -71,14 +72,16 @@ class WorkerMetrics(Collector):
         running = GaugeMetricFamily("protoqueue_running_tasks", "Tasks whose handler runs now.", labels=_WHERE)
         running.add_metric(where, self.running)
         yield running
-        for name, text, count in (
+        counters: tuple[tuple[str, str, float], ...] = (
             (
                 "protoqueue_redelivered_tasks",
                 "Tasks that came again, an earlier delivery had no outcome.",
                 self.redelivered,
             ),
             ("protoqueue_dropped_tasks", "Tasks dropped for good: the queue keeps no dead letters.", self.dropped),
-        ):
+            ("protoqueue_rate_limit_wait_seconds", "How long tasks waited for a rate limit.", self.limited_s),
+        )
+        for name, text, value in counters:
             family = CounterMetricFamily(name, text, labels=_WHERE)
-            family.add_metric(where, count)
+            family.add_metric(where, value)
             yield family

@@ -147,6 +147,11 @@ class QueueName:
     def cron(self, schedule: str) -> str:
         return f"{self._prefix}.cron.{schedule}"
 
+    @property
+    def cancellations(self) -> str:
+        """Where workers hear of tasks to be cancelled; no stream stores it."""
+        return f"{self._prefix}.cancel"
+
     def due(self, subject: str) -> str:
         """The schedule target on LATER of a task or retry subject of this queue."""
         return f"{self._prefix}.due.{subject.removeprefix(f'{self._prefix}.')}"

@@ -86,9 +86,15 @@ class HandBack:
     """It has not been started, or was interrupted by shutdown: another worker may have it at once."""
 
 
-Outcome: TypeAlias = Done | RetryLater | Snoozed | Dead | HandBack
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Someone has asked for it not to be done: ack it."""
+
+
+Outcome: TypeAlias = Done | Cancelled | RetryLater | Snoozed | Dead | HandBack
 
 DONE = Done()
+CANCELLED = Cancelled()
 HAND_BACK = HandBack()
 
 

@@ -15,7 +15,7 @@ from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.execute import Executed
 from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
-from protoqueue.outcomes import Dead, Done, HandBack, Reason, RetryLater, Snoozed
+from protoqueue.outcomes import Cancelled, Dead, Done, HandBack, Reason, RetryLater, Snoozed
 from protoqueue.settings import GroupSettings, QueueSettings
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class Settler:
                 await self._done(delivery, executed.task.id, group)
             else:
                 await self._answer(delivery, ACK)
+        elif isinstance(outcome, Cancelled):
+            await self._answer(delivery, ACK)
         elif isinstance(outcome, HandBack):
             await self.hand_back(delivery, queue, group)
         elif isinstance(outcome, Dead):

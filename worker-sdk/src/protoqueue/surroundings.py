@@ -5,6 +5,7 @@ import contextvars
 import functools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -16,12 +17,28 @@ class Surroundings:
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.resources: Mapping[str, Any] = {}
+        self._in_threads = 0
+        self._count = threading.Lock()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
         self._processes: ProcessPoolExecutor | None = None
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
         call = functools.partial(contextvars.copy_context().run, function, *arguments, **resources)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._counted, call)
+
+    def _counted(self, call: Callable[[], Any]) -> Any:
+        with self._count:
+            self._in_threads += 1
+        try:
+            return call()
+        finally:
+            with self._count:
+                self._in_threads -= 1
+
+    @property
+    def has_busy_threads(self) -> bool:
+        """Whether a function still runs in a thread, which nothing can stop but the end of the process."""
+        return self._in_threads > 0
 
     async def in_process(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Function and arguments are pickled. A process that dies fails the attempts in all of them; new ones start."""

@@ -65,6 +65,7 @@ class Worker:
         self._handlers = Registry()
         self._stop = asyncio.Event()
         self._client: Client | None = None
+        self._surroundings: Surroundings | None = None
 
     def override(self, *, queue: str | None = None, group: str | None = None, concurrency: int | None = None) -> None:
         """Put other values in place of what the constructor was given; None leaves one as it is."""
@@ -146,8 +147,15 @@ class Worker:
         return self._client
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then finish within the grace period and return."""
+        """Work until SIGTERM or SIGINT, then finish within the grace period and return.
+
+        Where a plain function still runs after that, its thread cannot be stopped: the process exits with status 0.
+        """
         asyncio.run(self._run_with_signals())
+        if self._surroundings is not None and self._surroundings.has_busy_threads:
+            log.warning("leaving functions behind that still run in threads; their tasks have been handed back")
+            logging.shutdown()
+            os._exit(0)
 
     async def _run_with_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -198,7 +206,7 @@ class Worker:
             yield None
             return
         metrics = WorkerMetrics(str(group.queue), group.name)
-        surroundings = Surroundings(concurrency)
+        self._surroundings = surroundings = Surroundings(concurrency)
         loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, surroundings)
         log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
         async with contextlib.AsyncExitStack() as stack:
@@ -210,8 +218,18 @@ class Worker:
             surroundings.resources = await stack.enter_async_context(self._handlers.lifespan())
             await HealthServer.from_environment(stack, metrics.registry, connected, loop)
             following = asyncio.create_task(_follow(connected, group, loop))
+            listening = await connected.listen(
+                group.queue.cancellations, lambda task_id: loop.cancel(task_id.decode(errors="replace"))
+            )
+            stack.push_async_callback(listening.unsubscribe)
+            following.add_done_callback(self._follow_ended)
             stack.push_async_callback(cancel, following)
             yield loop
+
+    def _follow_ended(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and (error := following.exception()) is not None:
+            log.error("stopping: following the settings failed", exc_info=error)
+            self._stop.set()
 
     def _identity(self) -> tuple[GroupName, int]:
         queue = self._queue or os.environ.get("PROTOQUEUE_QUEUE")

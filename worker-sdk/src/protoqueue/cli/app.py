@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from protoqueue.cli import dead, tasks, worker
+from protoqueue.cli import dead, pause, tasks, worker
 from protoqueue.cli.output import fail, use_connection
 
 PLUGINS = "protoqueue.cli"
@@ -27,6 +27,7 @@ def build_app() -> typer.Typer:
     app.callback()(_connection)
     worker.register(app)
     tasks.register(app)
+    pause.register(app)
     app.add_typer(dead.app, name="dead")
     for plugin in entry_points(group=PLUGINS):
         try:

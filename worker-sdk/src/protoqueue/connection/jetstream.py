@@ -154,6 +154,22 @@ class JetStreamBroker:
 
         return await self._nc.subscribe(f"$KV.{bucket}.{key}", cb=heard)
 
+    async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
+        try:
+            await self._nc.request(subject, data, timeout=timeout_s)
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            return False
+        except nats.errors.Error as error:
+            raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
+        return True
+
+    async def listen(self, subject: str, heard: Callable[[bytes], bool]) -> Subscription:
+        async def arrived(message: Msg) -> None:
+            if heard(message.data) and message.reply:
+                await self._send(message.reply, b"")
+
+        return await self._nc.subscribe(subject, cb=arrived)
+
     async def server_time_us(self, timeout_s: float) -> int:
         # Any answer about a stream carries the time; the bucket that clients read anyway is there in any case.
         answer = await self._api(f"STREAM.INFO.KV_{CONFIG_BUCKET}", {}, timeout_s)

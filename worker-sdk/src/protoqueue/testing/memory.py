@@ -65,6 +65,7 @@ class MemoryBroker:
         self._forwards: list[tuple[Stream, Stream, QueueName]] = []
         self._keys: dict[tuple[str, str], Revision] = {}
         self._watches: list[tuple[tuple[str, str], Callable[[], None]]] = []
+        self._listeners: list[tuple[str, Callable[[bytes], bool]]] = []
         self._ahead_s = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
@@ -159,6 +160,15 @@ class MemoryBroker:
         watch = ((bucket, key), changed)
         self._watches.append(watch)
         return _Watch(lambda: self._watches.remove(watch))
+
+    async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
+        answers = [heard(data) for listened, heard in self._listeners if listened == subject]
+        return any(answers)
+
+    async def listen(self, subject: str, heard: Callable[[bytes], bool]) -> Subscription:
+        listener = (subject, heard)
+        self._listeners.append(listener)
+        return _Watch(lambda: self._listeners.remove(listener))
 
     async def server_time_us(self, timeout_s: float) -> int:
         return int(self.now() * 1e6)
