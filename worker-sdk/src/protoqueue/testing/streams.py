@@ -65,6 +65,7 @@ class Stream:
     def __init__(self, name: str, retention: str, window_s: float, max_messages: int = -1) -> None:
         self.name = name
         self.entries: dict[int, Entry] = {}
+        self._mortal: dict[int, Entry] = {}
         self.consumers: dict[str, Consumer] = {}
         self.last_sequence = 0
         self._retention = retention
@@ -86,7 +87,9 @@ class Stream:
             self._ids[message_id] = (self.last_sequence, now)
         wanted = self._retention != "interest" or any(c.takes(message.subject) for c in self.consumers.values())
         if wanted:
-            self.entries[self.last_sequence] = Entry(self.last_sequence, message, now, expires_at)
+            entry = self.entries[self.last_sequence] = Entry(self.last_sequence, message, now, expires_at)
+            if ttl:
+                self._mortal[entry.sequence] = entry
         return Published(self.last_sequence)
 
     def publish_all(self, messages: Sequence[Message], now: float) -> None:
@@ -129,10 +132,11 @@ class Stream:
     def remove(self, sequence: int) -> bool:
         for consumer in self.consumers.values():
             consumer.leases.pop(sequence, None)
+        self._mortal.pop(sequence, None)
         return self.entries.pop(sequence, None) is not None
 
     def expire(self, now: float) -> None:
-        for entry in [entry for entry in self.entries.values() if entry.expires_at <= now]:
+        for entry in [entry for entry in self._mortal.values() if entry.expires_at <= now]:
             self.remove(entry.sequence)
 
     def deliver(self, now: float) -> None:
@@ -186,7 +190,7 @@ class Stream:
             reply=f"{self.name} {consumer.name} {entry.sequence}",
             sequence=entry.sequence,
             deliveries=deliveries,
-            pending=self.pending(consumer),
+            pending=int(next(self._unseen(consumer), None) is not None),  # counting takes long
             stored_ns=int(entry.stored_at * 1e9),
         )
 
