@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 _ALERT = re.compile(
     r"- alert: (?P<name>\w+)\n\s+expr: \|-\n\s+(?P<expression>.+?)\n\s+for: (?P<wait>.+?)\n"
@@ -11,8 +10,8 @@ _ALERT = re.compile(
     re.DOTALL,
 )
 _METRIC = re.compile(r"\bprotoqueue_[a-z_]+")
+_PROMETHEUS = re.compile(r'\{\{"\{\{"\}\} (?P<what>.*?) \{\{"\}\}"\}\}')
 _HELM = re.compile(r"\{\{.*?\}\}")
-_SUFFIX = re.compile(r"_(total|sum|count|bucket)$")
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Alert:
 
     @property
     def metrics(self) -> set[str]:
-        """The metrics it looks at, without the suffixes that Prometheus adds."""
-        return {_SUFFIX.sub("", name) for name in _METRIC.findall(self.expression)}
+        """The series it looks at."""
+        return set(_METRIC.findall(self.expression))
 
 
 def alerts(template: str) -> list[Alert]:
@@ -37,12 +36,6 @@ def alerts(template: str) -> list[Alert]:
     if not found:
         raise ValueError("the template defines no alerts: has its form been changed?")
     return found
-
-
-def exported_metrics(*sources: Path) -> set[str]:
-    """The metrics that any module below `sources` names."""
-    text = "\n".join(path.read_text() for source in sources for path in source.rglob("*.py"))
-    return {_SUFFIX.sub("", name) for name in re.findall(r'"(protoqueue_[a-z_]+)"', text)}
 
 
 def alerts_section(template: str, exported: set[str]) -> str:
@@ -62,5 +55,10 @@ def _section(alert: Alert, exported: set[str]) -> Iterator[str]:
 
 
 def _readable(text: str) -> str:
-    """The text without what Helm and Prometheus fill in."""
-    return " ".join(_HELM.sub("…", text).split())
+    """The text with the names of labels in place of their values, and dots for what Helm and Prometheus fill in."""
+    return " ".join(_HELM.sub("…", _PROMETHEUS.sub(_name_of, text)).split())
+
+
+def _name_of(match: re.Match[str]) -> str:
+    _, is_label, name = match["what"].partition("$labels.")
+    return name.upper() if is_label else "…"

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from protoqueue import errors
 from protoqueue_operator.core.crds import crds
-from sitegen.alerts import alerts_section, exported_metrics
+from sitegen.alerts import alerts_section
 from sitegen.commands import commands_page
 from sitegen.features import not_supported_yet
-from sitegen.metrics import worker_metrics
+from sitegen.metrics import metric_table, operator_registry, series, worker_registry
 from sitegen.resources import resource_page
 from sitegen.rights import rights
 
@@ -45,7 +45,7 @@ def _rights() -> str:
 
 def _alerts() -> str:
     template = (ROOT / "charts/protoqueue/templates/monitoring/prometheusrule.yaml").read_text()
-    return alerts_section(template, exported_metrics(ROOT / "operator/src", ROOT / "worker-sdk/src"))
+    return alerts_section(template, series(worker_registry(), operator_registry()))
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -53,7 +53,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "alerts": _alerts,
     "error-tree": _error_tree,
     "operator-rights": _rights,
-    "worker-metrics": worker_metrics,
+    "worker-metrics": lambda: metric_table(worker_registry()),
+    "operator-metrics": lambda: metric_table(operator_registry()),
     "task-proto": _proto("task.proto"),
     "config-proto": _proto("config.proto"),
 }

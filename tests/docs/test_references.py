@@ -103,7 +103,8 @@ def test_every_alert_has_a_section_and_says_when_it_cannot_fire() -> None:
     for alert in found:
         assert f"### {alert.name} {{ #{alert.name} }}" in text
     assert "cannot fire" in alerts_section(template, exported=set())
-    assert "{{" not in text
+    assert "$" not in text
+    assert "}}" not in text
 
 
 @pytest.mark.parametrize("part", PARTS)
