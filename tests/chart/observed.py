@@ -8,8 +8,7 @@ from chart.rendering import MATRIX, Object, only, render
 METRIC = re.compile(r"\bprotoqueue_[a-z_]+")
 
 OPERATOR = ("protoqueue_operator_", "protoqueue_queue_", "protoqueue_group_")
-LIMITER = ("protoqueue_rate_limit_",)
-"""How the names of what the operator and a worker's rate limiter export begin; the rest is a worker's."""
+"""How the names of what the operator exports begin; the rest is a worker's."""
 
 
 def monitored() -> list[Object]:

@@ -31,8 +31,8 @@ QUIET = {
     'protoqueue_group_workers{queue="orders/email", group="mailers", state="actual"}': "2x60",
     'protoqueue_running_tasks{queue="orders/email", group="mailers", pod="w1"}': "1x60",
     'protoqueue_running_tasks{queue="orders/email", group="mailers", pod="w2"}': "1x60",
-    'protoqueue_rate_limit_wait_seconds_sum{queue="orders/email", group="mailers", pod="w1"}': "0+6x60",
-    'protoqueue_rate_limit_wait_seconds_sum{queue="orders/email", group="mailers", pod="w2"}': "0+6x60",
+    'protoqueue_rate_limit_wait_seconds_total{queue="orders/email", group="mailers", pod="w1"}': "0+6x60",
+    'protoqueue_rate_limit_wait_seconds_total{queue="orders/email", group="mailers", pod="w2"}': "0+6x60",
 }
 """A cluster in which all is well, one sample a minute for an hour."""
 
