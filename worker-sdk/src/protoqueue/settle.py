@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_S = 5.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _MAX_ERROR_CHARACTERS = 1000
+_IMMOVABLE = timedelta(hours=1)
 
 
 def process_name() -> str:
@@ -39,6 +40,17 @@ class Settler:
 
     async def settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
         """Return once the outcome is stored, however long NATS is away, and the ack on its way."""
+        try:
+            await self._settle(delivery, executed, queue, group)
+        except PayloadTooLarge as error:
+            # Another producer used up the last bytes the server takes. It stays where it is, for a person to look at.
+            log.error(
+                "a task is too large to be moved, it stays in the queue: %s", error,
+                extra={"queue": str(queue.name), "sequence": delivery.sequence, "task": _id_of(delivery, executed)},
+            )  # fmt: skip
+            await self._answer(delivery, nak_after(_IMMOVABLE))
+
+    async def _settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
         outcome = executed.outcome
         if isinstance(outcome, Done):
             if group.exactly_once and executed.task is not None:
