@@ -115,3 +115,10 @@ def test_a_generated_part_can_be_made(part: str) -> None:
 def test_every_page_asks_only_for_parts_that_exist() -> None:
     for page in DOCS.rglob("*.md"):
         assert "{{ generated" not in filled(page.read_text()), page
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "semantics.md").read_text()))
+    text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert named <= set(re.findall(r"def (test_\w+)\(", text))
