@@ -23,7 +23,7 @@ import psutil
 from figures import Figure, machine, percentile, show
 from nats.aio.msg import Msg
 from population import Follower, Name, create, group, queue
-from stage import Meter, Operator, Stage, add_arguments, namespace, readings, settle, staged
+from stage import Meter, Operator, Stage, add_arguments, namespace, readings, run, settle, staged
 
 import nats
 import protoqueue
@@ -32,6 +32,9 @@ from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 
 READY_PATIENCE_S = 300.0
 SETTLED_CORES = 0.2
+AFTERMATH_S = 8.0
+"""Counters seen last are written up to five seconds later."""
+
 IDLE_S = 20.0
 BUSY_S = 25.0
 PUBLISH_EVERY_S = 0.25
@@ -117,6 +120,7 @@ async def create_all(scene: Scene, *, template: bool) -> None:
 async def look_on(scene: Scene, operator: Operator, scales: Scales) -> None:
     found, stage = scene.found, scene.stage
     found.add("all Ready → calm", await settle(operator, SETTLED_CORES, 60), "s")
+    await asyncio.sleep(AFTERMATH_S)
     meters, meter, before = stage.meters(), Meter(operator.pid), stage.writes()
     await asyncio.sleep(IDLE_S)
     used = 100 * meter.read()
@@ -260,7 +264,7 @@ def main() -> None:
     options = parser.parse_args()
     title, found = f"{options.queues:,} Queues, {options.groups:,} ConsumerGroups; {machine()}", Findings()
     try:
-        asyncio.run(play(options, found))
+        run(play(options, found))
     finally:
         show(title, found.figures)
 

@@ -5,12 +5,14 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
@@ -20,6 +22,8 @@ from protoqueue_devcluster.lifeline import Lifeline
 from protoqueue_devcluster.manifests import apply_manifests
 from protoqueue_devcluster.nats import running_nats
 from protoqueue_devcluster.processes import Process, free_port, running, spawn, wait_ready
+
+T = TypeVar("T")
 
 USER_AGENT = "protoqueue-benchmark"
 CRDS = Path(__file__).resolve().parent.parent / "crds"
@@ -118,6 +122,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run-operator", action="store_true", help="with --kubeconfig: no operator runs there, run it from here"
     )
     parser.add_argument("--keep", type=Path, help="a new directory for logs and data, kept; default: a temporary one")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run; SIGTERM ends it as Ctrl-C does, with everything stopped that was started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return asyncio.run(main)
 
 
 @contextlib.contextmanager
