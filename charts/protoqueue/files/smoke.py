@@ -1,4 +1,4 @@
-"""What `helm test` runs: a task enqueued into a fresh Queue is counted, so API server, operator, NATS and SDK work together."""
+"""What `helm test` runs: a task put into a fresh Queue is counted, so API server, operator, NATS and SDK work."""
 
 import asyncio
 import os
