@@ -118,7 +118,7 @@ def _dedup_id(outgoing: Outgoing) -> str | None:
 
 
 def _check_size(message: Message, queue: QueueSettings, max_payload: int) -> None:
-    size = len(message.data) + sum(len(name) + len(text.encode()) + 4 for name, text in message.headers.items())
+    size = message.size
     allowed = max_payload - HEADROOM
     if queue.max_task_size:
         allowed = min(allowed, queue.max_task_size)

@@ -10,6 +10,8 @@ ACK = b"+ACK"
 NAK = b"-NAK"
 IN_PROGRESS = b"+WPI"
 
+_HEADER_FRAME = len(b"NATS/1.0\r\n\r\n")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -18,6 +20,11 @@ class Message:
     subject: str
     data: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of data and headers, as the server counts them."""
+        return len(self.data) + _HEADER_FRAME + sum(len(k) + len(v.encode()) + 4 for k, v in self.headers.items())
 
 
 @dataclass(frozen=True, slots=True)

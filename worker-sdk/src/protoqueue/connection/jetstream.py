@@ -111,11 +111,19 @@ class JetStreamBroker:
         self._reconnected.append(call)
 
     async def publish(self, message: Message, timeout_s: float | None) -> Published:
+        self._check_size(message)
         return parse_published(await self._ask(message.subject, message.data, message.headers, timeout_s))
+
+    def _check_size(self, message: Message) -> None:
+        # nats-py counts the data alone, and the server ends the connection of whoever sends more.
+        if message.size > self.max_payload:
+            raise PayloadTooLarge(f"{message.size} bytes with headers; the server takes {self.max_payload}")
 
     async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None) -> None:
         batch = secrets.token_hex(11)
         last = len(messages)
+        for message in messages:
+            self._check_size(message)
         for number, message in enumerate(messages, 1):
             headers = {**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
             if number == last:
@@ -244,8 +252,6 @@ class JetStreamBroker:
             except nats.errors.NoRespondersError:
                 why = "no stream takes this subject"
                 await asyncio.sleep(_RETRY_WAIT_S)
-            except nats.errors.MaxPayloadError as error:
-                raise PayloadTooLarge(f"{len(data)} bytes; the server takes {self.max_payload}") from error
             except nats.errors.TimeoutError:
                 why = "no answer" if self._nc.is_connected else "not connected"
             except nats.errors.OutboundBufferLimitError:
@@ -258,8 +264,6 @@ class JetStreamBroker:
     async def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         try:
             await self._nc.publish(subject, data, headers=dict(headers) if headers else None)
-        except nats.errors.MaxPayloadError as error:
-            raise PayloadTooLarge(f"{len(data)} bytes; the server takes {self.max_payload}") from error
         except nats.errors.Error as error:
             raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
 
