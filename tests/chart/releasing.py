@@ -14,8 +14,7 @@ from typing import Any
 from chart.rbac import Request
 from chart.rendering import CHART, HELM, Values
 from nats_server import NatsServer
-from protoqueue_devcluster.apiserver.process import running_apiserver
-from protoqueue_devcluster.components import running_controllers, running_node
+from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.processes import free_port
 
 NAMESPACE = "queues"

@@ -16,8 +16,7 @@ import nats
 from cluster.lab import Lab, unique
 from cluster.operator_process import OperatorProcess
 from nats_server import NatsServer
-from protoqueue_devcluster.apiserver.process import running_apiserver
-from protoqueue_devcluster.components import running_controllers, running_node
+from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, Kind, KubeClient
 from protoqueue_operator.core.crds import crds
 from waiting import eventually

@@ -11,7 +11,7 @@ import pytest
 
 from conformance.kubeapi import Api, connected, real_cluster
 from conformance.widgets import Widgets, definition, unique
-from protoqueue_devcluster.apiserver.process import running_apiserver
+from protoqueue_devcluster.components import running_apiserver
 from waiting import eventually
 
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,14 @@ async def _start(
         start(_node(options, cluster, client)),
         start(_operator(cluster)),
     )
-    (directory / "env").write_text("".join(f"export {name}={shlex.quote(v)}\n" for name, v in cluster.env.items()))
+    (directory / "env").write_text(environment_file(cluster.env))
     return cluster
+
+
+def environment_file(variables: Mapping[str, str]) -> str:
+    """Each variable once for programs that read `NAME=value` lines, and once for the shells that source the file."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    return "".join([*lines, *(f"export {line}" for line in lines)])
 
 
 def _apiserver(options: ClusterOptions, cluster: Cluster) -> Component:

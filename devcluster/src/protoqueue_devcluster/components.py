@@ -4,11 +4,12 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
-from protoqueue_devcluster.kube.access import UnusableKubeconfig
+from protoqueue_devcluster.kube.access import UnusableKubeconfig, read_access
 from protoqueue_devcluster.kube.client import NODES, ApiError, KubeClient
 from protoqueue_devcluster.lifeline import Lifeline
 from protoqueue_devcluster.processes import Command, Process, running, wait_ready
@@ -16,8 +17,10 @@ from protoqueue_devcluster.processes import Command, Process, running, wait_read
 NODE_NAME = "process-node"
 
 
-def apiserver_command(directory: Path, port: int) -> Command:
+def apiserver_command(directory: Path, port: int, request_log: Path | None = None) -> Command:
     arguments = ["--dir", str(directory), "--port", str(port)]
+    if request_log is not None:
+        arguments += ["--request-log", str(request_log)]
     return _python("apiserver", "protoqueue_devcluster.apiserver", arguments, directory)
 
 
@@ -90,6 +93,31 @@ async def api_is_ready(kubeconfig: Path) -> bool:
     except (ApiError, aiohttp.ClientError, TimeoutError, OSError, UnusableKubeconfig):
         return False
     return True
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """A running API server."""
+
+    kubeconfig: Path
+    url: str
+    pid: int
+
+
+@contextlib.asynccontextmanager
+async def running_apiserver(
+    directory: Path, port: int = 0, request_log: Path | None = None, *, lifeline: Lifeline | None = None
+) -> AsyncIterator[ApiServer]:
+    """An API server that answers, its kubeconfig in `directory`; with `request_log`, a JSON line there per request.
+
+    Raises StartFailed.
+    """
+    kubeconfig = directory / "kubeconfig"
+    kubeconfig.unlink(missing_ok=True)  # an earlier server's would be taken for this one's
+    with _hold(directory / "apiserver-owner", lifeline) as hold:
+        async with running(apiserver_command(directory, port, request_log), hold) as process:
+            await wait_ready(process, lambda: api_is_ready(kubeconfig))
+            yield ApiServer(kubeconfig, read_access(kubeconfig).server, process.pid)
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,7 @@ import pytest
 import pytest_asyncio
 
 from cluster.devcluster.pods import Space
-from protoqueue_devcluster.apiserver.process import running_apiserver
-from protoqueue_devcluster.components import running_controllers, running_node
+from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.kube.client import NAMESPACES, KubeClient
 
 RESTART_BACKOFF_S = 0.5

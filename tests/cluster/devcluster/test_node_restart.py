@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 
 from cluster.devcluster.pods import Space, container, is_alive, shell
-from protoqueue_devcluster.apiserver.process import running_apiserver
-from protoqueue_devcluster.components import node_is_ready, running_controllers, running_node
+from protoqueue_devcluster.components import node_is_ready, running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.kube.client import NAMESPACES, NODES, PODS, KubeClient, Object
 from waiting import eventually
 

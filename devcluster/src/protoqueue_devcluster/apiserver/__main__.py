@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +31,6 @@ async def serve(directory: Path, port: int, request_log: Path | None) -> None:
     bound = runner.addresses[0][1]
     url = f"https://{HOST}:{bound}"
     write_kubeconfig(directory / "kubeconfig", url, credentials)
-    sys.stdout.write(f"{url}\n")  # whoever started this process waits for the line
-    sys.stdout.flush()
     logger.info("serving url=%s kubeconfig=%s", url, directory / "kubeconfig")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
