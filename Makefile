@@ -17,7 +17,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/runtime.stamp ## Run the whole system on real input; ends by itself
-	@$(BIN)/python examples/codeindex/demo.py
+	@$(BIN)/python examples/run.py codeindex
 
 test: lint ## Run all checks and tests
 	$(BIN)/pytest $(ARGS)

@@ -17,16 +17,16 @@ import yaml
 
 DEMO = Path(__file__).parents[1] / "examples" / "codeindex"
 CODE = "/app/codeindex"
-DATABASE = {"name": "CODEINDEX_DATABASE", "value": "/tmp/codeindex.sqlite"}  # noqa: S108 - in the pod, on a volume of its own
+RESULTS = {"name": "CODEINDEX_DIRECTORY", "value": "/tmp"}  # noqa: S108 - in the pod, on a volume of its own
 ENOUGH_S = 300
 
 ENQUEUE = """
-import asyncio, demo, protoqueue
+import asyncio, library, protoqueue
 
 async def main():
     tasks = [
-        protoqueue.Outgoing({"path": str(path), "name": name}, priority=demo.priority_of(name))
-        for name, path in demo.standard_library()
+        protoqueue.Outgoing({"path": str(path), "name": name}, priority=library.priority_of(name))
+        for name, path in library.standard_library()
     ]
     async with await protoqueue.connect() as client:
         await (await client.queue("default/modules")).enqueue_batch(tasks)
@@ -38,7 +38,7 @@ asyncio.run(main())
 COUNT = """
 import os, sqlite3, time
 
-database = os.environ["CODEINDEX_DATABASE"]
+database = os.environ["CODEINDEX_DIRECTORY"] + "/codeindex.sqlite"
 while True:
     if os.path.exists(database):
         print(sqlite3.connect(database).execute("SELECT count(*) FROM findings").fetchone()[0], flush=True)
@@ -95,10 +95,10 @@ def in_pods(image: str) -> list[Object]:
             spec = each["spec"]["worker"]["template"]["spec"]
             spec["volumes"] = volumes()
             (container,) = spec["containers"]
-            variables = [variable for variable in container["env"] if variable["name"] != DATABASE["name"]]
-            container |= {**where_the_code_is(image), "env": [*variables, DATABASE]}
+            variables = [variable for variable in container["env"] if variable["name"] != RESULTS["name"]]
+            container |= {**where_the_code_is(image), "env": [*variables, RESULTS]}
             if each["metadata"]["name"] == "tally":
-                count = {"name": "count", "command": ["python", "-c", COUNT], "env": [DATABASE]}
+                count = {"name": "count", "command": ["python", "-c", COUNT], "env": [RESULTS]}
                 spec["containers"].append({**count, **where_the_code_is(image)})
     return objects
 

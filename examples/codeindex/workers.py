@@ -63,7 +63,8 @@ tally = protoqueue.Worker("default/findings", group="tally")
 @tally.handler
 def add(finding: Finding) -> None:
     """Keep one row per module: adding it twice changes nothing."""
-    with closing(sqlite3.connect(os.environ["CODEINDEX_DATABASE"])) as connection, connection:
+    database = Path(os.environ["CODEINDEX_DIRECTORY"]) / "codeindex.sqlite"
+    with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS findings"
             " (module TEXT PRIMARY KEY, functions INT, classes INT, imports INT, lines INT)"
