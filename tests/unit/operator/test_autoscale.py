@@ -113,6 +113,13 @@ def test_drain_time_goes_by_the_measured_speed(load: Load, replicas: int) -> Non
     assert decide(DRAINING, load, 2, History(), NOW).replicas == replicas
 
 
+def test_tasks_that_take_longer_than_the_drain_time_double_the_workers_until_one_is_done() -> None:
+    load = Load(ready=99, in_flight=1)
+    steps = [(0, load), (1, load), (30, load), (31, load), (32, load), (62, load)]
+    decisions = follow(DRAINING, 0, *steps)
+    assert [decision.replicas for decision in decisions] == [1, 1, 1, 2, 2, 4]
+
+
 loads = st.one_of(
     st.none(),
     st.builds(

@@ -56,6 +56,8 @@ class History:
     peak: int = 0
     """The most workers wanted since then."""
     empty_since: datetime | None = None
+    unmeasured_since: datetime | None = None
+    """Since when workers have been busy, at this size, without any having finished a task."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,15 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     """
     if load is None:
         return Decision(current, "BacklogUnknown", f"the backlog is unknown: holding {current} workers", History())
-    wanted, why = _wanted(policy, load, current)
+    wanted, why = _wanted(policy, load, current, history, now)
     empty_since = None if load.outstanding else history.empty_since or now
     idle = empty_since is not None and now - empty_since >= policy.idle_delay
     floor = 0 if idle or (empty_since and not current) else 1
     wanted = min(max(wanted, policy.minimum, floor), policy.maximum)
-    history = replace(history, empty_since=empty_since)
+    unmeasured_since = None if _speed(load) or not load.outstanding else history.unmeasured_since or now
+    history = replace(history, empty_since=empty_since, unmeasured_since=unmeasured_since)
     if wanted > current:
-        return Decision(wanted, "ScaledUp", f"{why}: {current} → {wanted} workers", _steady(history))
+        return Decision(wanted, "ScaledUp", f"{why}: {current} → {wanted} workers", _anew(history))
     if wanted < current:
         return _shrink(policy, wanted, current, why, history, now)
     if not current:
@@ -103,20 +106,32 @@ def _shrink(policy: Policy, wanted: int, current: int, why: str, history: Histor
     return Decision(peak, "ScaledDown", f"{why}: {current} → {peak} workers", _steady(history))
 
 
+def _anew(history: History) -> History:
+    """With another size, what was known of the old one counts no more."""
+    return replace(_steady(history), unmeasured_since=None)
+
+
 def _steady(history: History) -> History:
     return replace(history, fewer_since=None, peak=0)
 
 
-def _wanted(policy: Policy, load: Load, current: int) -> tuple[int, str]:
+def _speed(load: Load) -> float:
+    """Tasks a second that one worker finishes; 0 while none has."""
+    return load.completions_per_s / load.busy_workers if load.busy_workers else 0.0
+
+
+def _wanted(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
     if not load.outstanding:
         return 0, "nothing to do"
     tasks = f"{load.outstanding} tasks outstanding"
     if policy.tasks_per_worker is not None:
         return ceil(load.outstanding / policy.tasks_per_worker), tasks
     assert policy.drain_time is not None
-    speed = load.completions_per_s / load.busy_workers if load.busy_workers else 0.0
-    if speed <= 0:
-        return max(current, 1), f"{tasks}, speed not measured yet"
+    speed = _speed(load)
+    if not speed:
+        late = history.unmeasured_since is not None and now - history.unmeasured_since >= policy.drain_time
+        # Tasks that take longer than all of them may: more workers are needed before the first one is done.
+        return max(current * 2 if late else current, 1), f"{tasks}, none finished yet"
     per_worker = speed * policy.drain_time.total_seconds()
     wanted = load.outstanding / per_worker + load.arrivals_per_s / speed
     return ceil(min(wanted, policy.maximum)), f"{tasks}, one worker does {speed:.3g} a second"

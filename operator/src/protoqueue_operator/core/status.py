@@ -29,19 +29,17 @@ def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
         queue.name.later_stream: held.scheduled if held else 0,
         queue.name.dead_letter_stream: held.dead if held else 0,
     }
-    gone = [f"{name} with {count}" for name, count in lost.items() if name in anew and count]
+    gone = [f"{name} with {count} tasks" for name, count in lost.items() if name in anew and count]
     before = queue.status.condition("TasksLost")
     if gone:
-        message = f"somebody deleted {', '.join(gone)} tasks; made anew, empty"
+        message = f"what was stored is lost: {', '.join(gone)} was gone; it was made anew, empty"
         status: Literal["True", "False"] = "True"
     elif before and before.status == "True" and before.observed_generation != generation:
         message, status = "", "False"
     else:
         return []
     return [
-        Condition(
-            type="TasksLost", status=status, reason="StreamDeleted", message=message, observed_generation=generation
-        )
+        Condition(type="TasksLost", status=status, reason="StreamGone", message=message, observed_generation=generation)
     ]
 
 

@@ -64,6 +64,7 @@ class Sampler:
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
         self._active: set[Key] = set()
+        self._quiet: dict[Key, object] = {}
         self._told: dict[Key, object] = {}
         self._next_sweep = 0.0
         self._is_blind = False
@@ -99,7 +100,7 @@ class Sampler:
         swept = time.monotonic() >= self._next_sweep
         if swept:
             await self._sweep(queues)
-        keys = list(queues) if swept else [key for key in self._active if key in queues]
+        keys = [key for key in (queues if swept else self._active) if key in queues and not self._is_quiet(key)]
         in_turn = self._whose_turn(list(queues))
         slots = asyncio.Semaphore(_QUEUES_AT_ONCE)
 
@@ -111,8 +112,34 @@ class Sampler:
         await asyncio.gather(*(look(key) for key in {*keys, *in_turn}))
         if swept:
             self._active &= queues.keys()
-            for name in self._alarms.queues() - {queue.name for queue in queues.values()}:
-                await self._alarms.clear(name)
+            await self._forget_others({queue.name for queue in queues.values()})
+
+    async def _forget_others(self, names: set[QueueName]) -> None:
+        """What is kept of queues and groups that are gone, or held elsewhere, goes."""
+        for name in self._alarms.queues() - names:
+            await self._alarms.clear(name)
+        for key in [key for key in self._quiet if QueueName(key.namespace, key.name) not in names]:
+            del self._quiet[key]
+        for name in self._scheduled.keys() - names:
+            del self._scheduled[name]
+        for key in [key for key in self._told if self._runtime.cache.get(key) is None]:
+            del self._told[key]
+
+    def _is_quiet(self, key: Key) -> bool:
+        """Whether an empty queue, with nothing left to decide, is as it was when it was last looked at."""
+        name = QueueName(key.namespace, key.name)
+        held = self._streams.get(name.stream)
+        if held is None or held.messages or key in self._active:
+            return False
+        states = [
+            self._runtime.state_of(group.meta.key, group.meta.uid) for group in self._runtime.cache.groups_of(key)
+        ]
+        if not all(state.established and (state.resting or not state.established.spec.autoscale) for state in states):
+            return False
+        others = (self._streams.get(name.later_stream), self._streams.get(name.dead_letter_stream))
+        now = (held, *others, name in self._alarms, *((state.uid, state.established) for state in states))
+        before, self._quiet[key] = self._quiet.get(key), now
+        return before == now
 
     def _queues(self) -> dict[Key, Queue]:
         queues = self._runtime.cache.queues
@@ -219,8 +246,10 @@ class Sampler:
         state.resting = idle and wanted == state.established.spec.autoscale.min_replicas
 
     def _tell_queue(self, queue: Queue, sample: Sample, known: list[ConsumerState]) -> None:
-        """Without groups everything in the stream waits."""
-        stored = sample.tasks or NO_STREAM
+        """Without groups everything in the stream waits; of a stream that is not there nothing is known."""
+        stored = sample.tasks
+        if stored is None:
+            return
         in_flight = sum(total.in_flight for total in known)
         waiting = sum(total.pending for total in known) if known else stored.messages
         counts = (waiting, in_flight, sample.scheduled, sample.dead.messages)
