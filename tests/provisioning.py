@@ -170,6 +170,7 @@ def _rate_limit(limit: dict[str, Any]) -> config_pb2.RateLimit:
 
 
 async def ensure_buckets(nc: Client) -> None:
+    """Make the buckets that are missing; those that the operator's code made on this server stay as they are."""
     for bucket, more in (
         (CONFIG_BUCKET, {}),
         (RATE_BUCKET, {"storage": "memory"}),
@@ -179,7 +180,9 @@ async def ensure_buckets(nc: Client) -> None:
             "name": f"KV_{bucket}", "subjects": [f"$KV.{bucket}.>"], "max_msgs_per_subject": 1, "discard": "new",
             "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True, "storage": "file", "num_replicas": 1,
         }  # fmt: skip
-        await _create(nc, "STREAM", f"KV_{bucket}", config | more)
+        answer = await nc.request(f"$JS.API.STREAM.INFO.KV_{bucket}", b"", timeout=5)
+        if "error" in json.loads(answer.data):
+            await _create(nc, "STREAM", f"KV_{bucket}", config | more)
 
 
 async def api(nc: Client, subject: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -50,3 +51,9 @@ def test_what_a_handler_raises_decides_the_outcome(
 def test_a_delay_that_is_none_is_refused_where_it_is_written(delay: float) -> None:
     with pytest.raises(ValueError, match="duration"):
         Snooze(delay)
+
+
+@pytest.mark.parametrize("error", [Snooze(60), Retry("later", delay=3), Reject("never")], ids=repr)
+def test_what_a_handler_raises_survives_the_way_back_from_a_process(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), vars(again)) == (str(error), vars(error))

@@ -27,8 +27,11 @@ class Snooze(Exception):
     """Raise it to get the task again after `delay`; it costs no attempt."""
 
     def __init__(self, delay: float | timedelta) -> None:
+        super().__init__(delay)  # the arguments as they were: a handler in a process sends its error by pickle
         self.delay = to_timedelta(delay)
-        super().__init__(f"snoozed for {self.delay}")
+
+    def __str__(self) -> str:
+        return f"snoozed for {self.delay}"
 
 
 class Reason(StrEnum):
