@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -33,14 +34,15 @@ def nats_server_binary() -> str:
 class NatsServer:
     """One server with JetStream on, its data under `directory`. Extra configuration goes in as `settings` text.
 
-    With users in it, `login` is one's `user:password@`.
+    With users in it, `login` is one's `user:password@`; with TLS required, `tls` is what a client needs.
     """
 
-    def __init__(self, directory: Path, settings: str = "", login: str = "") -> None:
+    def __init__(self, directory: Path, settings: str = "", login: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.log_file = directory / "nats.log"
         self._login = login
+        self._tls = tls
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,7 @@ class NatsServer:
                     self.url.replace("//", f"//{self._login}"),
                     allow_reconnect=False,
                     connect_timeout=1,
+                    tls=self._tls,
                     error_cb=_ignore,
                 )
                 try:
