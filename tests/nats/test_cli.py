@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -171,6 +172,15 @@ async def test_the_worker_command_finds_modules_in_the_current_directory_and_ser
     await eventually(lambda: asyncio.to_thread(counted))
     assert json.loads(await asyncio.to_thread(get, "/healthz")) == {"status": "ok"}
     assert json.loads(await asyncio.to_thread(get, "/readyz")) == {"status": "ok"}
+
+
+async def test_a_worker_whose_metrics_port_is_taken_works_all_the_same(make_queue, processes, monkeypatch) -> None:
+    with socket.create_server(("", 0)) as taken:
+        monkeypatch.setenv("PROTOQUEUE_METRICS_PORT", str(taken.getsockname()[1]))
+        queue = await make_queue(GroupSpec())
+        worker = processes("@worker.handler\nasync def work(payload: int) -> None:\n    tell(payload)\n")
+        await queue.enqueue(1)
+        await eventually(lambda: worker.told == ["1"])
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,22 @@ class HealthServer:
     async def from_environment(
         cls, stack: contextlib.AsyncExitStack, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling
     ) -> None:
-        """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds; raises ConfigurationError."""
+        """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds.
+
+        A port that is taken is said and otherwise let be: where pods share a machine's ports, as in the devcluster,
+        only one of several replicas gets it, and the others work all the same. Raises ConfigurationError for what is
+        no port.
+        """
         port = os.environ.get("PROTOQUEUE_METRICS_PORT")
         if not port:
             return
         try:
             server = cls(int(port), registry, connection, pulling, get_running_loop())
-        except (ValueError, OSError, OverflowError) as error:
-            raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port} cannot be listened on: {error}") from error
+        except (ValueError, OverflowError) as error:
+            raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port} is no port: {error}") from error
+        except OSError as error:
+            log.error("metrics and health are not served: port %s cannot be listened on: %s", port, error)
+            return
         server._thread.start()
         stack.callback(server.close)
         server._turn()
