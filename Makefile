@@ -5,6 +5,9 @@ BIN    := $(VENV)/bin
 DISTS  := worker-sdk operator devcluster
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 UV_VERSION := 0.13.9
+# Most tests wait for processes: three runners keep two cores busy. A file stays on one runner, with its servers.
+PARALLEL := -n 3 --dist loadfile
+BENCHMARKS := bench_sdk autoscale_sim scale_latency operator_scale
 PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 PIN    := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header \
           $(addprefix --no-emit-package ,protoqueue protoqueue-operator protoqueue-devcluster)
@@ -19,8 +22,8 @@ help: ## Show this list
 demo: $(VENV)/runtime.stamp ## Run the whole system on real input; ends by itself
 	@$(BIN)/python examples/run.py codeindex
 
-test: lint ## Run all checks and tests
-	$(BIN)/pytest $(ARGS)
+test: lint $(BIN)/helm ## Run all checks and tests
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Run ruff, mypy (strict) and the import contracts
 	$(BIN)/ruff check .
@@ -40,7 +43,7 @@ proto: $(VENV)/dev.stamp ## Regenerate the *_pb2 modules from proto/
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=worker-sdk/src --pyi_out=worker-sdk/src proto/protoqueue/v1/*.proto
 
 bench: $(VENV)/dev.stamp ## Print the figures (benchmarks/README.md says what they mean)
-	@for bench in benchmarks/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+	@for bench in $(BENCHMARKS); do $(BIN)/python benchmarks/$$bench.py || exit 1; done
 
 docs: $(VENV)/dev.stamp ## Build the documentation into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -106,17 +106,25 @@ def stats(
             if output is Format.JSON:
                 print_json(_as_json(seen, single=len(queues) == 1), one_line=watch)
                 while watch:
-                    await asyncio.sleep(interval)
+                    await _pause(interval)
                     print_json(_as_json(await once(targets), single=len(queues) == 1), one_line=True)
             elif not watch:
                 print_table(_STATS_COLUMNS, _rows(seen))
             else:
                 with Live(make_table(_STATS_COLUMNS, _rows(seen)), console=Console(highlight=False)) as live:
                     while True:
-                        await asyncio.sleep(interval)
+                        await _pause(interval)
                         live.update(make_table(_STATS_COLUMNS, _rows(await once(targets))))
 
     run_async(run)
+
+
+async def _pause(seconds: float) -> None:
+    """Sleep, unless Ctrl-C came together with an answer: before Python 3.12 `wait_for` loses a cancellation then."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    await asyncio.sleep(seconds)
 
 
 def _as_json(seen: dict[str, QueueStats], single: bool) -> Any:
