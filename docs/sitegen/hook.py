@@ -15,7 +15,6 @@ from protoqueue import errors
 from protoqueue_operator.core.crds import crds
 from sitegen.alerts import alerts_section
 from sitegen.commands import commands_page
-from sitegen.features import not_supported_yet
 from sitegen.metrics import metric_table, operator_registry, series, worker_registry
 from sitegen.resources import resource_page
 from sitegen.rights import rights
@@ -49,7 +48,6 @@ def _alerts() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "not-supported-yet": not_supported_yet,
     "alerts": _alerts,
     "error-tree": _error_tree,
     "operator-rights": _rights,

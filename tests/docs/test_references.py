@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from sitegen.alerts import alerts, alerts_section
 from sitegen.commands import commands, commands_page
-from sitegen.features import not_supported_yet
 from sitegen.hook import PARTS, filled
 from sitegen.resources import field_paths, resource_page
 from sitegen.rights import rights
@@ -82,11 +81,6 @@ def test_every_public_name_of_the_sdk_is_in_its_reference() -> None:
     page = filled((DOCS / "reference/sdk.md").read_text())
     missing = [name for name in protoqueue.__all__ if not re.search(rf"\b{name}\b", page)]
     assert not missing
-
-
-def test_the_section_on_what_is_not_supported_names_the_fields_refused() -> None:
-    section = not_supported_yet()
-    assert not section or "`spec." in section
 
 
 def test_the_operators_rights_are_read_from_the_chart() -> None:

@@ -4,16 +4,9 @@ import pytest
 
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec, NotSupportedYet
-from protoqueue_operator.core.validation import check_group, check_queue, refuse_unsupported
+from protoqueue_operator.core.refusals import InvalidSpec
+from protoqueue_operator.core.validation import check_group, check_queue
 from unit.operator.samples import group, queue
-
-
-def test_a_feature_still_to_come_is_refused_by_name_where_it_is_asked_for() -> None:
-    features = (("spec.paused", lambda spec: spec.paused),)
-    refuse_unsupported(features, QueueSpec())
-    with pytest.raises(NotSupportedYet, match=r"^spec\.paused: "):
-        refuse_unsupported(features, QueueSpec(paused=True))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +17,12 @@ def test_a_feature_still_to_come_is_refused_by_name_where_it_is_asked_for() -> N
         ({"limits": {"maxBytes": 0}}, "spec.limits.maxBytes: must be at least one byte"),
         ({"limits": {"maxTaskSize": "4Gi"}}, "spec.limits.maxTaskSize: .*at most 2147483647"),
         ({"schedules": [{"name": "often", "every": "10ms"}]}, r"spec.schedules\[often\].every: must be at least 1s"),
+        ({"schedules": [{"name": "x", "cron": "0 0 3 * * *\r\nNats-TTL: 1s"}]}, r"\[x\].cron: must be one line"),
+        ({"rateLimit": {"tasks": 1, "per": "0s"}}, "spec.rateLimit.per: must be at least 1ms"),
+        ({"rateLimit": {"tasks": 1, "burst": 2**63}}, "spec.rateLimit.burst: must be at most 9223372036854775807"),
+        ({"limits": {"maxTasks": 2**63}}, "spec.limits.maxTasks: must be at most"),
+        ({"retry": {"maxDelay": "40000d"}}, "spec.retry.maxDelay: must be at most 36500d"),
+        ({"visibilityTimeout": "40000d"}, "spec.visibilityTimeout: must be at most 36500d"),
     ],
 )
 def test_what_the_schema_lets_pass_is_refused_by_name(spec: dict[str, Any], message: str) -> None:
@@ -56,6 +55,15 @@ def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field
         ({"worker": {"template": {"spec": {"containers": [{"image": "x"}]}}}}, r"containers\[0\].name"),
         ({"priorityWeights": [1, 2]}, "spec.priorityWeights: has 2 weights, but the queue has 3 priority levels"),
         ({"visibilityTimeout": "1ms"}, "spec.visibilityTimeout: must be at least 100ms"),
+        ({"rateLimit": {"tasks": 1, "per": "0.5ms"}}, "spec.rateLimit.per: must be at least 1ms"),
+        ({"replicas": 2**31}, "spec.replicas: must be at most 2147483647"),
+        ({"autoscale": {"target": {"drainTime": "0s"}}}, "spec.autoscale.target.drainTime: must be at least 100ms"),
+        ({"worker": {"template": {"metadata": "x"}}}, "spec.worker.template.metadata: must be an object"),
+        ({"worker": {"template": {"spec": []}}}, "spec.worker.template.spec: must be an object"),
+        (
+            {"worker": {"template": {"spec": {"containers": [{"name": "x", "env": ["A=b"]}]}}}},
+            r"containers\[0\].env: must be a list of objects",
+        ),
     ],
 )
 def test_a_group_that_cannot_work_is_refused_by_name(spec: dict[str, Any], message: str) -> None:

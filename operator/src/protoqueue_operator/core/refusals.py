@@ -19,12 +19,6 @@ class InvalidSpec(Refusal):
     reason = "InvalidSpec"
 
 
-class NotSupportedYet(Refusal):
-    """A field of the contract that this version does not act on: refused rather than silently ignored."""
-
-    reason = "NotSupportedYet"
-
-
 class ImmutableField(Refusal):
     """What JetStream cannot change in place; nothing is deleted and re-created behind a user's back."""
 

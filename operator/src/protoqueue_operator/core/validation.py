@@ -1,57 +1,68 @@
-"""What the schema cannot refuse, and what is refused until a later version acts on it."""
+"""What the schema cannot refuse."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec, NotSupportedYet
+from protoqueue.durations import format_duration
+from protoqueue_operator.core.consumer_group import Autoscale, ConsumerGroupSpec
+from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry, Schedule
+from protoqueue_operator.core.refusals import InvalidSpec
 
-QueueFeature = tuple[str, Callable[[QueueSpec], Any]]
-GroupFeature = tuple[str, Callable[[ConsumerGroupSpec], Any]]
-
-# The one table of what the contract promises and this version does not keep yet: field, and whether a spec asks for it.
-NOT_SUPPORTED_YET: tuple[tuple[QueueFeature, ...], tuple[GroupFeature, ...]] = ((), ())
+_INSTANT = timedelta(0)
+_MOMENT = timedelta(milliseconds=100)
+_LONGEST = timedelta(days=36_500)
+"""JetStream counts nanoseconds in 64 bits, which is 292 years."""
+_MOST = 2**63 - 1
+_MOST_REPLICAS = 2**31 - 1
 
 
 def check_queue(spec: QueueSpec) -> None:
-    """Raises InvalidSpec or NotSupportedYet, naming the field."""
-    refuse_unsupported(NOT_SUPPORTED_YET[0], spec)
-    for field, value in (
-        ("spec.visibilityTimeout", spec.visibility_timeout),
-        ("spec.deduplicationWindow", spec.deduplication_window),
-        ("spec.deadLetter.maxAge", spec.dead_letter.max_age),
-        ("spec.limits.maxAge", spec.limits.max_age),
-    ):
-        if value is not None and value.total_seconds() < 0.1:
-            raise InvalidSpec("must be at least 100ms", field=field)
-    for schedule in spec.schedules:
-        if schedule.every is not None and schedule.every.total_seconds() < 1:
-            raise InvalidSpec("must be at least 1s", field=f"spec.schedules[{schedule.name}].every")
-    _check_size("spec.limits.maxBytes", spec.limits.max_bytes, 2**63 - 1)
+    """Raises InvalidSpec, naming the field."""
+    _check_duration("spec.visibilityTimeout", spec.visibility_timeout, _MOMENT)
+    _check_duration("spec.deduplicationWindow", spec.deduplication_window, _MOMENT)
+    _check_duration("spec.deadLetter.maxAge", spec.dead_letter.max_age, _MOMENT)
+    _check_duration("spec.limits.maxAge", spec.limits.max_age, _MOMENT)
+    _check_count("spec.deadLetter.maxTasks", spec.dead_letter.max_tasks, _MOST)
+    _check_count("spec.limits.maxTasks", spec.limits.max_tasks, _MOST)
+    _check_size("spec.limits.maxBytes", spec.limits.max_bytes, _MOST)
     _check_size("spec.limits.maxTaskSize", spec.limits.max_task_size, 2**31 - 1)
+    _check_retry(spec.retry)
+    _check_rate_limit(spec.rate_limit)
+    for schedule in spec.schedules:
+        _check_schedule(schedule)
 
 
 def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
-    """Raises InvalidSpec or NotSupportedYet, naming the field."""
-    refuse_unsupported(NOT_SUPPORTED_YET[1], spec)
-    if spec.visibility_timeout is not None and spec.visibility_timeout.total_seconds() < 0.1:
-        raise InvalidSpec("must be at least 100ms", field="spec.visibilityTimeout")
+    """Raises InvalidSpec, naming the field."""
+    _check_duration("spec.visibilityTimeout", spec.visibility_timeout, _MOMENT)
+    _check_retry(spec.retry)
+    _check_rate_limit(spec.rate_limit)
+    _check_count("spec.replicas", spec.replicas, _MOST_REPLICAS)
     levels = queue.effective_priority_levels
     if spec.priority_weights is not None and len(spec.priority_weights) != levels:
         raise InvalidSpec(
             f"has {len(spec.priority_weights)} weights, but the queue has {levels} priority levels",
             field="spec.priorityWeights",
         )
+    if spec.autoscale:
+        _check_autoscale(spec.autoscale)
     if spec.worker and spec.worker.template is not None:
         _check_template(spec.worker.template)
 
 
-def refuse_unsupported(features: tuple[tuple[str, Callable[[Any], Any]], ...], spec: Any) -> None:
-    """Raises NotSupportedYet, naming the first field of `features` that the spec makes use of."""
-    for field, asked_for in features:
-        if asked_for(spec):
-            raise NotSupportedYet("this version of ProtoQueue does not support it yet: remove it", field=field)
+def _check_duration(field: str, value: timedelta | None, least: timedelta) -> None:
+    if value is None:
+        return
+    if value < least:
+        raise InvalidSpec(f"must be at least {format_duration(least)}", field=field)
+    if value > _LONGEST:
+        raise InvalidSpec(f"must be at most {format_duration(_LONGEST)}", field=field)
+
+
+def _check_count(field: str, value: int | None, most: int) -> None:
+    if value is not None and value > most:
+        raise InvalidSpec(f"must be at most {most}", field=field)
 
 
 def _check_size(field: str, value: int | None, most: int) -> None:
@@ -59,13 +70,61 @@ def _check_size(field: str, value: int | None, most: int) -> None:
         raise InvalidSpec(f"must be at least one byte and at most {most}", field=field)
 
 
-def _check_template(template: dict[str, Any]) -> None:
-    containers = (template.get("spec") or {}).get("containers")
+def _check_retry(retry: Retry | None) -> None:
+    if retry:
+        _check_duration("spec.retry.initialDelay", retry.initial_delay, _INSTANT)
+        _check_duration("spec.retry.maxDelay", retry.max_delay, _INSTANT)
+
+
+def _check_rate_limit(limit: RateLimit | None) -> None:
+    """Of no time at all there is no rate."""
+    if limit:
+        _check_duration("spec.rateLimit.per", limit.per, timedelta(milliseconds=1))
+        _check_count("spec.rateLimit.tasks", limit.tasks, _MOST)
+        _check_count("spec.rateLimit.burst", limit.burst, _MOST)
+
+
+def _check_schedule(schedule: Schedule) -> None:
+    field = f"spec.schedules[{schedule.name}]"
+    _check_duration(f"{field}.every", schedule.every, timedelta(seconds=1))
+    # Both become headers of a message: a line break would begin another header.
+    for name, text in (("cron", schedule.cron), ("timeZone", schedule.time_zone)):
+        if text is not None and not text.isprintable():
+            raise InvalidSpec("must be one line of printable characters", field=f"{field}.{name}")
+
+
+def _check_autoscale(autoscale: Autoscale) -> None:
+    _check_duration("spec.autoscale.target.drainTime", autoscale.target.drain_time, _MOMENT)
+    _check_duration("spec.autoscale.scaleDownDelay", autoscale.scale_down_delay, _INSTANT)
+    _check_duration("spec.autoscale.idleDelay", autoscale.idle_delay, _INSTANT)
+    _check_count("spec.autoscale.maxReplicas", autoscale.max_replicas, _MOST_REPLICAS)
+
+
+def _check_template(template: Mapping[str, Any]) -> None:
+    """Only what the operator itself goes into; the rest of a pod is the API server's to judge."""
+    path = "spec.worker.template"
+    metadata = _part(template, "metadata", f"{path}.metadata", dict)
+    _part(metadata, "labels", f"{path}.metadata.labels", dict)
+    pod = _part(template, "spec", f"{path}.spec", dict)
+    _part(pod, "volumes", f"{path}.spec.volumes", list)
+    containers = pod.get("containers")
     if not isinstance(containers, list) or not containers:
-        raise InvalidSpec("a pod needs at least one container", field="spec.worker.template.spec.containers")
+        raise InvalidSpec("a pod needs at least one container", field=f"{path}.spec.containers")
     for index, container in enumerate(containers):
-        field = f"spec.worker.template.spec.containers[{index}]"
+        field = f"{path}.spec.containers[{index}]"
         if not isinstance(container, dict) or not container.get("name"):
             raise InvalidSpec("a container needs a name", field=f"{field}.name")
-        if not isinstance(container.get("env", []), list):
-            raise InvalidSpec("must be a list", field=f"{field}.env")
+        _part(container, "volumeMounts", f"{field}.volumeMounts", list)
+        for variable in _part(container, "env", f"{field}.env", list):
+            if not isinstance(variable, dict):
+                raise InvalidSpec("must be a list of objects", field=f"{field}.env")
+
+
+def _part(whole: Mapping[str, Any], name: str, field: str, kind: type[Any]) -> Any:
+    """Empty where there is none. Raises InvalidSpec for what is of another kind."""
+    part = whole.get(name)
+    if part is None:
+        return kind()
+    if not isinstance(part, kind):
+        raise InvalidSpec(f"must be {'a list' if kind is list else 'an object'}", field=field)
+    return part

@@ -20,7 +20,7 @@ from protoqueue_operator.reconcile.runtime import Runtime
 
 
 def valid_spec(queue: Queue) -> QueueSpec:
-    """Raises InvalidSpec and NotSupportedYet."""
+    """Raises InvalidSpec."""
     if isinstance(queue.spec, InvalidSpec):
         raise queue.spec
     check_queue(queue.spec)
