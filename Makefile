@@ -14,7 +14,7 @@ PIN    := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate -
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds proto bench docs example chart helm e2e-kind wheels requirements clean
+.PHONY: help demo test lint format crds proto bench docs example chart helm e2e-kind images wheels requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ helm: $(BIN)/helm ## Put the real helm into .venv/bin
 
 e2e-kind: $(VENV)/dev.stamp $(BIN)/helm ## Install images and chart into a new kind cluster and run the cluster tests there
 	BIN=$(BIN) hack/e2e_kind.sh
+
+images: $(VENV)/dev.stamp $(BIN)/helm ## Build the images and test them; needs docker, or root and Debian's docker.io
+	PROTOQUEUE_TEST_IMAGES=1 $(BIN)/pytest tests/chart/test_images.py
 
 wheels: $(VENV)/dev.stamp ## Build every distribution into dist/
 	@for dist in $(DISTS); do $(BIN)/uv build -q -p $(BIN)/python --no-build-isolation --out-dir dist $$dist || exit 1; done

@@ -1,6 +1,7 @@
-"""The images, built and run for real where a docker daemon is at hand or can be started."""
+"""The images, built and run for real where a docker daemon is at hand or can be started: `make images`."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from chart.releasing import Cluster, running_cluster
 from chart.rendering import ROOT
 from waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)  # a base system, a virtual environment and three images are made
+pytestmark = [
+    pytest.mark.timeout(900),  # a base system, a virtual environment and three images are made
+    pytest.mark.skipif(not os.environ.get("PROTOQUEUE_TEST_IMAGES"), reason="takes minutes and dockerd: `make images`"),
+]
 
 CONFINED = ("run", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 MB = 1_000_000
