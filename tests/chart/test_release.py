@@ -187,6 +187,8 @@ async def work_with_everything_the_operator_does(cluster: Cluster) -> None:
         await cluster.kubectl("wait", "--for=condition=Ready", f"pcg/{name}", "--timeout=20s", *in_orders)
         await cluster.kubectl("scale", f"pcg/{name}", "--replicas=2", *in_orders)
         await cluster.kubectl("wait", "--for=jsonpath={.spec.replicas}=2", target, "--timeout=20s", *in_orders)
+    await cluster.kubectl("patch", "pcg/owned", "--type=merge", "-p", '{"spec":{"worker":null}}', *in_orders)
+    await cluster.kubectl("wait", "--for=delete", "deployment/owned", "--timeout=20s", *in_orders)
     await cluster.kubectl("delete", "pcg,pq", "--all", "--timeout=20s", *in_orders)
     await cluster.kubectl("delete", "namespace", "orders", "--timeout=20s")
 

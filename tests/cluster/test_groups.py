@@ -12,6 +12,14 @@ SECOND = 10**9
 IDLE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
 
 
+def existing(name: str = "existing", *, replicas: int) -> dict[str, Any]:
+    """A Deployment that somebody else has made."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, **IDLE}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return {"metadata": {"name": name}, "spec": spec}
+
+
 async def test_a_group_has_a_consumer_for_each_level(lab: Lab) -> None:
     await lab.queue(visibilityTimeout="9s")
     await lab.group(maxInFlight=70)
@@ -224,17 +232,29 @@ async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit
     assert await lab.replicas() == 0, "an apply does not bring workers up"
 
 
+@pytest.mark.parametrize("worker", [None, {"template": None, "scaleTargetRef": {"name": "existing"}}])
+async def test_a_group_without_a_template_any_more_ends_the_deployment_it_owned(
+    lab: Lab, worker: dict[str, Any] | None
+) -> None:
+    await lab.kube.create(DEPLOYMENTS, existing(replicas=1), lab.namespace)
+    await lab.queue()
+    await lab.group(worker={"template": IDLE}, replicas=1)
+    await lab.ready(groups=("mailers",))
+    await eventually(lambda: lab.find(DEPLOYMENTS, "mailers"))
+    await lab.group(worker=worker)
+    await lab.gone(DEPLOYMENTS, "mailers")
+    await lab.ready(groups=("mailers",))
+
+    async def counted() -> bool:
+        status = (await lab.get(CONSUMER_GROUPS, "mailers"))["status"]
+        return bool(status.get("desiredReplicas") == (1 if worker else None))
+
+    await eventually(counted)
+    assert "metadata" in await lab.get(DEPLOYMENTS, "existing"), "what is not its own stays"
+
+
 async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
-    labels = {"app": "other"}
-    body = {
-        "metadata": {"name": "mailers"},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, **IDLE},
-        },
-    }
-    await lab.kube.create(DEPLOYMENTS, body, lab.namespace)
+    await lab.kube.create(DEPLOYMENTS, existing("mailers", replicas=0), lab.namespace)
     await lab.queue()
     await lab.group(worker={"template": IDLE})
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="ForeignAsset")
@@ -243,16 +263,7 @@ async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
 
 
 async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab) -> None:
-    labels = {"app": "existing"}
-    body = {
-        "metadata": {"name": "existing"},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, **IDLE},
-        },
-    }
-    await lab.kube.create(DEPLOYMENTS, body, lab.namespace)
+    await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
     await lab.queue()
     await lab.group(
         worker={"scaleTargetRef": {"name": "existing"}},

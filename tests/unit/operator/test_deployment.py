@@ -2,11 +2,13 @@ from typing import Any
 
 import pytest
 
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.deployment import (
     WorkerConnection,
     check_ownership,
     desired_deployment,
+    is_superfluous,
     parse_deployment,
     selector,
 )
@@ -103,3 +105,25 @@ def test_credentials_come_as_a_mounted_secret_and_never_as_text() -> None:
     ]
     assert pod["volumes"] == [{"name": "protoqueue-nats", "secret": {"secretName": "account"}}]
     assert "hidden" not in str(made)
+
+
+@pytest.mark.parametrize(
+    ("worker", "owner", "superfluous"),
+    [
+        (None, "uid-of-mailers", True),
+        ({"scaleTargetRef": {"name": "existing"}}, "uid-of-mailers", True),
+        ({"scaleTargetRef": {"kind": "StatefulSet", "name": "mailers"}}, "uid-of-mailers", True),
+        ({"scaleTargetRef": {"name": "mailers"}}, "uid-of-mailers", False),
+        ({"template": TEMPLATE}, "uid-of-mailers", False),
+        (None, "somebody-else", False),
+        (None, None, False),
+    ],
+)
+def test_only_a_deployment_of_its_own_that_nothing_asks_for_is_superfluous(
+    worker: dict[str, Any] | None, owner: str | None, superfluous: bool
+) -> None:
+    made = group(worker=worker)
+    assert isinstance(made.spec, ConsumerGroupSpec)
+    owners = [{"uid": owner, "controller": True}] if owner else []
+    deployment = parse_deployment({"metadata": metadata("mailers", ownerReferences=owners), "spec": {}})
+    assert is_superfluous(deployment, made, made.spec) is superfluous

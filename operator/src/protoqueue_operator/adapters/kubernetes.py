@@ -46,6 +46,10 @@ class Conflict(ApiError):
     """Somebody else wrote first: read again, decide again."""
 
 
+class Invalid(ApiError):
+    """The object breaks the rules of its kind: the same request will never be taken."""
+
+
 class Kubernetes:
     """`login` gives the credentials, and is asked again when they are refused."""
 
@@ -96,6 +100,16 @@ class Kubernetes:
             content_type="application/apply-patch+yaml",
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
         )
+
+    async def delete(self, key: Key, uid: str) -> None:
+        """That very object, its dependents after it. Raises Conflict (another uid), Gone, ApiError."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        await self._ask("DELETE", _path(key), options)
 
     async def scale(self, api_version: str, kind: str, namespace: str, name: str) -> Json:
         """The scale subresource of anything that has one. Raises Gone (also where there is none), ApiError."""
@@ -193,5 +207,5 @@ def _lease(key: Key, holder: str, now: str, duration_s: float, resource_version:
 
 
 def _error(status: int, answer: Json) -> ApiError:
-    kind = {404: Gone, 409: Conflict}.get(status, ApiError)
+    kind = {400: Invalid, 404: Gone, 409: Conflict, 422: Invalid}.get(status, ApiError)
     return kind(status, answer.get("reason", ""), answer.get("message", f"HTTP status {status}"))

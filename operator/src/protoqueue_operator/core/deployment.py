@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protoqueue.naming import GroupName
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.crds import API_VERSION
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import ForeignAsset
@@ -30,6 +31,8 @@ class Deployment:
     controller_uid: str | None
     applies_replicas: bool
     """Whether `spec.replicas` belongs to what the operator applied: leaving it out would then reset it to 1."""
+    is_going: bool = False
+    """Whether it is being deleted."""
 
 
 def parse_deployment(body: Mapping[str, Any]) -> Deployment:
@@ -48,6 +51,7 @@ def parse_deployment(body: Mapping[str, Any]) -> Deployment:
             for entry in body["metadata"].get("managedFields") or []
             if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         ),
+        is_going=meta.deleting_since is not None,
     )
 
 
@@ -64,6 +68,18 @@ def check_ownership(group: Group, deployment: Deployment | None) -> None:
             "rename the group, or name the Deployment in spec.worker.scaleTargetRef",
             field="spec.worker.template",
         )
+
+
+def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec) -> bool:
+    """Whether it is the group's own, and the group has no template any more.
+
+    One that `scaleTargetRef` names is kept: whoever asks for the group's own to be scaled wants it to stay.
+    """
+    worker = spec.worker
+    if deployment.controller_uid != group.meta.uid or deployment.is_going or (worker and worker.template is not None):
+        return False
+    target = worker.scale_target_ref if worker else None
+    return target is None or (target.kind, target.name) != ("Deployment", deployment.key.name)
 
 
 @dataclass(frozen=True)

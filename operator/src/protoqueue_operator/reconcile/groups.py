@@ -1,19 +1,8 @@
 """A ConsumerGroup becomes its consumers, its entry in `pq-config` and, where it has a template, its Deployment."""
 
-import hashlib
-import json
-
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.adapters.kubernetes import Gone
 from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.deployment import (
-    Deployment,
-    WorkerConnection,
-    check_ownership,
-    desired_deployment,
-    selector,
-)
 from protoqueue_operator.core.plan import (
     Action,
     CreateConsumer,
@@ -24,7 +13,7 @@ from protoqueue_operator.core.plan import (
 )
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
-from protoqueue_operator.core.resources import Group, Key
+from protoqueue_operator.core.resources import Group
 from protoqueue_operator.core.runtime_config import group_config
 from protoqueue_operator.core.status import not_ready, ready
 from protoqueue_operator.core.validation import check_group
@@ -32,7 +21,8 @@ from protoqueue_operator.reconcile.applying import apply_config, apply_plan
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.queues import valid_spec
-from protoqueue_operator.reconcile.runtime import Applied, Established, Runtime
+from protoqueue_operator.reconcile.runtime import Established, Runtime
+from protoqueue_operator.reconcile.workers import bring_workers
 
 
 async def reconcile_group(group: Group, runtime: Runtime) -> None:
@@ -46,9 +36,7 @@ async def reconcile_group(group: Group, runtime: Runtime) -> None:
     plan = await _consumers(group, consumers, broker.jetstream, runtime)
     _announce_drift(group, plan, state.established, runtime)
     await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
-    if spec.worker and spec.worker.template is not None:
-        async with state.lock:
-            await _deployment(group, spec, _worker_connection(queue, broker, runtime), runtime)
+    await bring_workers(group, spec, queue, broker, runtime)
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
     runtime.reporter.report(
@@ -124,45 +112,3 @@ def _announce_drift(group: Group, plan: list[Action], before: Established | None
     if repaired:
         message = f"was changed by somebody else: {', '.join(repaired)}"
         runtime.reporter.event(group.meta, "Warning", "DriftRepaired", message)
-
-
-def _worker_connection(queue: QueueSpec, broker: Broker, runtime: Runtime) -> WorkerConnection:
-    if queue.nats is None:
-        return WorkerConnection(runtime.settings.worker_nats_url)
-    return WorkerConnection("", queue.nats.connection_secret_ref.name, broker.connection.credentials)
-
-
-async def _deployment(group: Group, spec: ConsumerGroupSpec, connection: WorkerConnection, runtime: Runtime) -> None:
-    assert spec.worker
-    assert spec.worker.template is not None
-    key = Key("Deployment", group.meta.namespace, group.meta.name)
-    state = runtime.state_of(group.meta.key, group.meta.uid)
-    digest = _digest(desired_deployment(group, spec.worker.template, connection, None))
-    known = runtime.cache.deployments.get(key)
-    if known and state.applied == Applied(digest, known.uid, known.generation):
-        return
-    live = await _read(key, runtime)
-    check_ownership(group, live)
-    replicas = _first_size(spec) if live is None else live.replicas if live.applies_replicas else None
-    body = await runtime.kubernetes.apply(key, desired_deployment(group, spec.worker.template, connection, replicas))
-    deployment = runtime.cache.observe_deployment(body)
-    state.applied = Applied(digest, deployment.uid, deployment.generation)
-    runtime.reporter.report(
-        group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas}, urgent=False
-    )
-
-
-async def _read(key: Key, runtime: Runtime) -> Deployment | None:
-    """As it is now, not as the watch last said: what is applied must not undo a scaling of a moment ago."""
-    try:
-        return runtime.cache.observe_deployment(await runtime.kubernetes.get(key))
-    except Gone:
-        return None
-
-
-def _first_size(spec: ConsumerGroupSpec) -> int:
-    return spec.autoscale.min_replicas if spec.autoscale else spec.replicas
-
-
-def _digest(configuration: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()

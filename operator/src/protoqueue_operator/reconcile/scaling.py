@@ -78,7 +78,8 @@ class Scaler:
         generation = group.meta.generation
         if established.spec.worker is None:
             condition = scaling(generation, "Disabled", "spec.worker is not set: workers run elsewhere")
-            self._runtime.reporter.report(group, {}, [condition], urgent=False)
+            nobody = dict.fromkeys(("replicas", "desiredReplicas", "selector"))
+            self._runtime.reporter.report(group, nobody, [condition], urgent=False)
             return None
         async with state.lock:
             size = await self._size(group, state)

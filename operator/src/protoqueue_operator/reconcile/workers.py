@@ -1,0 +1,102 @@
+"""The Deployment of a group that has a template, from the first apply to its end."""
+
+import hashlib
+import json
+from contextlib import suppress
+
+from protoqueue_operator.adapters.kubernetes import Gone, Invalid
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.deployment import (
+    Deployment,
+    WorkerConnection,
+    check_ownership,
+    desired_deployment,
+    is_superfluous,
+    selector,
+)
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import InvalidSpec
+from protoqueue_operator.core.resources import Group, Key
+from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.runtime import Applied, Runtime
+
+
+async def bring_workers(
+    group: Group, spec: ConsumerGroupSpec, queue: QueueSpec, broker: Broker, runtime: Runtime
+) -> None:
+    """Make the Deployment as the template says; without a template, end the one there was.
+
+    Raises ForeignAsset, InvalidSpec where the API server does not take the template, and ApiError.
+    """
+    async with runtime.state_of(group.meta.key, group.meta.uid).lock:
+        if spec.worker and spec.worker.template is not None:
+            await _apply(group, spec, spec.worker.template, _connection(queue, broker, runtime), runtime)
+        else:
+            await _end(group, spec, runtime)
+
+
+def _connection(queue: QueueSpec, broker: Broker, runtime: Runtime) -> WorkerConnection:
+    if queue.nats is None:
+        return WorkerConnection(runtime.settings.worker_nats_url)
+    return WorkerConnection("", queue.nats.connection_secret_ref.name, broker.connection.credentials)
+
+
+async def _apply(
+    group: Group,
+    spec: ConsumerGroupSpec,
+    template: dict[str, object],
+    connection: WorkerConnection,
+    runtime: Runtime,
+) -> None:
+    key = _key(group)
+    state = runtime.state_of(group.meta.key, group.meta.uid)
+    digest = _digest(desired_deployment(group, template, connection, None))
+    known = runtime.cache.deployments.get(key)
+    if known and state.applied == Applied(digest, known.uid, known.generation):
+        return
+    live = await _read(key, runtime)
+    check_ownership(group, live)
+    replicas = _first_size(spec) if live is None else live.replicas if live.applies_replicas else None
+    try:
+        body = await runtime.kubernetes.apply(key, desired_deployment(group, template, connection, replicas))
+    except Invalid as error:
+        raise InvalidSpec(f"the API server does not take it: {error}", field="spec.worker.template") from error
+    deployment = runtime.cache.observe_deployment(body)
+    state.applied = Applied(digest, deployment.uid, deployment.generation)
+    runtime.reporter.report(
+        group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas}, urgent=False
+    )
+
+
+async def _end(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
+    """What the watch has not shown yet is ended when it does: each Deployment seen calls for another look."""
+    known = runtime.cache.deployments.get(_key(group))
+    if known is None or not is_superfluous(known, group, spec):
+        return
+    with suppress(Gone):
+        await runtime.kubernetes.delete(known.key, known.uid)
+    runtime.cache.remove(known.key, known.uid)
+    runtime.state_of(group.meta.key, group.meta.uid).applied = None
+    runtime.reporter.event(
+        group.meta, "Normal", "WorkersEnded", "spec.worker has no template: the Deployment was deleted"
+    )
+
+
+async def _read(key: Key, runtime: Runtime) -> Deployment | None:
+    """As it is now, not as the watch last said: what is applied must not undo a scaling of a moment ago."""
+    try:
+        return runtime.cache.observe_deployment(await runtime.kubernetes.get(key))
+    except Gone:
+        return None
+
+
+def _key(group: Group) -> Key:
+    return Key("Deployment", group.meta.namespace, group.meta.name)
+
+
+def _first_size(spec: ConsumerGroupSpec) -> int:
+    return spec.autoscale.min_replicas if spec.autoscale else spec.replicas
+
+
+def _digest(configuration: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()
