@@ -209,6 +209,35 @@ async def test_the_deployment_is_the_groups_own_and_follows_its_size(lab: Lab) -
     await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="Disabled")
 
 
+async def test_what_is_new_is_ready_with_its_numbers(lab: Lab) -> None:
+    await lab.queue()
+    await lab.ready()
+    assert (await lab.get(QUEUES, "email"))["status"]["tasks"] == {"ready": 0, "inFlight": 0, "scheduled": 0, "dead": 0}
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    assert (await lab.get(CONSUMER_GROUPS, "mailers"))["status"]["tasks"] == {"ready": 1, "inFlight": 0}
+
+
+async def test_the_size_shown_follows_the_workers_at_once(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": IDLE}, replicas=0)
+    await lab.ready(groups=("mailers",))
+    for size in (2, 0, 1):
+        await lab.kube.merge(CONSUMER_GROUPS, {"spec": {"replicas": size}}, "mailers", lab.namespace, "scale")
+
+        async def workers(size: int = size) -> bool:
+            return bool((await lab.get(DEPLOYMENTS, "mailers"))["status"].get("replicas", 0) == size)
+
+        async def shown(size: int = size) -> bool:
+            status = (await lab.get(CONSUMER_GROUPS, "mailers"))["status"]
+            return bool((status["replicas"], status["desiredReplicas"]) == (size, size))
+
+        await eventually(workers)
+        await eventually(shown, timeout_s=2)
+
+
 async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit_is_undone(lab: Lab) -> None:
     await lab.queue()
     await lab.group(worker={"template": IDLE}, replicas=0)

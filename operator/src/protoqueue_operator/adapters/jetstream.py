@@ -58,8 +58,9 @@ class JetStream:
         """Nothing happens where it is gone already."""
         await self._find(f"STREAM.DELETE.{name}", {}, _STREAM_NOT_FOUND)
 
-    async def create_consumer(self, stream: str, config: Mapping[str, Any]) -> None:
-        await self._put_consumer(stream, config, "create")
+    async def create_consumer(self, stream: str, config: Mapping[str, Any]) -> Json:
+        """What the server says of it, as `consumers` does of those that are there."""
+        return await self._put_consumer(stream, config, "create")
 
     async def update_consumer(self, stream: str, config: Mapping[str, Any]) -> None:
         await self._put_consumer(stream, config, "update")
@@ -87,9 +88,9 @@ class JetStream:
         """Remove every message on a subject; nothing happens where there is none."""
         await self._find(f"STREAM.PURGE.{stream}", {"filter": subject}, _STREAM_NOT_FOUND)
 
-    async def _put_consumer(self, stream: str, config: Mapping[str, Any], action: str) -> None:
+    async def _put_consumer(self, stream: str, config: Mapping[str, Any], action: str) -> Json:
         request = {"stream_name": stream, "config": config, "action": action}
-        await self._ask(f"CONSUMER.CREATE.{stream}.{config['name']}", request)
+        return await self._ask(f"CONSUMER.CREATE.{stream}.{config['name']}", request)
 
     async def _pages(self, subject: str, field: str) -> AsyncIterator[Json]:
         offset = 0

@@ -25,11 +25,15 @@ _READ_ONCE = ("deliver_policy", "max_waiting", "pause_until")
 """What JetStream takes when a consumer is made, and refuses or ignores afterwards."""
 
 
-async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mapping[str, Mapping[str, Any]]) -> None:
+async def apply_plan(
+    jetstream: JetStream, plan: Iterable[Action], there: Mapping[str, Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
     """`there` holds the server's configurations by name: what is not ours in them survives an update.
 
+    Returns what the server says of the consumers it has made.
     Raises BrokerUnavailable and BrokerRefused; what was done until then stays done, and the next reconcile goes on.
     """
+    made: list[Mapping[str, Any]] = []
     for action in plan:
         match action:
             case CreateStream(stream):
@@ -39,7 +43,7 @@ async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mappin
             case DeleteStream(name):
                 await jetstream.delete_stream(name)
             case CreateConsumer(consumer):
-                await jetstream.create_consumer(consumer.stream, consumer.config())
+                made.append(await jetstream.create_consumer(consumer.stream, consumer.config()))
             case UpdateConsumer(consumer):
                 changes = {name: value for name, value in consumer.config().items() if name not in _READ_ONCE}
                 await jetstream.update_consumer(consumer.stream, _over(there[consumer.name], changes))
@@ -48,6 +52,7 @@ async def apply_plan(jetstream: JetStream, plan: Iterable[Action], there: Mappin
             case DeleteConsumer(stream_name, name):
                 await jetstream.delete_consumer(stream_name, name)
         logger.info("jetstream changed: action=%s", described(action))
+    return made
 
 
 async def read_config(configs: ConfigBucket, key: str, kind: type[Config]) -> Config | None:

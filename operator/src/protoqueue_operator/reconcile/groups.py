@@ -1,8 +1,12 @@
 """A ConsumerGroup becomes its consumers, its entry in `pq-config` and, where it has a template, its Deployment."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.load import consumer_state, group_state
 from protoqueue_operator.core.plan import (
     Action,
     CreateConsumer,
@@ -15,7 +19,7 @@ from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
 from protoqueue_operator.core.resources import Group
 from protoqueue_operator.core.runtime_config import group_config
-from protoqueue_operator.core.status import not_ready, ready
+from protoqueue_operator.core.status import Fields, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_group
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan
 from protoqueue_operator.reconcile.brokers import Broker
@@ -33,7 +37,7 @@ async def reconcile_group(group: Group, runtime: Runtime) -> None:
     await hold(group, runtime)
     consumers = group_consumers(group, spec, queue)
     state = runtime.state_of(group.meta.key, group.meta.uid)
-    plan = await _consumers(group, consumers, broker.jetstream, runtime)
+    plan, infos = await _consumers(group, consumers, broker.jetstream, runtime)
     _announce_drift(group, plan, state.established, runtime)
     await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     await bring_workers(group, spec, queue, broker, runtime)
@@ -41,7 +45,7 @@ async def reconcile_group(group: Group, runtime: Runtime) -> None:
     state.resting = False
     runtime.reporter.report(
         group,
-        {"observedGeneration": group.meta.generation},
+        {"observedGeneration": group.meta.generation, **_first_counts(group, consumers, infos)},
         [ready(group.meta.generation, "consumers and workers are as specified")],
     )
 
@@ -90,15 +94,26 @@ def _refuse_second_group(group: Group, queue: QueueSpec, runtime: Runtime) -> No
 
 async def _consumers(
     group: Group, desired: tuple[Consumer, ...], jetstream: JetStream, runtime: Runtime
-) -> list[Action]:
+) -> tuple[list[Action], list[Mapping[str, Any]]]:
+    """What was done, and what the server says of the stream's consumers."""
     infos = await jetstream.consumers(group.name.queue.stream)
     if infos is None:
         raise QueueNotReady(f"the stream of the Queue {group.queue_name} is not there yet", field="spec.queueRef.name")
     there = {info["name"]: info["config"] for info in infos}
     living = {other.meta.key for other in runtime.cache.groups_of(group.queue_key)}
     plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(group.meta), living)
-    await apply_plan(jetstream, plan, there)
-    return plan
+    made = await apply_plan(jetstream, plan, there)
+    return plan, [*infos, *made]
+
+
+def _first_counts(group: Group, consumers: Iterable[Consumer], infos: Iterable[Mapping[str, Any]]) -> Fields:
+    """So that a new group is told of with its numbers; later ones come from sampling."""
+    if group.status.tasks is not None:
+        return {}
+    total = group_state(
+        (consumer.name for consumer in consumers), {info["name"]: consumer_state(info) for info in infos}
+    )
+    return {"tasks": tasks(total.pending, total.in_flight)} if total else {}
 
 
 def _announce_drift(group: Group, plan: list[Action], before: Established | None, runtime: Runtime) -> None:

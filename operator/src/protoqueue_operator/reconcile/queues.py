@@ -5,12 +5,12 @@ import asyncio
 from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
-from protoqueue_operator.core.plan import Action, described, plan_consumer, plan_stream
+from protoqueue_operator.core.plan import Action, CreateStream, described, plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
-from protoqueue_operator.core.status import loss_conditions, not_ready, ready
+from protoqueue_operator.core.status import Fields, loss_conditions, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
@@ -51,7 +51,7 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     changed = await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
     runtime.streams[queue.meta.key] = desired
     conditions = [ready(queue.meta.generation, "the streams are as specified"), *loss_conditions(queue, plan)]
-    runtime.reporter.report(queue, status_fields(queue, spec), conditions)
+    runtime.reporter.report(queue, status_fields(queue, spec) | _first_counts(queue, desired, plan), conditions)
     if not is_ready(queue):
         return True
     if plan or changed:
@@ -73,6 +73,12 @@ def status_fields(queue: Queue, spec: QueueSpec) -> dict[str, object]:
         "priorityLevels": spec.effective_priority_levels or None,
         "deadLetterStream": queue.name.dead_letter_stream if spec.dead_letter.enabled else None,
     }
+
+
+def _first_counts(queue: Queue, desired: tuple[Stream, ...], plan: list[Action]) -> Fields:
+    """A queue whose streams were all made just now is empty; of any other, sampling tells."""
+    anew = {action.stream for action in plan if isinstance(action, CreateStream)}
+    return {"tasks": tasks(0, 0, 0, 0)} if queue.status.tasks is None and anew.issuperset(desired) else {}
 
 
 async def _streams(desired: tuple[Stream, ...], jetstream: JetStream) -> list[Action]:

@@ -257,11 +257,11 @@ class Sampler:
         self._tell(queue, (*counts, age), {"tasks": tasks(*counts), "oldestTaskAge": oldest_age(age)})
 
     def _tell(self, resource: Queue | Group, numbers: object, fields: dict[str, object]) -> None:
-        """Say what has changed since it was last said."""
+        """Say what has changed since it was last said; the first word at once."""
         told = (resource.meta.uid, numbers)
         if self._told.get(resource.meta.key) != told:
             self._told[resource.meta.key] = told
-            self._runtime.reporter.report(resource, fields, urgent=False)
+            self._runtime.reporter.report(resource, fields, urgent=resource.status.tasks is None)
 
     async def _set_alarm(self, queue: Queue, states: Iterable[tuple[Group, GroupState]]) -> None:
         if not any(self._sleeps(group, state) for group, state in states):

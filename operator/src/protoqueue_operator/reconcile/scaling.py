@@ -170,10 +170,11 @@ class Scaler:
         self._runtime.reporter.report(group, {}, [condition])
 
     def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
-        """The first word on scaling, and a change of its status, are told at once; the rest with the counters."""
+        """Sizes, the first word on scaling and a change of its status are told at once; the rest with the counters."""
         fields = {"replicas": size.observed, "desiredReplicas": wanted, "selector": size.selector}
         before = group.status.condition("Scaling")
-        urgent = condition is not None and (before is None or before.status != condition.status)
+        resized = (group.status.replicas, group.status.desired_replicas) != (size.observed, wanted)
+        urgent = resized or (condition is not None and (before is None or before.status != condition.status))
         self._runtime.reporter.report(group, fields, [condition] if condition else [], urgent=urgent)
 
 

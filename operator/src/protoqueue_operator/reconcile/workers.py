@@ -63,9 +63,7 @@ async def _apply(
         raise InvalidSpec(f"the API server does not take it: {error}", field="spec.worker.template") from error
     deployment = runtime.cache.observe_deployment(body)
     state.applied = Applied(digest, deployment.uid, deployment.generation)
-    runtime.reporter.report(
-        group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas}, urgent=False
-    )
+    runtime.reporter.report(group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas})
 
 
 async def _end(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
