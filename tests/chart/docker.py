@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "ca-certificates,python3,python3-pip,python3-venv"
 HOSTS_OWN = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 """What a machine behind a proxy needs to reach its package index; only the base made here is given them."""
@@ -99,7 +98,7 @@ def daemon(directory: Path) -> Iterator[str]:
 def import_base(root: Path, host: str, name: str) -> None:
     """Make a minimal Debian with Python and import it as an image. Skips the test where Debian cannot be reached."""
     made = subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root), MIRROR],
+        ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", str(root)],
         capture_output=True,
         text=True,
         timeout=400,

@@ -133,10 +133,10 @@ async def test_a_pod_that_is_never_restarted_ends_as_its_container_did(
 
 
 async def test_init_containers_run_one_after_the_other_before_the_others(space: Space) -> None:
-    steps = [container(shell(f"echo {n} >> /work/order"), f"init{n}") for n in (1, 2)]
-    main = container(shell("cat /work/order; sleep 60"))
+    steps = [container(shell(f"echo {n} >> /scratch/order"), f"init{n}") for n in (1, 2)]
+    main = container(shell("cat /scratch/order; sleep 60"))
     for entry in (*steps, main):
-        entry["volumeMounts"] = [{"name": "w", "mountPath": "/work"}]
+        entry["volumeMounts"] = [{"name": "w", "mountPath": "/scratch"}]
     await space.run("inits", main, initContainers=steps, volumes=[{"name": "w", "emptyDir": {}}])
     await eventually(lambda: space.is_ready("inits"))
 
