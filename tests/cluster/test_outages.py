@@ -90,3 +90,16 @@ async def test_a_namespace_goes_although_nats_is_away(lab: Lab, server: NatsServ
         await eventually(is_gone, timeout_s=90)
     finally:
         await server.start()
+
+
+async def test_a_bucket_kept_in_memory_is_made_anew_as_soon_as_nats_is_back(lab: Lab, server: NatsServer) -> None:
+    await lab.queue(rateLimit={"tasks": 5})
+    await lab.ready()
+    assert "error" not in await lab.api("STREAM.INFO.KV_pq-rate")
+    server.kill()
+    await server.start()
+
+    async def is_there() -> bool:
+        return lab.nats.is_connected and "error" not in await lab.api("STREAM.INFO.KV_pq-rate")
+
+    await eventually(is_there, timeout_s=10)

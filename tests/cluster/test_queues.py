@@ -183,6 +183,7 @@ async def test_somebody_elses_stream_is_left_alone_until_it_goes(lab: Lab) -> No
 async def test_what_nats_refuses_is_told_and_heals_when_corrected(lab: Lab) -> None:
     await lab.queue(replicas=3)
     condition = await lab.condition(QUEUES, "email", status="False", reason="NatsRefused")
+    assert condition["message"].startswith("spec.replicas: ")
     assert "replicas > 1 not supported" in condition["message"]
     await eventually(lambda: lab.event_reasons("email"))
     assert await lab.event_reasons("email") == ["NatsRefused"]

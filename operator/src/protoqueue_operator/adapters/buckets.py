@@ -50,12 +50,16 @@ class ConfigBucket:
         await self._ensure()
         await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
 
+    def doubt(self) -> None:
+        """The server was away: what it kept in memory may be gone, so look before the next use."""
+        self._is_there = False
+
     async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> None:
         try:
             await self._jetstream.publish(_subject(key), value, headers)
         except BrokerUnavailable:
             # Nobody answers also where somebody deleted the bucket: look again before the next attempt.
-            self._is_there = False
+            self.doubt()
             raise
 
     async def _ensure(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from protoqueue_operator.adapters.connections import Connection
 from protoqueue_operator.core.assets import PAUSED_UNTIL
 from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.core.server_errors import refused
 
 Json = dict[str, Any]
 
@@ -134,4 +135,4 @@ def _checked(answer: Json) -> Json:
         raise NotFound(text, code)
     if code in _PASSING or error["code"] in _PASSING:
         raise BrokerUnavailable(f"JetStream: {text}")
-    raise BrokerRefused(f"JetStream refused: {text}")
+    raise refused(error.get("err_code"), text)

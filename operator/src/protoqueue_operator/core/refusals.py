@@ -73,6 +73,12 @@ class BrokerRefused(Refusal):
     reason = "NatsRefused"
 
 
+class QuotaExceeded(BrokerRefused):
+    """A limit of the account or the server is used up; asked again with backoff, since room may come."""
+
+    reason = "QuotaExceeded"
+
+
 class BrokerUnavailable(Exception):
     """NATS did not answer; asked again with backoff, and at once when the connection is back."""
 

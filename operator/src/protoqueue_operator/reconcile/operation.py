@@ -106,6 +106,7 @@ class Operation:
         if timer := self._away.pop(broker, None):
             timer.cancel()
         if is_up:
+            broker.configs.doubt()
             self._dispatcher.add_all_of(broker)
         else:
             loop = asyncio.get_running_loop()

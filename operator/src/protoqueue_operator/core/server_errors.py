@@ -1,0 +1,25 @@
+"""What JetStream's error codes mean to whoever wrote the resource."""
+
+from protoqueue_operator.core.refusals import BrokerRefused, QuotaExceeded
+
+_TOO_FEW_SERVERS = (10005, 10074)
+_LIMITS = {
+    10002: "what the account may store (max_file, max_mem)",
+    10026: "how many consumers a stream of the account may have (max_consumers)",
+    10027: "how many streams the account may have (max_streams)",
+    10028: "the memory of the account or the server (max_mem)",
+    10047: "the storage of the account or the server (max_file)",
+    10122: "the size of a stream of the account (max_stream_bytes): spec.limits.maxBytes",
+}
+"""As the server's configuration writes them."""
+
+
+def refused(code: int | None, text: str) -> BrokerRefused:
+    """What to raise, so that the message names the field of the Queue, or the limit of NATS, that stands in the way."""
+    if code in _TOO_FEW_SERVERS:
+        return BrokerRefused(
+            f"NATS has not as many servers as that; write 1, or add servers. JetStream: {text}", field="spec.replicas"
+        )
+    if code in _LIMITS:
+        return QuotaExceeded(f"a limit of NATS is reached, {_LIMITS[code]}. JetStream: {text}")
+    return BrokerRefused(f"JetStream refused: {text}")
