@@ -184,3 +184,30 @@ async def handle(payload: dict):
 
         await eventually(done, timeout_s=60)
     assert sorted(int(number) for (number,) in lab.told) == list(range(400))
+
+
+async def test_a_group_at_zero_wakes_when_a_delayed_task_comes_due(lab: Lab) -> None:
+    text = """
+@worker.handler
+async def handle(payload: dict):
+    tell("done", payload["n"])
+"""
+    await serve(lab, text, autoscale={"maxReplicas": 1, "idleDelay": "60s"})
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        due = time.time() + 5
+        await queue.enqueue({"n": 1}, delay=5)
+
+        async def counted() -> bool:
+            return (await lab.get(QUEUES, "email"))["status"]["tasks"]["scheduled"] == 1
+
+        await eventually(counted, timeout_s=4)
+        assert await lab.replicas() == 0, "nobody waits for a task that is not due"
+
+        async def woken() -> bool:
+            return await lab.replicas() == 1
+
+        await eventually(woken, interval_s=0.02)
+        # A third of a second is JetStream's own lateness at worst, one second the operator's round.
+        assert 0 <= time.time() - due < 2.5
+    await eventually(lambda: lab.told == [["done", "1"]])

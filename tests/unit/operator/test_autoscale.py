@@ -39,7 +39,6 @@ def follow(policy: Policy, current: int, *steps: tuple[float, Load | None]) -> l
         (0, Load(ready=1), 1, "ScaledUp"),
         (0, Load(ready=100), 1, "ScaledUp"),
         (0, Load(ready=101), 2, "ScaledUp"),
-        (0, Load(due_soon=1), 1, "ScaledUp"),
         (1, Load(ready=90, in_flight=11), 2, "ScaledUp"),
         (2, Load(ready=1_000_000), 50, "ScaledUp"),
         (3, Load(ready=300), 3, "Stable"),

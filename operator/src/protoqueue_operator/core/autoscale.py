@@ -35,8 +35,6 @@ class Load:
 
     ready: int = 0
     in_flight: int = 0
-    due_soon: int = 0
-    """Scheduled tasks that come due within seconds."""
     arrivals_per_s: float = 0.0
     completions_per_s: float = 0.0
     busy_workers: float = 0.0
@@ -44,7 +42,7 @@ class Load:
 
     @property
     def outstanding(self) -> int:
-        return self.ready + self.in_flight + self.due_soon
+        return self.ready + self.in_flight
 
 
 @dataclass(frozen=True)
