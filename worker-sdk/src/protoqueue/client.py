@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
@@ -22,7 +22,11 @@ from protoqueue.settings import QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
 from protoqueue.stats import QueueStats, read_stats
 from protoqueue.task import Outgoing, Receipt, Task
+from protoqueue.tracing import NOT_TRACED, Tracing
 from protoqueue.watch import Watch, read_settings
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 DEFAULT_TIMEOUT_S = 5.0
 BATCH_SIZE = 1000
@@ -38,22 +42,25 @@ async def connect(
     creds: str | None = None,
     ca: str | None = None,
     timeout: float = DEFAULT_TIMEOUT_S,
+    tracer_provider: "TracerProvider | None" = None,
 ) -> "Client":
     """Connect to NATS; the arguments default to `PROTOQUEUE_NATS_URL` (else `NATS_URL`), `…_CREDS` and `…_CA`.
 
     From then on the client reconnects for ever. Raises Unavailable when no server answers within `timeout` seconds and
-    ConfigurationError when it refuses us.
+    ConfigurationError when it refuses us. Where OpenTelemetry is set up by now, or a `tracer_provider` given, every
+    enqueue is a span.
     """
     broker, owned = await open_broker(ConnectionOptions.read(url, creds, ca), timeout)
-    return Client(broker, owned)
+    return Client(broker, owned, tracer_provider)
 
 
 class Client:
     """A connection. Close it, or use it as `async with await connect() as client`."""
 
-    def __init__(self, broker: Broker, owned: bool = True) -> None:
+    def __init__(self, broker: Broker, owned: bool = True, tracer_provider: "TracerProvider | None" = None) -> None:
         self._broker = broker
         self._owned = owned
+        self._tracing = Tracing.using(tracer_provider)
         self._queues: dict[QueueName, Queue] = {}
         self._watches: set[asyncio.Task[None]] = set()
 
@@ -70,7 +77,7 @@ class Client:
                     f"there is no queue {name} on this NATS server: apply a Queue and wait until it is ready, "
                     f"kubectl wait --for=condition=Ready queue/{queue_name.name} -n {queue_name.namespace}"
                 )
-            self._queues[queue_name] = queue = Queue(self._broker, settings)
+            self._queues[queue_name] = queue = Queue(self._broker, settings, self._tracing)
             task = asyncio.create_task(Watch(self._broker, queue_name.config_key, parse_queue, queue.update).run())
             self._watches.add(task)
         return self._queues[queue_name]
@@ -94,9 +101,10 @@ class Client:
 class Queue:
     """One queue; `Client.queue` makes it. It follows changes of the Queue resource by itself."""
 
-    def __init__(self, broker: Broker, settings: QueueSettings) -> None:
+    def __init__(self, broker: Broker, settings: QueueSettings, tracing: Tracing | None = None) -> None:
         self._broker = broker
         self._settings = settings
+        self._tracing = tracing
 
     async def update(self, settings: QueueSettings | None) -> None:
         """Take over new settings; while the Queue does not exist the last ones stay, and NATS refuses for itself."""
@@ -129,9 +137,10 @@ class Queue:
         `timeout` in seconds; None waits for ever. Raises InvalidTask, PayloadTooLarge, QueueFull and Unavailable.
         """
         outgoing = Outgoing(payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata)
-        prepared = self._prepare(outgoing)
-        published = await self._broker.publish(prepared.message, timeout)
-        return Receipt(prepared.task_id, published.duplicate)
+        task_id = new_task_id()
+        with self._tracing.sending(self._settings.name, task_id=task_id) if self._tracing else NOT_TRACED as trace:
+            published = await self._broker.publish(self._prepare(outgoing, task_id, trace).message, timeout)
+        return Receipt(task_id, published.duplicate)
 
     async def enqueue_batch(self, items: Iterable[Any], *, timeout: float | None = DEFAULT_TIMEOUT_S) -> list[Receipt]:
         """Store many tasks, payloads or `Outgoing`s, and return their receipts in order.
@@ -141,11 +150,13 @@ class Queue:
         stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` in
         seconds is for each such batch. Raises what `enqueue` raises.
         """
-        prepared = [self._prepare(item if isinstance(item, Outgoing) else Outgoing(item)) for item in items]
+        outgoing = [item if isinstance(item, Outgoing) else Outgoing(item) for item in items]
         receipts: dict[str, Receipt] = {}
-        for batch in _batches(prepared):
-            for receipt in await self._store(batch, timeout):
-                receipts[receipt.id] = receipt
+        with self._tracing.sending(self._settings.name, count=len(outgoing)) if self._tracing else NOT_TRACED as trace:
+            prepared = [self._prepare(one, new_task_id(), trace) for one in outgoing]
+            for batch in _batches(prepared):
+                for receipt in await self._store(batch, timeout):
+                    receipts[receipt.id] = receipt
         return [receipts[one.task_id] for one in prepared]
 
     async def stats(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> QueueStats:
@@ -227,8 +238,8 @@ class Queue:
         """The oldest tasks in the queue, waiting or running, without consuming them."""
         return await oldest_tasks(self._broker, self._settings, limit, timeout)
 
-    def _prepare(self, outgoing: Outgoing) -> Prepared:
-        return prepare(outgoing, new_task_id(), datetime.now(UTC), self._settings, self._broker.max_payload)
+    def _prepare(self, outgoing: Outgoing, task_id: str, trace: Mapping[str, str]) -> Prepared:
+        return prepare(outgoing, task_id, datetime.now(UTC), self._settings, self._broker.max_payload, trace)
 
     async def _store(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
         if len(batch) > 1:

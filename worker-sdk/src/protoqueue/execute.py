@@ -16,6 +16,7 @@ from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings
 from protoqueue.surroundings import Surroundings
 from protoqueue.task import Task
+from protoqueue.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ async def execute(
     group: GroupSettings,
     surroundings: Surroundings,
     ledger: Ledger | None = None,
+    tracing: Tracing | None = None,
 ) -> Executed:
     """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through.
 
@@ -55,7 +57,11 @@ async def execute(
     started = time.perf_counter()
     outcome: Outcome = DONE
     try:
-        await handlers.run(task, surroundings)
+        if tracing is None:
+            await handlers.run(task, surroundings)
+        else:
+            with tracing.attempt(task, delivery.headers, group.name):
+                await handlers.run(task, surroundings)
     except (Exception, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise

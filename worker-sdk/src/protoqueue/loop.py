@@ -21,6 +21,7 @@ from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.settle import Settler
 from protoqueue.surroundings import Surroundings
+from protoqueue.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,14 @@ class WorkLoop:
     """Runs tasks of one group until told to stop. Settings may change at any time through `apply`."""
 
     def __init__(
-        self, broker: Broker, handlers: Registry, settler: Settler, metrics: WorkerMetrics, surroundings: Surroundings
-    ) -> None:
+        self, broker: Broker, handlers: Registry, settler: Settler, metrics: WorkerMetrics, surroundings: Surroundings,
+        tracing: Tracing | None = None,
+    ) -> None:  # fmt: skip
         self._broker = broker
         self._handlers = handlers
         self._settler = settler
         self._metrics = metrics
+        self._tracing = tracing
         self._concurrency = surroundings.concurrency
         self._surroundings = surroundings
         self._gate = Gate(broker)
@@ -176,7 +179,9 @@ class WorkLoop:
             if self._gate.limited and not await self._gate.enter():
                 executed = Executed(HAND_BACK, None)
             else:
-                executed = await execute(delivery, self._handlers, group, self._surroundings, self._ledger)
+                executed = await execute(
+                    delivery, self._handlers, group, self._surroundings, self._ledger, self._tracing
+                )
         except asyncio.CancelledError:
             executed = Executed(_outcome_of_cancellation(held), None)
         try:

@@ -1,6 +1,7 @@
 """From what a producer asks for to the message that does it. Pure: id and time are arguments."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,8 +29,10 @@ class Prepared:
     message: Message
 
 
-def prepare(outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int) -> Prepared:
-    """The message of a new task; raises InvalidTask and PayloadTooLarge."""
+def prepare(
+    outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int, trace: Mapping[str, str]
+) -> Prepared:
+    """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge."""
     data, content_type = encode_payload(outgoing.payload)
     task = Task(
         id=task_id,
@@ -42,7 +45,7 @@ def prepare(outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSetting
         metadata=outgoing.metadata or {},
     )
     subject, stream = _subject(outgoing, queue), queue.stream
-    headers = {Header.MSG_ID: _dedup_id(outgoing) or task_id}
+    headers = {Header.MSG_ID: _dedup_id(outgoing) or task_id, **trace}
     due = _due(outgoing, now)
     if due is not None:
         headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}

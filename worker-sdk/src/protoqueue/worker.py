@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from protoqueue.ambient import open_broker
 from protoqueue.batches import BatchHandler
@@ -23,7 +23,11 @@ from protoqueue.registry import Lifespan, Middleware, OnDeath, Registry
 from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
 from protoqueue.surroundings import Surroundings
+from protoqueue.tracing import Tracing
 from protoqueue.watch import Watch
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,8 @@ class Worker:
 
     `queue` is `namespace/name`. What is not given is read from `PROTOQUEUE_QUEUE`, `PROTOQUEUE_GROUP` and
     `PROTOQUEUE_CONCURRENCY`, the connection from `PROTOQUEUE_NATS_URL` and its kin. Nothing is checked or connected
-    before the worker runs, so that a module with a worker can be imported anywhere.
+    before the worker runs, so that a module with a worker can be imported anywhere. Where OpenTelemetry is set up by
+    then, or a `tracer_provider` given, every attempt is a span.
     """
 
     def __init__(
@@ -56,12 +61,14 @@ class Worker:
         creds: str | None = None,
         ca: str | None = None,
         grace_s: float = DEFAULT_GRACE_S,
+        tracer_provider: "TracerProvider | None" = None,
     ) -> None:
         self._queue = queue
         self._group = group
         self._concurrency = concurrency
         self._connection = (url, creds, ca)
         self._grace_s = grace_s
+        self._tracer_provider = tracer_provider
         self._handlers = Registry()
         self._stop = asyncio.Event()
         self._client: Client | None = None
@@ -207,12 +214,13 @@ class Worker:
             return
         metrics = WorkerMetrics(str(group.queue), group.name)
         self._surroundings = surroundings = Surroundings(concurrency)
-        loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, surroundings)
+        tracing = Tracing.using(self._tracer_provider)
+        loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, surroundings, tracing)
         log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
         async with contextlib.AsyncExitStack() as stack:
             if owned:
                 stack.push_async_callback(connected.close)
-            self._client = Client(connected, owned=False)
+            self._client = Client(connected, owned=False, tracer_provider=self._tracer_provider)
             stack.push_async_callback(self._client.close)
             stack.callback(surroundings.close)
             surroundings.resources = await stack.enter_async_context(self._handlers.lifespan())
