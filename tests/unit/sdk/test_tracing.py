@@ -247,6 +247,38 @@ asyncio.run(main())
 """
 
 
+WITH_THE_PROCESS_S_PROVIDER = """
+import asyncio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+import protoqueue
+from protoqueue.testing import in_memory
+
+worker = protoqueue.Worker("default/email", group="mailers")
+worker.handler(lambda task: None)
+exporter, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+
+async def main():
+    async with in_memory("default/email", group="mailers") as memory:
+        await (await memory.client.queue("default/email")).enqueue("one")
+        await worker.run_once()
+
+asyncio.run(main())
+print(*(span.name for span in exporter.get_finished_spans()), sep="\\n")
+"""
+
+
+def test_clients_and_workers_use_what_the_process_has_set_up() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_THE_PROCESS_S_PROVIDER], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.splitlines() == ["enqueue default/email", "process default/email"], done.stderr
+
+
 def test_without_the_extra_everything_works_and_tasks_carry_no_context() -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_EXTRA], capture_output=True, text=True, timeout=60, check=False
