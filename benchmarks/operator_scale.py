@@ -31,6 +31,7 @@ from protoqueue.naming import QueueName
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 
 READY_PATIENCE_S = 300.0
+LIMIT_S = 900.0
 SETTLED_CORES = 0.2
 AFTERMATH_S = 8.0
 """Counters seen last are written up to five seconds later."""
@@ -265,7 +266,7 @@ def main() -> None:
     options = parser.parse_args()
     title, found = f"{options.queues:,} Queues, {options.groups:,} ConsumerGroups; {machine()}", Findings()
     try:
-        run(play(options, found))
+        run(play(options, found), LIMIT_S)
     finally:
         show(title, found.figures)
 

@@ -25,6 +25,7 @@ from protoqueue_devcluster.kube.informer import Informer
 
 READY_PATIENCE_S = 180.0
 SCALE_PATIENCE_S = 20.0
+LIMIT_S = 600.0
 SPREAD_S = 0.6
 """Between two samples on average: far more than one takes, so that they do not wait for each other."""
 
@@ -69,9 +70,12 @@ async def populate(stage: Stage, place: str, samples: Sequence[str], others: Seq
     await asyncio.sleep(5)
 
 
-async def keep_busy(queues: Sequence[protoqueue.Queue]) -> None:
-    """A backlog that nobody works on, and that changes all the time, until cancelled."""
-    while queues:
+async def keep_busy(queues: Sequence[protoqueue.Queue], enough: asyncio.Event) -> None:
+    """A backlog that nobody works on, and that changes all the time.
+
+    Not cancelled but told: before Python 3.12 a request that is cancelled while its answer comes in goes on.
+    """
+    while queues and not enough.is_set():
         await random.choice(queues).enqueue({})
         await asyncio.sleep(0.5 / len(queues))
 
@@ -103,11 +107,12 @@ async def play(options: argparse.Namespace) -> list[Figure]:
             following = tasks.create_task(informer.run())
             await informer.synced.wait()
             busy = [await client.queue(f"{place}/{name}") for name in others[: options.busy_others]]
-            load = tasks.create_task(keep_busy(busy))
+            enough = asyncio.Event()
+            tasks.create_task(keep_busy(busy, enough))
             queues = [await client.queue(f"{place}/{name}") for name in samples]
             length_s = SPREAD_S * len(samples)
             times = await asyncio.gather(*(sample(each, sizes, random.uniform(0, length_s)) for each in queues))
-            load.cancel()
+            enough.set()
             following.cancel()
     return [
         *figures("0 → 1", [first for first, _ in times], 0.25),
@@ -140,7 +145,7 @@ def main() -> None:
     parser.add_argument("--busy-others", type=int, default=50, help="of these, how many have a changing backlog")
     options = parser.parse_args()
     title = f"{options.samples} groups beside {options.others} others, {options.busy_others} of them busy; {machine()}"
-    show(title, run(play(options)))
+    show(title, run(play(options), LIMIT_S))
 
 
 if __name__ == "__main__":

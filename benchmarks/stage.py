@@ -124,10 +124,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=Path, help="a new directory for logs and data, kept; default: a temporary one")
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run; SIGTERM ends it as Ctrl-C does, with everything stopped that was started."""
+def run(main: Coroutine[Any, Any, T], limit_s: float) -> T:
+    """As asyncio.run, for so long at most; SIGTERM ends it as Ctrl-C does, with everything stopped that was started."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(limit_s):
+            return await main
+
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    return asyncio.run(main)
+    return asyncio.run(bounded())
 
 
 @contextlib.contextmanager
