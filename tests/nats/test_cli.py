@@ -136,6 +136,7 @@ async def test_watching_stats_goes_on_until_interrupted(make_queue, server) -> N
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "protoqueue"), "stats", queue.name, "-w", "-o", "json", "--interval", "0.1",
         stdout=asyncio.subprocess.PIPE, env=os.environ | {"PROTOQUEUE_NATS_URL": server.url},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )  # fmt: skip
     assert process.stdout is not None
     lines = [json.loads(await asyncio.wait_for(process.stdout.readline(), 20)) for _ in range(2)]
