@@ -24,7 +24,10 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes of data and headers, as the server counts them."""
-        return len(self.data) + _HEADER_FRAME + sum(len(k) + len(v.encode()) + 4 for k, v in self.headers.items())
+        size = len(self.data) + _HEADER_FRAME
+        for name, text in self.headers.items():
+            size += len(name) + (len(text) if text.isascii() else len(text.encode())) + 4
+        return size
 
 
 @dataclass(frozen=True, slots=True)
