@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from protoqueue.cancellation import cancel
 from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
 from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
-from protoqueue.ids import new_task_id
+from protoqueue.ids import new_task_id, new_task_ids
 from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName, is_token
 from protoqueue.outgoing import Prepared, prepare
 from protoqueue.peek import oldest_tasks
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 5.0
 BATCH_SIZE = 1000
 """What JetStream stores atomically at most."""
+
+_BATCHES_AT_ONCE = 2
+"""One is put together while the server stores the other."""
 
 _SINGLES_AT_ONCE = 100
 _CANCEL_S = 1.0
@@ -151,12 +154,10 @@ class Queue:
         seconds is for each such batch. Raises what `enqueue` raises.
         """
         outgoing = [item if isinstance(item, Outgoing) else Outgoing(item) for item in items]
-        receipts: dict[str, Receipt] = {}
+        ids = new_task_ids(len(outgoing))
         with self._tracing.sending(self._settings.name, count=len(outgoing)) if self._tracing else NOT_TRACED as trace:
-            prepared = [self._prepare(one, new_task_id(), trace) for one in outgoing]
-            for batch in _batches(prepared):
-                for receipt in await self._store(batch, timeout):
-                    receipts[receipt.id] = receipt
+            prepared = [self._prepare(one, task_id, trace) for one, task_id in zip(outgoing, ids, strict=True)]
+            receipts = await self._store_all(_batches(prepared), timeout)
         return [receipts[one.task_id] for one in prepared]
 
     async def stats(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> QueueStats:
@@ -241,6 +242,27 @@ class Queue:
     def _prepare(self, outgoing: Outgoing, task_id: str, trace: Mapping[str, str]) -> Prepared:
         return prepare(outgoing, task_id, datetime.now(UTC), self._settings, self._broker.max_payload, trace)
 
+    async def _store_all(self, batches: Iterator[Sequence[Prepared]], timeout: float | None) -> dict[str, Receipt]:
+        """Receipts by id. After an error no further batch is begun; what is under way has ended when it is raised."""
+        receipts: dict[str, Receipt] = {}
+        failures: list[Exception] = []
+
+        async def store_some() -> None:
+            for batch in batches:
+                try:
+                    receipts.update((receipt.id, receipt) for receipt in await self._store(batch, timeout))
+                except Exception as error:
+                    failures.append(error)
+                if failures:
+                    break
+
+        # Ordered tasks would lose their order if one batch had to be stored singly, after the next one.
+        at_once = 1 if self._settings.partitions else _BATCHES_AT_ONCE
+        await asyncio.gather(*(store_some() for _ in range(at_once)))
+        if failures:
+            raise failures[0]
+        return receipts
+
     async def _store(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
         if len(batch) > 1:
             with contextlib.suppress(DuplicateInBatch):
@@ -259,7 +281,7 @@ class Queue:
         return await asyncio.gather(*(store(one) for one in batch))
 
 
-def _batches(prepared: Sequence[Prepared]) -> Iterable[Sequence[Prepared]]:
+def _batches(prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
     by_stream: dict[str, list[Prepared]] = {}
     for one in prepared:
         by_stream.setdefault(one.stream, []).append(one)
