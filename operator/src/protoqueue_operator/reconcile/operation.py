@@ -10,7 +10,7 @@ from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.adapters.leases import Election
 from protoqueue_operator.adapters.monitoring import MonitoringServer
 from protoqueue_operator.core.deployment import GROUP_LABEL
-from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue, parse_meta
+from protoqueue_operator.core.resources import FINALIZER, Key, Meta, parse_meta
 from protoqueue_operator.reconcile.brokers import Broker, Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.dispatch import Dispatcher
@@ -36,6 +36,8 @@ class Operation:
         self.was_deposed = False
         """Whether the Lease was lost while acting."""
         self._cache = Cache()
+        self._watched: dict[Key, Meta] = {}
+        """What the watches have brought so far: answers to our own writes put the cache ahead of them."""
         self._reporter = Reporter(kubernetes, self._cache, _now)
         self._brokers = Brokers(settings.credentials, kubernetes, self)
         self._runtime = Runtime(settings, kubernetes, self._brokers, self._cache, self._reporter, _now)
@@ -122,30 +124,32 @@ class Operation:
     def queue_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A Queue as a watch reports it; `event` as in the Kubernetes API, None from the first listing."""
         key = Key("Queue", body["metadata"]["namespace"], body["metadata"]["name"])
-        before = self._cache.queues.get(key)
         if event == "DELETED":
+            self._watched.pop(key, None)
             self._cache.remove(key, body["metadata"]["uid"])
             self._dispatcher.work.add(key)
             self._dispatcher.add_groups_of(key)
             return
-        after = self._cache.observe_queue(body)
-        if _has_moved(before, after):
-            self._dispatcher.work.add(key)
+        self._look_if_moved(self._cache.observe_queue(body).meta)
 
     def group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A ConsumerGroup as a watch reports it. Its queue waits for it to go, and its siblings to take its place."""
         key = Key("ConsumerGroup", body["metadata"]["namespace"], body["metadata"]["name"])
         before = self._cache.groups.get(key)
         if event == "DELETED":
+            self._watched.pop(key, None)
             self._cache.remove(key, body["metadata"]["uid"])
             self._dispatcher.work.add(key)
             if before:
                 self._dispatcher.work.add(before.queue_key)
                 self._dispatcher.add_groups_of(before.queue_key)
             return
-        after = self._cache.observe_group(body)
-        if _has_moved(before, after):
-            self._dispatcher.work.add(key)
+        self._look_if_moved(self._cache.observe_group(body).meta)
+
+    def _look_if_moved(self, now: Meta) -> None:
+        before, self._watched[now.key] = self._watched.get(now.key), now
+        if _has_moved(before, now):
+            self._dispatcher.work.add(now.key)
 
     def deployment_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A Deployment that carries the group label, as a watch reports it."""
@@ -176,14 +180,11 @@ class Operation:
         return self._is_leading and self._brokers.own.connection.is_up
 
 
-def _has_moved(before: Queue | Group | None, after: Queue | Group) -> bool:
+def _has_moved(before: Meta | None, now: Meta) -> bool:
     """Whether something other than the status has changed, as far as the operator cares; its finalizer may only go."""
-    if before is None:
+    if before is None or (FINALIZER in before.finalizers and FINALIZER not in now.finalizers):
         return True
-    old, new = before.meta, after.meta
-    if FINALIZER in old.finalizers and FINALIZER not in new.finalizers:
-        return True
-    return (old.uid, old.generation, old.deleting_since) != (new.uid, new.generation, new.deleting_since)
+    return (before.uid, before.generation, before.deleting_since) != (now.uid, now.generation, now.deleting_since)
 
 
 def _now() -> datetime:
