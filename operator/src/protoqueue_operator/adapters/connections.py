@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
+from protoqueue.cancellation import cancel
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import BrokerUnavailable
 
@@ -81,9 +82,7 @@ class Connection:
 
     async def close(self) -> None:
         if self._connecting:
-            self._connecting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._connecting
+            await cancel(self._connecting)
         with contextlib.suppress(NatsError, OSError):
             await self._client.close()
 

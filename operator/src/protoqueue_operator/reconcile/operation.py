@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from protoqueue.cancellation import cancel
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.adapters.leases import Election
 from protoqueue_operator.adapters.monitoring import MonitoringServer
@@ -85,9 +86,7 @@ class Operation:
     async def stop(self) -> None:
         if self._electing:
             self._electing.cancel()
-        for _, task in self._samplers.values():
-            task.cancel()
-        await asyncio.gather(*(task for _, task in self._samplers.values()), return_exceptions=True)
+        await cancel(*(task for _, task in self._samplers.values()))
         await self._dispatcher.work.stop()
         await self._reporter.stop()
         await self._brokers.stop()

@@ -4,9 +4,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from protoqueue.cancellation import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +83,7 @@ class WorkQueue(Generic[K]):
 
     async def stop(self) -> None:
         self.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await cancel(*self._tasks)
 
     async def _work(self) -> None:
         while True:
