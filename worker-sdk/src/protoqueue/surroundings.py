@@ -44,7 +44,8 @@ class Surroundings:
         """Function and arguments are pickled. A process that dies fails the attempts in all of them; new ones start."""
         if self._processes is None:
             count = min(self.concurrency, os.cpu_count() or 1)
-            self._processes = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self._processes = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_the_worker)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._processes, function, *arguments)
         except BrokenExecutor:
@@ -56,3 +57,16 @@ class Surroundings:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             self._processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_the_worker() -> None:
+    """Runs in each process: a worker that is killed would leave it behind, waiting for calls that cannot come."""
+    worker = multiprocessing.parent_process()
+    if worker is None:
+        return
+
+    def watch() -> None:
+        worker.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="protoqueue-end-with-the-worker", daemon=True).start()
