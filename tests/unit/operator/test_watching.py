@@ -46,3 +46,10 @@ async def test_a_change_of_the_status_alone_is_not_looked_at(operation: Operatio
     operation.queue_seen(None, queue_body(generation=1, resourceVersion="10"))
     operation.queue_seen("MODIFIED", queue_body(generation=1, resourceVersion="11"))
     assert operation._dispatcher.work == [Key("Queue", "default", "email")]
+
+
+async def test_a_group_that_was_seen_before_its_queue_is_looked_at_again(operation: Operation) -> None:
+    operation.group_seen(None, group_body())
+    operation.queue_seen(None, queue_body())
+    email, mailers = Key("Queue", "default", "email"), Key("ConsumerGroup", "default", "mailers")
+    assert operation._dispatcher.work == [mailers, email, mailers]

@@ -129,7 +129,10 @@ class Operation:
             self._dispatcher.work.add(key)
             self._dispatcher.add_groups_of(key)
             return
+        is_news = key not in self._watched
         self._look_if_moved(self._cache.observe_queue(body).meta)
+        if is_news:  # a group may have been looked at, and refused, before its queue was known
+            self._dispatcher.add_groups_of(key)
 
     def group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A ConsumerGroup as a watch reports it. Its queue waits for it to go, and its siblings to take its place."""
