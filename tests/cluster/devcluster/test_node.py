@@ -162,9 +162,11 @@ async def test_deletion_lets_the_container_finish_within_its_grace(space: Space)
     await space.run("polite", container(shell("trap 'echo bye; exit 0' TERM; echo $$$$; while :; do sleep 0.05; done")))
     pid = await pid_of(space, "polite")
     follower = await space.start_kubectl("logs", "-f", "polite")
+    assert follower.stdout is not None
+    first = await asyncio.wait_for(follower.stdout.readline(), 20)  # it follows: only now may the pod go
     await space.kubectl("delete", "pod", "polite", "--timeout=10s")
-    output, _ = await asyncio.wait_for(follower.communicate(), 10)
-    assert output.decode() == f"{pid}\nbye\n"
+    rest, _ = await asyncio.wait_for(follower.communicate(), 10)
+    assert (first + rest).decode() == f"{pid}\nbye\n"
     await eventually(lambda: not is_alive(pid))
 
 
