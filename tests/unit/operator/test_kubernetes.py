@@ -55,3 +55,24 @@ async def test_only_the_very_object_is_deleted_and_its_dependents_after_it() -> 
         "propagationPolicy": "Background",
         "preconditions": {"uid": "its-uid"},
     }
+
+
+@pytest.mark.parametrize("name", ["../../kube-system/secrets/x", "x?fieldManager=y", "x#y", "x/status", "%2e%2e/x"])
+async def test_a_name_is_one_segment_of_the_path_whatever_it_holds(name: str) -> None:
+    asked: list[tuple[str, object]] = []
+    server = await answering(200, "", asked)
+    kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+    try:
+        await kubernetes.patch_status(Key("Queue", "mine", name), "its-uid", {})
+    finally:
+        await kubernetes.close()
+        await server.close()
+    ((request, _),) = asked
+    assert request == f"PATCH /apis/protoqueue.dev/v1alpha1/namespaces/mine/queues/{name}/status"
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+async def test_a_name_that_is_no_segment_names_nothing(name: str) -> None:
+    kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server="http://127.0.0.1:1"))
+    with pytest.raises(Gone):
+        await kubernetes.get(Key("Secret", "mine", name))

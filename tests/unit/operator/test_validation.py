@@ -39,6 +39,11 @@ def test_what_the_schema_lets_pass_is_refused_by_name(spec: dict[str, Any], mess
         ({"limits": {"maxBytes": "much"}}, "spec.limits.maxBytes"),
         ({"retry": {"maxAttempts": 0}}, "spec.retry.maxAttempts"),
         ({"surprise": 1}, "spec.surprise"),
+        (
+            {"nats": {"connectionSecretRef": {"name": "../../theirs/secrets/account"}}},
+            "spec.nats.connectionSecretRef.name",
+        ),
+        ({"schedules": [{"name": "a.b", "every": "1s"}]}, "spec.schedules.0.name"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field: str) -> None:
@@ -71,3 +76,22 @@ def test_a_group_that_cannot_work_is_refused_by_name(spec: dict[str, Any], messa
     assert isinstance(made, ConsumerGroupSpec)
     with pytest.raises(InvalidSpec, match=message):
         check_group(made, QueueSpec())
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"queueRef": {"name": "email\r\nPUB theirs 0"}}, "spec.queueRef.name"),
+        ({"queueRef": {"name": "a.b"}}, "spec.queueRef.name"),
+        ({"worker": {"scaleTargetRef": {"name": "../../theirs/deployments/x"}}}, "spec.worker.scaleTargetRef.name"),
+        (
+            {"worker": {"scaleTargetRef": {"name": "x", "apiVersion": "apps/v1/../v1"}}},
+            "spec.worker.scaleTargetRef.apiVersion",
+        ),
+    ],
+)
+def test_a_name_cannot_lead_out_of_the_namespace(spec: dict[str, Any], field: str) -> None:
+    made = group(**spec)
+    assert isinstance(made.spec, InvalidSpec)
+    assert made.spec.field == field
+    assert made.queue_name in ("email", ""), "whatever goes into a subject is one token"

@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import kopf
@@ -66,7 +66,7 @@ class Kubernetes:
     async def namespace_is_terminating(self, name: str) -> bool:
         """True also when it is gone. Raises ApiError."""
         try:
-            namespace = await self._ask("GET", f"api/v1/namespaces/{name}")
+            namespace = await self._ask("GET", f"api/v1/namespaces/{_segment(name)}")
         except Gone:
             return True
         return namespace["metadata"].get("deletionTimestamp") is not None
@@ -127,8 +127,7 @@ class Kubernetes:
 
     async def create_lease(self, key: Key, holder: str, now: str, duration_s: float) -> Json:
         """Raises Conflict where another was first, and ApiError."""
-        path = _PLURALS["Lease"].format(namespace=key.namespace)
-        return await self._ask("POST", path, _lease(key, holder, now, duration_s))
+        return await self._ask("POST", _collection(key.kind, key.namespace), _lease(key, holder, now, duration_s))
 
     async def put_lease(self, key: Key, holder: str, resource_version: str, now: str, duration_s: float) -> Json:
         """Replace exactly that version. Raises Conflict and ApiError."""
@@ -136,7 +135,7 @@ class Kubernetes:
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Raises ApiError."""
-        await self._ask("POST", f"api/v1/namespaces/{namespace}/events", event)
+        await self._ask("POST", f"api/v1/namespaces/{_segment(namespace)}/events", event)
 
     async def close(self) -> None:
         if self._session:
@@ -144,7 +143,7 @@ class Kubernetes:
             self._session = None
 
     async def _scale_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
-        root = f"apis/{api_version}" if "/" in api_version else f"api/{api_version}"
+        root = "/".join(("apis" if "/" in api_version else "api", *map(_segment, api_version.split("/"))))
         plural = self._kinds.get((api_version, kind))
         if plural is None:
             resources = (await self._ask("GET", root))["resources"]
@@ -152,7 +151,7 @@ class Kubernetes:
             if not names:
                 raise Gone(404, "NotFound", f"the cluster knows no {kind} in {api_version}")
             plural = self._kinds[api_version, kind] = names[0]
-        return f"{root}/namespaces/{namespace}/{plural}/{name}/scale"
+        return f"{root}/namespaces/{_segment(namespace)}/{_segment(plural)}/{_segment(name)}/scale"
 
     async def _ask(
         self,
@@ -195,7 +194,18 @@ class Kubernetes:
 
 
 def _path(key: Key) -> str:
-    return f"{_PLURALS[key.kind].format(namespace=key.namespace)}/{key.name}"
+    return f"{_collection(key.kind, key.namespace)}/{_segment(key.name)}"
+
+
+def _collection(kind: str, namespace: str) -> str:
+    return _PLURALS[kind].format(namespace=_segment(namespace))
+
+
+def _segment(name: str) -> str:
+    """One segment of a path, whatever the name holds: a slash or two dots in it would lead to another object."""
+    if name in ("", ".", ".."):
+        raise Gone(404, "NotFound", f"no object is named {name!r}")
+    return quote(name, safe="")
 
 
 def _lease(key: Key, holder: str, now: str, duration_s: float, resource_version: str | None = None) -> Json:

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
-from protoqueue_operator.core.fields import IMMUTABLE, Duration, Model, ObjectName, rules
+from protoqueue_operator.core.fields import IMMUTABLE, Duration, LabelName, Model, ObjectName, rules
 from protoqueue_operator.core.queue import RateLimit, Retry
 
 
 class QueueReference(Model):
-    name: ObjectName = Field(description="Name of a Queue in the same namespace.")
+    name: LabelName = Field(description="Name of a Queue in the same namespace.")
 
 
 class GroupRateLimit(RateLimit):
@@ -24,8 +24,19 @@ class GroupRateLimit(RateLimit):
 class ScaleTarget(Model):
     """An existing object with a scale subresource; only its size is changed."""
 
-    api_version: str = Field("apps/v1", max_length=317, description="Such as apps/v1.")
-    kind: str = Field("Deployment", min_length=1, max_length=63, description="Such as Deployment or StatefulSet.")
+    api_version: str = Field(
+        "apps/v1",
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9][a-z0-9]*$",
+        description="Group and version of the object, such as apps/v1.",
+    )
+    kind: str = Field(
+        "Deployment",
+        max_length=63,
+        pattern="^[A-Z][A-Za-z0-9]*$",
+        description="Kind of the object, such as Deployment or StatefulSet: anything with a scale subresource that "
+        "the operator may read and write.",
+    )
     name: ObjectName = Field(description="Name of the object in the same namespace.")
 
 

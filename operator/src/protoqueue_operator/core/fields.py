@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from protoqueue.durations import PATTERN as DURATION_PATTERN
@@ -56,7 +56,13 @@ Quantity = Annotated[
     ),
 ]
 
-ObjectName = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 253})]
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=f"^{_LABEL}$")]
+"""A DNS label (RFC 1123): it is one token of a NATS subject and one segment of a path, so nothing else may pass."""
+
+ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+"""A DNS subdomain (RFC 1123), as most objects of Kubernetes are named."""
 
 
 class Model(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
-from protoqueue_operator.core.fields import IMMUTABLE, Duration, Model, ObjectName, Quantity, rules
+from protoqueue_operator.core.fields import IMMUTABLE, Duration, LabelName, Model, ObjectName, Quantity, rules
 
 DEFAULT_PRIORITY_LEVELS = 3
 
@@ -78,12 +78,7 @@ class Schedule(Model):
         )
     )
 
-    name: Annotated[
-        str,
-        WithJsonSchema(
-            {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "minLength": 1, "maxLength": 63}
-        ),
-    ] = Field(description="Unique within the queue; part of each task's id.")
+    name: LabelName = Field(description="Unique within the queue; part of each task's id.")
     cron: str | None = Field(
         None, max_length=128, description='Six fields, seconds first: "0 0 3 * * *" is every night at three.'
     )

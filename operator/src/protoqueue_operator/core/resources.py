@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from protoqueue.naming import GroupName, QueueName
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ConsumerGroupStatus
-from protoqueue_operator.core.fields import Model
+from protoqueue_operator.core.fields import LabelName, Model
 from protoqueue_operator.core.queue import QueueSpec, QueueStatus
 from protoqueue_operator.core.refusals import InvalidSpec
 
 FINALIZER = "protoqueue.dev/operator"
 
 M = TypeVar("M", bound=Model)
+
+_LABEL: TypeAdapter[str] = TypeAdapter(LabelName)
 
 
 @dataclass(frozen=True, order=True)
@@ -64,7 +66,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Group:
-    """A ConsumerGroup. `queue_name` is known even where the rest of the specification is invalid."""
+    """A ConsumerGroup. `queue_name` is known even where the rest of the specification is invalid; else it is empty."""
 
     meta: Meta
     spec: ConsumerGroupSpec | InvalidSpec
@@ -91,8 +93,7 @@ def parse_group(body: Mapping[str, Any], known: Group | None = None) -> Group:
     """Read a ConsumerGroup; the spec of `known` is taken over where the generation is the same. Raises nothing."""
     meta = parse_meta(body, "ConsumerGroup")
     spec = known.spec if known and _same_generation(known.meta, meta) else _parse_spec(ConsumerGroupSpec, body)
-    queue_name = str(body.get("spec", {}).get("queueRef", {}).get("name", ""))
-    return Group(meta, spec, _parse_status(ConsumerGroupStatus, body), queue_name)
+    return Group(meta, spec, _parse_status(ConsumerGroupStatus, body), _queue_name(body))
 
 
 def parse_meta(body: Mapping[str, Any], kind: str) -> Meta:
@@ -125,6 +126,13 @@ def _parse_spec(model: type[M], body: Mapping[str, Any]) -> M | InvalidSpec:
         first = error.errors()[0]
         path = ".".join(("spec", *(str(part) for part in first["loc"])))
         return InvalidSpec(first["msg"].removeprefix("Value error, "), field=path)
+
+
+def _queue_name(body: Mapping[str, Any]) -> str:
+    try:
+        return _LABEL.validate_python(body["spec"]["queueRef"]["name"])
+    except (KeyError, TypeError, ValidationError):
+        return ""
 
 
 def _parse_status(model: type[M], body: Mapping[str, Any]) -> M:

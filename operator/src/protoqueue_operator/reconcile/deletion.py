@@ -53,6 +53,9 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
     """Remove consumers and configuration; unacknowledged tasks stay in the queue. Raises ApiError and BrokerRefused."""
     if FINALIZER not in group.meta.finalizers:
         return None
+    if not group.queue_name:  # it never had a queue, so nothing was made for it
+        await release(group, runtime)
+        return None
     try:
         broker = await _broker(group.queue_key, runtime)
         await broker.configs.purge(group.name.config_key)
