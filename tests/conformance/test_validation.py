@@ -78,8 +78,8 @@ async def test_a_rule_on_the_name_is_refused_at_the_root(api: Api, widgets: Widg
 
 
 async def test_a_message_expression_speaks_of_the_values(api: Api, widgets: Widgets) -> None:
-    reply = await api.post(widgets.path, widgets.named("bad", low=3, high=2))
-    assert "spec: Invalid value: low 3 is above high 2" in reply.message
+    reply = await api.post(widgets.path, widgets.named("bad", low=3, high=2, title="Mine"))
+    assert "spec: Invalid value: Mine has its low above its high" in reply.message
 
 
 async def test_a_transition_rule_forbids_the_change_and_only_that(api: Api, widgets: Widgets) -> None:
