@@ -1,13 +1,9 @@
-import subprocess
-import sys
-
 import pytest
 
-from chart.rendering import HELM, ROOT
+from chart.rendering import provide_helm
 
 
 @pytest.fixture(scope="session", autouse=True)
 def real_helm() -> None:
-    """Every test here needs helm; a virtual environment that has none yet gets it once."""
-    if not HELM.exists():
-        subprocess.run([sys.executable, str(ROOT / "hack" / "unpack_helm.py")], check=True, timeout=300)
+    """Every test here needs it."""
+    provide_helm()

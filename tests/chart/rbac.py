@@ -1,10 +1,13 @@
 """Kubernetes' RBAC as a pure question: which rule allows a request?"""
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Object = dict[str, Any]
+
+OPERATOR_AGENTS = ("kopf/", "protoqueue-operator")
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,16 @@ class Request:
         # A namespace counts as an object within itself: a Role there can allow reading it.
         namespace = line["name"] if line["resource"] == "namespaces" else line["namespace"]
         return cls(line["verb"], line["group"], resource, namespace, line["name"])
+
+
+def operator_requests(log: Iterable[str]) -> Iterator[Request]:
+    """What the operator asked for, from lines of the API server's log; a watch is in it once it has ended."""
+    for line in map(json.loads, log):
+        if line["userAgent"].startswith(OPERATOR_AGENTS):
+            request = Request.parse(line)
+            yield request
+            if request.verb == "patch" and line["status"] == 201:
+                yield replace(request, verb="create")  # an apply that creates is authorised as that too
 
 
 @dataclass(frozen=True)

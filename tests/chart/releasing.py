@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chart.rbac import Request
+from chart.rbac import Request, operator_requests
 from chart.rendering import CHART, HELM, Values
 from nats_server import NatsServer
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
@@ -19,7 +19,6 @@ from protoqueue_devcluster.processes import free_port
 
 NAMESPACE = "queues"
 KUBECTL = Path(sys.executable).with_name("kubectl")
-OPERATOR_AGENTS = ("kopf/", "protoqueue-operator")
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,7 @@ class Cluster:
 
     def operator_requests(self, after: int = 0) -> set[Request]:
         """What the operator has asked the API server `after` so many lines of its log; a watch counts once it ended."""
-        lines = map(json.loads, self.request_log.read_text().splitlines()[after:])
-        return {Request.parse(line) for line in lines if line["userAgent"].startswith(OPERATOR_AGENTS)}
+        return set(operator_requests(self.request_log.read_text().splitlines()[after:]))
 
     async def _run(self, program: Path, *arguments: str, stdin: str = "", check: bool) -> str:
         environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig)}

@@ -92,6 +92,12 @@ MATRIX: dict[str, Values] = {
 """Values that together make every template render, and every branch of it."""
 
 
+def provide_helm() -> None:
+    """A virtual environment that has no helm yet gets it once."""
+    if not HELM.exists():
+        subprocess.run([sys.executable, str(ROOT / "hack" / "unpack_helm.py")], check=True, timeout=300)
+
+
 def helm(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(HELM), *arguments], input=stdin, check=check, capture_output=True, text=True, timeout=100

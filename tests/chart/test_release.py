@@ -3,6 +3,7 @@
 The tests follow a release through its life, in this order.
 """
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from aiohttp import ClientSession
 
 import nats
 from chart.observed import METRIC, OPERATOR, metrics_used
-from chart.rbac import Permission, denied, permissions, unused
+from chart.rbac import Request, denied, permissions
 from chart.releasing import NAMESPACE, Cluster, running_cluster
 from chart.rendering import render
 from nats_server import NatsServer, free_port
@@ -20,16 +21,6 @@ from protoqueue.naming import QueueName
 from waiting import eventually
 
 QUEUE = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "Queue", "spec": {}}
-GROUP = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "ConsumerGroup"}
-SLEEPER = {"containers": [{"name": "worker", "image": "unused", "command": ["sleep", "600"]}]}
-
-NOT_ASKED_FOR_HERE = {
-    Permission("update", "protoqueue.dev", "consumergroups/finalizers"): "the admission plugin "
-    "OwnerReferencesPermissionEnforcement wants it of whoever sets blockOwnerDeletion",
-    Permission("create", "apps", "deployments"): "an apply that creates is authorised as create too",
-    Permission("get", "", "namespaces"): "asked once a deletion has waited for half a minute",
-}
-"""What the Roles hold although the operator does not ask for it in this test, and why."""
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +93,45 @@ async def no_operator(cluster: Cluster) -> bool:
     return not await operator_pods(cluster)
 
 
-async def test_the_roles_allow_all_that_the_operator_asks_for_and_hold_nothing_it_does_not(cluster: Cluster) -> None:
-    await work_with_everything_the_operator_does(cluster)
+async def test_another_replica_takes_over_from_a_leader_that_is_killed(cluster: Cluster) -> None:
+    first = await lease_holder(cluster)
+    await cluster.kubectl("apply", "-f", "-", stdin=json.dumps(await replica(cluster, free_port())))
+    await cluster.kubectl("wait", "--for=condition=Ready", "pod/replica", "-n", NAMESPACE, "--timeout=20s")
+    assert await lease_holder(cluster) == first
+    # With nobody to start the first again, it is the other one that has to act.
+    await cluster.kubectl("scale", "deployment/pq-protoqueue", "--replicas=0", "-n", NAMESPACE)
+    await cluster.kubectl("delete", "pod", "--force", "-l", "app.kubernetes.io/component=operator", "-n", NAMESPACE)
+
+    async def taken_over() -> bool:
+        return await lease_holder(cluster) not in ("", first)
+
+    await eventually(taken_over, timeout_s=20)
+    await apply(cluster, {**QUEUE, "metadata": {"name": "later", "namespace": "default"}})
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/later", "--timeout=20s")
+    await cluster.kubectl("delete", "pod/replica", "-n", NAMESPACE)
+
+
+async def lease_holder(cluster: Cluster) -> str:
+    lease = await cluster.get("lease", "pq-protoqueue", "-n", NAMESPACE)
+    return str(lease["spec"]["holderIdentity"])
+
+
+async def replica(cluster: Cluster, port: int) -> dict[str, object]:
+    """One more pod of the operator's Deployment, with a port of its own and known to no controller."""
+    template = (await cluster.get("deployment", "pq-protoqueue", "-n", NAMESPACE))["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    container["args"].append(f"--liveness=http://127.0.0.1:{port}/healthz")
+    container["ports"][0]["containerPort"] = port
+    metadata = {"name": "replica", "namespace": NAMESPACE}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+async def test_the_roles_of_the_release_allow_all_that_its_operators_have_asked_for(cluster: Cluster) -> None:
     await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
     await eventually(lambda: no_operator(cluster))
-
     requests = cluster.operator_requests()
-    granted = set(permissions(render({}, namespace=NAMESPACE), "pq-protoqueue", NAMESPACE))
-    assert denied(requests, granted) == set()
-    assert unused(requests, granted) == set(NOT_ASKED_FOR_HERE)
+    assert Request("patch", "protoqueue.dev", "queues/status", "default", "later") in requests
+    assert denied(requests, permissions(render({}, namespace=NAMESPACE), "pq-protoqueue", NAMESPACE)) == set()
 
 
 async def test_an_operator_of_one_namespace_needs_only_its_rights_there(cluster: Cluster) -> None:
@@ -149,6 +170,7 @@ async def test_an_operator_given_a_secret_works_in_the_account_it_names(cluster:
         await cluster.kubectl("wait", "--for=condition=Ready", "queue/private", "--timeout=20s")
         async with await nats.connect(server.url, user="queues", password="secret") as client:
             assert await client.jetstream().stream_info(QueueName("default", "private").stream)
+        assert "1 ready" in await cluster.helm("test", "pq", "--logs", "--timeout", "60s")
     finally:
         server.kill()
 
@@ -160,50 +182,6 @@ async def test_a_release_of_another_name_takes_the_definitions_over_when_told_to
     await cluster.install("other", "--take-ownership")
     definition = await cluster.get("crd", "queues.protoqueue.dev")
     assert definition["metadata"]["annotations"]["meta.helm.sh/release-name"] == "other"
-
-
-async def work_with_everything_the_operator_does(cluster: Cluster) -> None:
-    space = {"namespace": "orders"}
-    await cluster.kubectl("create", "namespace", "orders")
-    url = cluster.values["nats"]["url"]
-    await cluster.kubectl("create", "secret", "generic", "account", f"--from-literal=url={url}", "-n", "orders")
-    await apply(
-        cluster,
-        {**QUEUE, "metadata": {"name": "owned", **space}, "spec": {"deletionPolicy": "Delete"}},
-        {
-            **QUEUE,
-            "metadata": {"name": "scaled", **space},
-            "spec": {"nats": {"connectionSecretRef": {"name": "account"}}},
-        },
-        {**QUEUE, "metadata": {"name": "stateful", **space}},
-        workload("Deployment", "theirs"),
-        workload("StatefulSet", "ordered"),
-        group("owned", {"template": {"spec": SLEEPER}}),
-        group("scaled", {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs"}}),
-        group("stateful", {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "ordered"}}),
-    )
-    in_orders = ("-n", "orders")
-    for name, target in (("owned", "deployment/owned"), ("scaled", "deployment/theirs"), ("stateful", "sts/ordered")):
-        await cluster.kubectl("wait", "--for=condition=Ready", f"pcg/{name}", "--timeout=20s", *in_orders)
-        await cluster.kubectl("scale", f"pcg/{name}", "--replicas=2", *in_orders)
-        await cluster.kubectl("wait", "--for=jsonpath={.spec.replicas}=2", target, "--timeout=20s", *in_orders)
-    await cluster.kubectl("patch", "pcg/owned", "--type=merge", "-p", '{"spec":{"worker":null}}', *in_orders)
-    await cluster.kubectl("wait", "--for=delete", "deployment/owned", "--timeout=20s", *in_orders)
-    await cluster.kubectl("delete", "pcg,pq", "--all", "--timeout=20s", *in_orders)
-    await cluster.kubectl("delete", "namespace", "orders", "--timeout=20s")
-
-
-def group(queue: str, worker: object) -> dict[str, object]:
-    metadata = {"name": queue, "namespace": "orders"}
-    return {**GROUP, "metadata": metadata, "spec": {"queueRef": {"name": queue}, "worker": worker}}
-
-
-def workload(kind: str, name: str) -> dict[str, object]:
-    labels = {"app": name}
-    template = {"metadata": {"labels": labels}, "spec": SLEEPER}
-    spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
-    metadata = {"name": name, "namespace": "orders"}
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 async def apply(cluster: Cluster, *objects: object) -> None:

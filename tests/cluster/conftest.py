@@ -15,6 +15,7 @@ from nats.aio.client import Client as Nats
 import nats
 from cluster.lab import Lab, unique
 from cluster.operator_process import OperatorProcess
+from cluster.rights import RightsProof
 from nats_server import NatsServer
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, Kind, KubeClient
@@ -25,14 +26,18 @@ DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "C
 
 
 @pytest.fixture(scope="session")
-async def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]:
+async def kubeconfig(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> AsyncIterator[Path]:
     directory = tmp_path_factory.mktemp("cluster")
+    log = directory / "requests.jsonl"
+    rights = pytestconfig.pluginmanager.get_plugin(RightsProof.__name__)
     async with contextlib.AsyncExitStack() as stack:
         given = os.environ.get("PROTOQUEUE_TEST_KUBECONFIG")
         if given:
             path = Path(given)
+            rights.leave_out()
         else:
-            path = (await stack.enter_async_context(running_apiserver(directory / "api"))).kubeconfig
+            stack.callback(lambda: rights.add(log))  # the last thing to happen: every watch has ended by then
+            path = (await stack.enter_async_context(running_apiserver(directory / "api", request_log=log))).kubeconfig
             await stack.enter_async_context(running_controllers(path, directory / "controllers"))
         await stack.enter_async_context(
             running_node(path, directory / "node", unique("node"), bind=bool(given), restart_backoff_s=0.2)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cluster.lab import Lab
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES, STATEFUL_SETS, Kind
 from waiting import eventually
 
 SECOND = 10**9
@@ -13,7 +13,7 @@ IDLE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["s
 
 
 def existing(name: str = "existing", *, replicas: int) -> dict[str, Any]:
-    """A Deployment that somebody else has made."""
+    """A workload that somebody else has made."""
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, **IDLE}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
@@ -291,11 +291,12 @@ async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
     assert (await lab.get(DEPLOYMENTS, "mailers"))["metadata"].get("ownerReferences") is None
 
 
-async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab) -> None:
-    await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
+@pytest.mark.parametrize("kind", [DEPLOYMENTS, STATEFUL_SETS], ids=lambda kind: kind.name)
+async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab, kind: Kind) -> None:
+    await lab.kube.create(kind, existing(replicas=0), lab.namespace)
     await lab.queue()
     await lab.group(
-        worker={"scaleTargetRef": {"name": "existing"}},
+        worker={"scaleTargetRef": {"kind": kind.name, "name": "existing"}},
         autoscale={"maxReplicas": 2, "target": {"tasksPerWorker": 1}},
     )
     await lab.ready(groups=("mailers",))
@@ -303,7 +304,7 @@ async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab
         await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
 
     async def scaled() -> bool:
-        return await lab.replicas("existing") == 1
+        return bool((await lab.get(kind, "existing"))["spec"]["replicas"] == 1)
 
     await eventually(scaled)
     await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True")
