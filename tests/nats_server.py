@@ -8,9 +8,14 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import aiohttp
 
 import nats
+from waiting import eventually
 
 START_TIMEOUT_S = 15
 
@@ -34,22 +39,54 @@ def nats_server_binary() -> str:
 class NatsServer:
     """One server with JetStream on, its data under `directory`. Extra configuration goes in as `settings` text.
 
-    With users in it, `login` is one's `user:password@`; with TLS required, `tls` is what a client needs.
+    With users in it, `login` is one's `user:password@`; with TLS required, `tls` is what a client needs; `access` is
+    whatever else `nats.connect` needs.
     """
 
-    def __init__(self, directory: Path, settings: str = "", login: str = "", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: str = "",
+        login: str = "",
+        tls: ssl.SSLContext | None = None,
+        access: Mapping[str, Any] | None = None,
+    ) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.log_file = directory / "nats.log"
-        self._login = login
+        self.login = login
         self._tls = tls
+        self._access = access or {}
+        self._monitoring = free_port()
         self._config = directory / "nats.conf"
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
+        self._store = directory / "store"
+        self._write(settings)
+
+    def _write(self, settings: str) -> None:
         self._config.write_text(
-            f'host: 127.0.0.1\nport: {self.port}\njetstream {{ store_dir: "{directory / "store"}" }}\n'
-            f'log_file: "{self.log_file}"\n{settings}\n'
+            f'host: 127.0.0.1\nport: {self.port}\nhttp: "127.0.0.1:{self._monitoring}"\n'
+            f'jetstream {{ store_dir: "{self._store}" }}\nlog_file: "{self.log_file}"\n{settings}\n'
         )
+
+    async def reload(self, settings: str) -> None:
+        """Have it take other settings while it runs; return once it has."""
+        self._write(settings)
+        assert self._process
+        before = self._reloads()
+        self._process.send_signal(signal.SIGHUP)
+        await eventually(lambda: self._reloads() > before)
+
+    def _reloads(self) -> int:
+        return self.log_file.read_text().count("Reloaded server configuration")
+
+    async def monitored(self, path: str) -> dict[str, Any]:
+        """What the monitoring port says, such as `/connz?auth=1`."""
+        url = f"http://127.0.0.1:{self._monitoring}{path}"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer
 
     async def start(self) -> None:
         """Return once JetStream answers; raises RuntimeError with the server's log when it does not."""
@@ -68,10 +105,11 @@ class NatsServer:
         while True:
             with contextlib.suppress(Exception):
                 connection = await nats.connect(
-                    self.url.replace("//", f"//{self._login}"),
+                    self.url.replace("//", f"//{self.login}"),
                     allow_reconnect=False,
                     connect_timeout=1,
                     tls=self._tls,
+                    **self._access,
                     error_cb=_ignore,
                 )
                 try:

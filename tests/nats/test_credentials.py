@@ -1,69 +1,99 @@
-"""Clients and workers reach NATS as the mounted files of a connection Secret say."""
+"""Clients and workers reach NATS as the mounted files of a connection Secret say, also when those change."""
 
-import ssl
 from pathlib import Path
 
 import pytest
-import trustme
 
 import protoqueue
+from doors import DOORS, password, users
 from nats_server import NatsServer
-
-AUTHORIZATION = "authorization { users: [{user: jo, password: s3same}] }"
-
-
-async def test_user_and_password_are_read_from_the_secrets_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = NatsServer(tmp_path / "nats", AUTHORIZATION, login="jo:s3same@")
-    await server.start()
-    try:
-        monkeypatch.setenv("PROTOQUEUE_NATS_SECRET_DIR", str(secret(tmp_path, user="jo", password="s3same\n")))
-        async with await protoqueue.connect(server.url) as connection:
-            with pytest.raises(protoqueue.QueueNotFound):
-                await connection.queue("default/email")
-        (tmp_path / "secret" / "password").write_text("wrong")
-        with pytest.raises(protoqueue.ConfigurationError, match="credentials"):
-            await protoqueue.connect(server.url, timeout=2)
-    finally:
-        server.stop()
+from protoqueue.servers import shown_server, split_servers
+from waiting import eventually
 
 
-async def test_mutual_tls_is_spoken_with_the_secrets_certificate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    issued = ca.issue_cert("127.0.0.1", "localhost")
-    issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
-    pem = tmp_path / "server.pem"
-    tls = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-    client = ca.issue_cert("worker.example")
-    client.configure_cert(tls)
-    server = NatsServer(
-        tmp_path / "nats",
-        f'tls {{ cert_file: "{pem}", key_file: "{pem}", ca_file: "{tmp_path / "ca.pem"}", verify: true }}',
-        tls=tls,
-    )
-    await server.start()
-    try:
-        client_pem = client.private_key_and_cert_chain_pem.bytes().decode()
-        ca_pem = ca.cert_pem.bytes().decode()
-        directory = secret(tmp_path, **{"ca.crt": ca_pem, "tls.crt": client_pem, "tls.key": client_pem})
-        monkeypatch.setenv("PROTOQUEUE_NATS_SECRET_DIR", str(directory))
-        async with await protoqueue.connect(server.url) as connection:
-            with pytest.raises(protoqueue.QueueNotFound):
-                await connection.queue("default/email")
-        (directory / "tls.crt").unlink()
-        with pytest.raises(protoqueue.ProtoQueueError):
-            await protoqueue.connect(server.url, timeout=2)
-    finally:
-        server.stop()
-
-
-def secret(tmp_path: Path, **files: str) -> Path:
-    directory = tmp_path / "secret"
+def mounted(directory: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, str]) -> Path:
+    """As a Secret volume shows them."""
     directory.mkdir()
-    for name, content in files.items():
+    for name, content in values.items():
         (directory / name).write_text(content)
+    monkeypatch.setenv("PROTOQUEUE_NATS_SECRET_DIR", str(directory))
     return directory
+
+
+async def is_let_in(url: str, timeout_s: float = 5) -> None:
+    async with await protoqueue.connect(url, timeout=timeout_s) as client:
+        with pytest.raises(protoqueue.QueueNotFound):
+            await client.queue("default/email")
+
+
+@pytest.mark.parametrize("kind", DOORS)
+async def test_every_kind_of_secret_opens_its_door(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = DOORS[kind](tmp_path / "server")
+    await door.server.start()
+    try:
+        mounted(tmp_path / "secret", monkeypatch, door.secret)
+        await is_let_in(door.secret["url"])
+    finally:
+        door.server.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        ("user", {"user": "jo", "password": "wr0ng"}, "NATS refused the credentials"),
+        ("nkey", {"nkey": "n0-key-at-all"}, "credentials cannot be used"),
+        ("creds", {"creds": "n0-creds-at-all"}, "credentials cannot be used"),
+    ],
+)
+async def test_wrong_credentials_are_told_without_being_quoted(
+    kind: str, values: dict[str, str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = DOORS[kind](tmp_path / "server")
+    await door.server.start()
+    try:
+        mounted(tmp_path / "secret", monkeypatch, values)
+        with pytest.raises(protoqueue.ConfigurationError, match=words) as raised:
+            await protoqueue.connect(door.server.url, timeout=2)
+        assert not any(value in repr(raised.value) for value in values.values())
+    finally:
+        door.server.stop()
+
+
+async def test_a_client_outlives_its_password_and_takes_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = password(), password()
+    server = NatsServer(tmp_path / "nats", users(jo=first), login=f"jo:{first}@")
+    await server.start()
+    try:
+        directory = mounted(tmp_path / "secret", monkeypatch, {"user": "jo", "password": first})
+        async with await protoqueue.connect(server.url) as client:
+            await server.reload(users(jo=second))
+            with pytest.raises(protoqueue.Unavailable):
+                await client._broker.stream_state("any", 1)
+            (directory / "password").write_text("")
+            (directory / "password").write_text(second)
+
+            async def answers() -> bool:
+                return await client._broker.stream_state("any", 5) is None
+
+            await eventually(answers)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("url", ["nats://jo:hid/den@a:4222", "nats://jo:hid#den@a", "nats://a:4222, nats://", ""])
+def test_an_address_that_is_none_is_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="no address of NATS servers") as raised:
+        split_servers(url)
+    assert "hid" not in str(raised.value)
+
+
+def test_what_is_shown_of_an_address_is_where_and_not_who() -> None:
+    servers = split_servers(" nats://token@host:4222, tls://jo:pw@[::1]:4222,localhost,under_score:1")
+    assert [shown_server(server) for server in servers] == [
+        "nats://host:4222",
+        "tls://[::1]:4222",
+        "localhost",
+        "under_score:1",
+    ]

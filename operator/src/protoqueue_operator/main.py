@@ -12,14 +12,9 @@ from pathlib import Path
 
 import yaml
 
+from protoqueue.servers import shown_server, split_servers
 from protoqueue_operator.core.crds import crds
-from protoqueue_operator.core.credentials import (
-    SECRET_KEYS,
-    Credentials,
-    parse_credentials,
-    shown_url,
-    split_servers,
-)
+from protoqueue_operator.core.credentials import SECRET_KEYS, Credentials, parse_credentials
 from protoqueue_operator.core.resources import Key
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -56,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     settings = Settings(
         credentials=own_credentials(options.nats_url, os.environ),
-        worker_nats_url=options.worker_nats_url or ",".join(map(shown_url, split_servers(options.nats_url))),
+        worker_nats_url=",".join(map(shown_server, split_servers(options.worker_nats_url or options.nats_url))),
         monitoring_url=options.liveness,
         lease=_lease(options.leader_elect),
         identity=f"{socket.gethostname()}_{os.getpid()}",

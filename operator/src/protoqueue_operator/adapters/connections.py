@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -17,6 +17,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from protoqueue.cancellation import cancel
+from protoqueue.connection.lasting import LastingClient
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import BrokerUnavailable
 
@@ -33,10 +34,11 @@ class Connection:
     def __init__(self, credentials: Credentials, on_change: Callable[[bool], None]) -> None:
         self.credentials = credentials
         self._on_change = on_change
-        self._client = Client()
+        self._client = LastingClient()
         self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._connecting: asyncio.Task[None] | None = None
-        self._said = ""
+        self._troubles: set[str] = set()
+        """What went wrong since the connection was last made or lost: each of several servers says something else."""
 
     def open(self) -> None:
         """Start connecting, in the background."""
@@ -88,7 +90,10 @@ class Connection:
 
     def _require(self) -> None:
         if not self.is_up:
-            raise BrokerUnavailable(f"NATS at {self.credentials.where} does not answer; the operator keeps trying")
+            why = f" ({'; '.join(sorted(self._troubles))})" if self._troubles else ""
+            raise BrokerUnavailable(
+                f"there is no connection to {self.credentials.where}{why}; the operator keeps trying"
+            )
 
     async def _connect(self) -> None:
         while not self._client.is_connected:
@@ -114,22 +119,23 @@ class Connection:
     async def _failed(self, error: Exception) -> None:
         """Once for each kind of trouble, not once a second."""
         words = _words(error)
-        if words != self._said:
+        if words not in self._troubles:
             logger.warning("nats error: servers=%s error=%s", self.credentials.where, words)
-        self._said = words
+        self._troubles.add(words)
 
     async def _lost(self) -> None:
+        self._troubles.clear()
         logger.warning("nats lost: servers=%s; seeking it until it is back", self.credentials.where)
         self._on_change(False)
 
     async def _found(self) -> None:
         logger.info("nats connected: servers=%s", self.credentials.where)
-        self._said = ""
+        self._troubles.clear()
         self._on_change(True)
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, on one line; nats-py and the server put no credentials there."""
+    """What went wrong, on one line; neither nats-py nor the server puts credentials there, and URLs were checked."""
     return " ".join((str(error) or type(error).__name__).split())
 
 
@@ -157,6 +163,6 @@ def _tls(credentials: Credentials) -> ssl.SSLContext:
                 file = Path(directory, "client.pem")
                 file.write_text(f"{credentials.certificate}\n{credentials.key}")
                 context.load_cert_chain(file)
-    except ssl.SSLError as error:
-        raise ValueError(f"ca.crt, tls.crt or tls.key is no PEM text: {error.reason}") from None
+    except (ssl.SSLError, TypeError, ValueError):
+        raise ValueError("ca.crt, tls.crt or tls.key is no PEM text, or the key is another certificate's") from None
     return context

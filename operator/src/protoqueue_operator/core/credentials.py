@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from protoqueue.servers import shown_server, split_servers
 from protoqueue_operator.core.refusals import SecretInvalid
 
 SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "ca.crt", "tls.crt", "tls.key")
@@ -25,7 +26,7 @@ class Credentials:
     @property
     def where(self) -> str:
         """The servers, without what a URL may hold before its `@`."""
-        return ", ".join(shown_url(server) for server in self.servers)
+        return ", ".join(shown_server(server) for server in self.servers)
 
 
 def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
@@ -40,8 +41,12 @@ def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
         raise SecretInvalid(f"{source} needs user and password together")
     if bool(values.get("tls.crt")) != bool(values.get("tls.key")):
         raise SecretInvalid(f"{source} needs tls.crt and tls.key together")
+    try:
+        servers = split_servers(url)
+    except ValueError as error:
+        raise SecretInvalid(f"{source}: {error}") from None
     return Credentials(
-        servers=split_servers(url),
+        servers=servers,
         creds=values.get("creds", ""),
         nkey=values.get("nkey", "").strip(),
         token=values.get("token", "").strip(),
@@ -51,14 +56,3 @@ def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
         certificate=values.get("tls.crt", ""),
         key=values.get("tls.key", ""),
     )
-
-
-def split_servers(url: str) -> tuple[str, ...]:
-    """Several servers are written with commas between them."""
-    return tuple(server.strip() for server in url.split(",") if server.strip())
-
-
-def shown_url(url: str) -> str:
-    """A URL as it may be logged."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -25,6 +25,7 @@ from protoqueue.connection.broker import (
     StreamState,
     Subscription,
 )
+from protoqueue.connection.lasting import LastingClient, UnreadableCredentials
 from protoqueue.connection.options import ConnectionOptions
 from protoqueue.connection.pulls import JetStreamInbox
 from protoqueue.connection.replies import (
@@ -40,6 +41,7 @@ from protoqueue.connection.replies import (
 from protoqueue.connection.wire import encode_members
 from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
 from protoqueue.naming import CONFIG_BUCKET
+from protoqueue.servers import shown_server
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class JetStreamBroker:
 
         nats-py keeps its callbacks on the connection, so they are bound before there is one.
         """
-        nc = Client()
+        nc = LastingClient()
         broker = cls(nc)
         try:
             async with asyncio.timeout(timeout_s):
@@ -78,14 +80,18 @@ class JetStreamBroker:
                     reconnected_cb=broker._on_reconnect,
                     **options.credentials(),
                 )
+        except UnreadableCredentials as error:
+            raise ConfigurationError(f"the NATS credentials cannot be used: {error}") from error
         except (TimeoutError, nats.errors.Error) as error:
             refused = nc.last_error
             await nc.close()
-            if refused is not None and "authorization" in str(refused).lower():
+            if isinstance(refused, UnreadableCredentials):
+                raise ConfigurationError(f"the NATS credentials cannot be used: {refused}") from error
+            if "authorization" in str(refused).lower():
                 raise ConfigurationError(
                     "NATS refused the credentials: check the URL's user, or the creds file"
                 ) from error
-            where = ", ".join(server.rpartition("@")[2] for server in options.servers)
+            where = ", ".join(shown_server(server) for server in options.servers)
             raise Unavailable(f"no NATS server answered at {where} within {timeout_s:g} s") from error
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"the NATS credentials or URL cannot be used: {error}") from error

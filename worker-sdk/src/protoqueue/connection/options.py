@@ -4,8 +4,11 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from protoqueue.servers import split_servers
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
@@ -38,11 +41,14 @@ class ConnectionOptions:
 
     @property
     def servers(self) -> list[str]:
-        """The URL may name several servers, separated by commas."""
-        return [server.strip() for server in self.url.split(",") if server.strip()]
+        """The URL may name several servers, separated by commas. Raises ValueError."""
+        return list(split_servers(self.url))
 
     def credentials(self) -> dict[str, Any]:
-        """The arguments nats-py takes for them; raises OSError for a file that cannot be read."""
+        """The arguments nats-py takes for them; raises OSError for a file that cannot be read.
+
+        All but certificates are read anew each time a connection is made, so that a rotated Secret is taken up.
+        """
         arguments: dict[str, Any] = {}
         if creds := self.creds or self._file("creds"):
             arguments["user_credentials"] = creds
@@ -50,7 +56,7 @@ class ConnectionOptions:
             arguments["nkeys_seed"] = nkey
         for key in ("token", "user", "password"):
             if path := self._file(key):
-                arguments[key] = Path(path).read_text().strip()
+                arguments[key] = partial(_text, path)
         if tls := self._tls():
             arguments["tls"] = tls
         return arguments
@@ -68,3 +74,7 @@ class ConnectionOptions:
         """Where the Secret's key is mounted, if it has it and it holds something."""
         path = Path(self.secret_dir, key) if self.secret_dir else None
         return str(path) if path and path.is_file() and path.stat().st_size else None
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text().strip()
