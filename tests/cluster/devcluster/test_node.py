@@ -282,6 +282,7 @@ async def test_the_node_describes_itself(space: Space) -> None:
     name = (await space.pod("somewhere"))["spec"]["nodeName"]
     node = json.loads(await space.kubectl("get", "node", name, "-o", "json"))
     assert node["metadata"]["labels"]["kubernetes.io/hostname"] == name
+    assert {each["type"] for each in node["status"]["addresses"]} == {"InternalIP"}, "no name that is not resolved"
     lease = json.loads(await space.kubectl("get", "lease", name, "-n", "kube-node-lease", "-o", "json"))
     assert lease["spec"]["holderIdentity"] == name
     with pytest.raises(ApiError):

@@ -13,6 +13,8 @@ from .statuses import ApiError, bad_request
 
 Object = dict[str, Any]
 LOG_OPTIONS = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes")
+ADDRESS_PREFERENCE = ("Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP")
+"""By which of its addresses a node is reached, as `--kubelet-preferred-address-types` has it unless it is set."""
 
 
 def success(code: int) -> Object:
@@ -61,7 +63,7 @@ def log_url(registry: Registry, pod: Object, query: Mapping[str, str]) -> tuple[
         raise RuntimeError("the table of kinds lacks nodes")
     status = registry.get(node_kind, "", node_name).object.get("status", {})
     addresses = {each["type"]: each["address"] for each in status.get("addresses", [])}
-    address = addresses.get("InternalIP") or addresses.get("Hostname")
+    address = next((addresses[kind] for kind in ADDRESS_PREFERENCE if kind in addresses), None)
     port = status.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port")
     if not address or not port:
         raise bad_request(f"node {node_name} does not say where its kubelet listens")

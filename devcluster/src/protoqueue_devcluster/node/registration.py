@@ -92,10 +92,8 @@ def _status(identity: NodeIdentity) -> Object:
     return {
         "capacity": resources,
         "allocatable": resources,
-        "addresses": [
-            {"type": "InternalIP", "address": identity.address},
-            {"type": "Hostname", "address": identity.name},
-        ],
+        # No Hostname: API servers prefer one to reach the logs, and nothing resolves the name of this node.
+        "addresses": [{"type": "InternalIP", "address": identity.address}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "conditions": [_ready_condition(True, "KubeletReady", "the process node is posting ready status")],
         "nodeInfo": {
