@@ -125,7 +125,7 @@ async def test_get_prints_the_columns(kubectl: Kubectl, api: Api, widgets: Widge
     heading, row = (await kubectl("get", path)).splitlines()
     assert heading.split() == ["NAME", "SIZE", "READY", "AGE"]
     assert row.split()[:2] == ["one", "6"]
-    assert "one" in await kubectl("get", "xwidgets")
+    assert "one" in await kubectl("get", f"x{path}")
 
 
 @asynccontextmanager

@@ -10,22 +10,28 @@ from conformance.widgets import Widgets
 UNCHECKED = ("<nil>", "FieldValueInvalid")
 
 
-async def test_every_error_is_listed_by_field(api: Api, widgets: Widgets) -> None:
+async def test_every_error_is_listed(api: Api, widgets: Widgets) -> None:
+    """In any order: a real server walks the fields at random; but the last says that rules were not looked at."""
     reply = await api.post(widgets.path, widgets.named("bad", size=0, mode="C", wait="soon"))
     assert (reply.status, reply.reason) == (422, "Invalid")
-    assert reply.message == (
-        f'Widget.{widgets.group} "bad" is invalid: [spec.mode: Unsupported value: "C": supported values: "A", "B", '
-        "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1, "
-        "spec.wait: Invalid value: \"soon\": spec.wait in body should match '^([0-9]+(ms|s|m|h|d))+$', "
-        "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
+    assert reply.message.startswith(f'Widget.{widgets.group} "bad" is invalid: [')
+    for text in (
+        'spec.mode: Unsupported value: "C": supported values: "A", "B", ',
+        "spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1, ",
+        "spec.wait: Invalid value: \"soon\": spec.wait in body should match '^([0-9]+(ms|s|m|h|d))+$', ",
+    ):
+        assert text in reply.message
+    assert reply.message.endswith(
+        ", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
         "correct the existing errors to complete validation]"
     )
-    assert reply.causes == [
+    *causes, last = reply.causes
+    assert sorted(causes) == [
         ("spec.mode", "FieldValueNotSupported"),
         ("spec.size", "FieldValueInvalid"),
         ("spec.wait", "FieldValueInvalid"),
-        UNCHECKED,
     ]
+    assert last == UNCHECKED
 
 
 @pytest.mark.parametrize(

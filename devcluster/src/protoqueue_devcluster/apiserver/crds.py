@@ -224,7 +224,7 @@ def structural_causes(schema: Object, path: str, root: bool = False) -> Iterator
         yield forbidden_field(
             f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         )
-    if "properties" in schema and schema.get("additionalProperties"):
+    if "properties" in schema and schema.get("additionalProperties", True) is not True:
         yield forbidden_field(
             f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
         )
