@@ -27,6 +27,10 @@ MATRIX: dict[str, Values] = {
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}},
     "no secrets": {"rbac": {"connectionSecrets": False}},
     "three servers, every write synced": {"nats": {"bundled": {"replicas": 3, "syncInterval": "always"}}},
+    "one server with a password": {"nats": {"bundled": {"authSecret": "door"}}},
+    "three servers with a password and TLS": {
+        "nats": {"bundled": {"replicas": 3, "authSecret": "door", "tlsSecret": "certificate"}}
+    },
     "own server": {"nats": {"bundled": {"enabled": False}, "url": "tls://a:4222,tls://b:4222"}},
     "own server and authority": {
         "nats": {"bundled": {"enabled": False}, "url": "tls://a:4222", "tls": {"caSecret": "authority"}}

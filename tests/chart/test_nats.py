@@ -1,17 +1,25 @@
 """The bundled NATS, judged by the real nats-server."""
 
+import contextlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import trustme
 
 import nats
-from chart.rendering import Object, Values, only, render
+from chart.rendering import Object, Values, only, pod_specs, render
 from nats_server import free_port
 from waiting import eventually
+
+GUARDED: Values = {"nats": {"bundled": {"authSecret": "door", "tlsSecret": "certificate"}}}
+PASSWORD = '2m ${a} \\n "b" # {c}'
+"""With much of what means something in the server's configuration."""
 
 NATS_SERVER = shutil.which("nats-server", path=str(Path(sys.executable).parent))
 
@@ -47,36 +55,103 @@ def test_three_servers_are_routed_to_each_other_by_the_names_the_statefulset_giv
     assert hosts == [f"{pod}.{service['metadata']['name']}.queues.svc" for pod in pods]
 
 
-async def test_three_servers_form_a_cluster_that_keeps_three_copies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("guard", [{}, GUARDED["nats"]["bundled"]], ids=["open", "guarded"])
+async def test_three_servers_form_a_cluster_that_keeps_three_copies(tmp_path: Path, guard: Object) -> None:
+    values: Values = {"networkPolicy": {"enabled": True}, "nats": {"bundled": {"replicas": 3, **guard}}}
+    trusted = certificates(tmp_path)
     ports = [free_port() for _ in range(9)]
-    servers = [start_here(tmp_path, ordinal, ports) for ordinal in range(3)]
-    try:
-        await eventually(lambda: keeps_three_copies(f"nats://127.0.0.1:{ports[0]}"), timeout_s=30, interval_s=0.5)
-    finally:
-        for server in servers:
-            server.kill()
-            server.wait()
+    access = {"tls": trusted, "user": "queues", "password": PASSWORD} if guard else {}
+    url = f"nats://127.0.0.1:{ports[0]}"
+    with running_here(tmp_path, values, ports):
+        await eventually(lambda: keeps_three_copies(url, access), timeout_s=30, interval_s=0.5)
 
 
-def start_here(directory: Path, ordinal: int, ports: list[int]) -> subprocess.Popen[bytes]:
-    """One of three servers with its configuration as it is, but for places: a machine's ports for a host each."""
-    client, monitor, routes = ports[ordinal], ports[3 + ordinal], ports[6:]
-    text = config({"nats": {"bundled": {"replicas": 3}}})
-    text = text.replace("http_port: 8222", f"http_port: {monitor}")
-    text = text.replace("port: 4222", f"host: 127.0.0.1\nport: {client}")
-    text = text.replace("port: 6222", f"host: 127.0.0.1\nport: {routes[ordinal]}")
-    for other, port in enumerate(routes):
+async def test_a_guarded_server_lets_nobody_in_without_password_and_tls(tmp_path: Path) -> None:
+    trusted = certificates(tmp_path)
+    port = free_port()
+    url = f"nats://127.0.0.1:{port}"
+    right = {"user": "queues", "password": PASSWORD, "tls": trusted}
+    with running_here(tmp_path, GUARDED, [port, free_port()]):
+        await eventually(lambda: lets_in(url, right), interval_s=0.2)
+        assert not await lets_in(url, right | {"password": "wrong"})
+        assert not await lets_in(url, {"tls": trusted})
+        assert not await lets_in(url, right | {"tls": None})
+        assert not await lets_in(url, right | {"tls": ssl.create_default_context()})
+
+
+def certificates(directory: Path) -> ssl.SSLContext:
+    """Write the files of the Secret `certificate`; what is given back trusts their authority."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    made.private_key_pem.write_to_path(directory / "tls.key")
+    made.cert_chain_pems[0].write_to_path(directory / "tls.crt")
+    authority.cert_pem.write_to_path(directory / "ca.crt")
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    return trusted
+
+
+@contextlib.contextmanager
+def running_here(directory: Path, values: Values, ports: Sequence[int]) -> Iterator[None]:
+    """The servers with their configuration as it is, but for places: a machine's ports for a host each.
+
+    `ports` are those for clients, then those for probes, then, of several servers, those for routes.
+    """
+    objects = render(values)
+    (container,) = only(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    text = config(values).replace("/etc/nats-tls", str(directory))
+    count = only(objects, "StatefulSet")["spec"]["replicas"]
+    client, monitor, route = ports[:count], ports[count : 2 * count], ports[2 * count :]
+    for other, port in enumerate(route):
         text = re.sub(rf"nats://pq-protoqueue-nats-{other}\S+:6222", f"nats://127.0.0.1:{port}", text)
-    text = text.replace("/data", f"{directory}/data-{ordinal}").replace("/tmp/nats.pid", f"{directory}/{ordinal}.pid")
-    file = directory / f"{ordinal}.conf"
+    with contextlib.ExitStack() as stack:
+        for ordinal in range(count):
+            own = text.replace("http_port: 8222", f"http_port: {monitor[ordinal]}")
+            own = own.replace("port: 4222", f"host: 127.0.0.1\nport: {client[ordinal]}")
+            if route:
+                own = own.replace("port: 6222", f"host: 127.0.0.1\nport: {route[ordinal]}")
+            own = own.replace("/data", f"{directory}/data-{ordinal}")
+            own = own.replace("/tmp/nats.pid", f"{directory}/{ordinal}.pid")
+            stack.enter_context(running(directory, own, environment(container, f"pq-protoqueue-nats-{ordinal}")))
+        yield
+
+
+@contextlib.contextmanager
+def running(directory: Path, text: str, variables: dict[str, str]) -> Iterator[None]:
+    file = directory / f"{variables['POD_NAME']}.conf"
     file.write_text(text)
-    command = [str(NATS_SERVER), "--config", str(file), "--log", str(directory / f"{ordinal}.log")]
-    return subprocess.Popen(command, env={"POD_NAME": f"pq-protoqueue-nats-{ordinal}"})
-
-
-async def keeps_three_copies(url: str) -> bool:
+    server = subprocess.Popen([str(NATS_SERVER), "--config", str(file), "--log", f"{file}.log"], env=variables)
     try:
-        async with await nats.connect(url, allow_reconnect=False, connect_timeout=1) as client:
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+def environment(container: Object, pod: str) -> dict[str, str]:
+    """What the kubelet would make of the container's variables and a Secret `door`."""
+    secret = {"user": "queues", "password": PASSWORD}
+    found: dict[str, str] = {}
+    for each in container["env"]:
+        if "value" in each:
+            found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found[match[1]], each["value"])
+        elif "fieldRef" in each["valueFrom"]:
+            found[each["name"]] = pod
+        else:
+            found[each["name"]] = secret[each["valueFrom"]["secretKeyRef"]["key"]]
+    return found
+
+
+async def lets_in(url: str, access: Object) -> bool:
+    with contextlib.suppress(OSError, ValueError, nats.errors.Error):
+        async with await nats.connect(url, allow_reconnect=False, connect_timeout=1, **access):
+            return True
+    return False
+
+
+async def keeps_three_copies(url: str, access: Object) -> bool:
+    try:
+        async with await nats.connect(url, allow_reconnect=False, connect_timeout=1, **access) as client:
             stream = await client.jetstream(timeout=2).add_stream(name="copies", subjects=["copies"], num_replicas=3)
     except (OSError, nats.errors.Error):
         return False
@@ -113,6 +188,20 @@ def test_an_existing_secret_is_mounted_and_its_content_nowhere_written_out() -> 
     mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
     assert mounts[directory["value"]]["readOnly"]
     assert not [each for each in render(values) if each["kind"] == "StatefulSet"]
+
+
+def test_the_operator_gets_what_a_guarded_server_wants_and_not_the_servers_key() -> None:
+    environment = {each["name"]: each.get("value") for each in operator_container(GUARDED)["env"]}
+    assert environment["PROTOQUEUE_NATS_URL"] == "tls://pq-protoqueue-nats.queues.svc:4222"
+    for where, spec in pod_specs(render(GUARDED)):
+        if "StatefulSet" not in where:
+            (container,) = spec["containers"]
+            mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+            assert mounts["nats"] == environment["PROTOQUEUE_NATS_SECRET_DIR"]
+            (volume,) = (each for each in spec["volumes"] if each["name"] == "nats")
+            secrets = [source["secret"] for source in volume["projected"]["sources"]]
+            shown = {each["name"]: [item["path"] for item in each["items"]] for each in secrets}
+            assert shown == {"door": ["user", "password"], "certificate": ["ca.crt"]}
 
 
 def test_only_who_is_named_reaches_a_closed_server() -> None:

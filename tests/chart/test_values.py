@@ -92,7 +92,8 @@ def declared(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
         ({"nats": {"url": "nats:4222", "bundled": {"enabled": False}}}, "url"),
         ({"nats": {"url": "nats://nats:4222"}}, "set nats.bundled.enabled to false"),
         ({"nats": {"bundled": {"enabled": False}}}, "no NATS: set nats.url"),
-        ({"nats": {"tls": {"caSecret": "authority"}}}, "the bundled one speaks no TLS"),
+        ({"nats": {"tls": {"caSecret": "authority"}}}, "the bundled one takes nats.bundled.tlsSecret"),
+        ({"nats": {"bundled": {"replicas": 3, "authSecret": "door"}}}, "strangers from joining three servers"),
         (
             {"nats": {"bundled": {"enabled": False}, "existingSecret": "a", "tls": {"caSecret": "b"}}},
             "leave nats.tls.caSecret empty",

@@ -8,7 +8,13 @@
 {{- fail "no NATS: set nats.url, nats.existingSecret or nats.bundled.enabled" -}}
 {{- end -}}
 {{- if and .Values.nats.bundled.enabled .Values.nats.tls.caSecret -}}
-{{- fail "nats.tls.caSecret is for a NATS named by nats.url; the bundled one speaks no TLS" -}}
+{{- fail "nats.tls.caSecret is for a NATS named by nats.url; the bundled one takes nats.bundled.tlsSecret" -}}
+{{- end -}}
+{{- with .Values.nats.bundled -}}
+{{- $closed := or .tlsSecret $.Values.networkPolicy.enabled -}}
+{{- if and .enabled .authSecret (gt (int .replicas) 1) (not $closed) -}}
+{{- fail "nats.bundled.authSecret does not keep strangers from joining three servers as a fourth: set nats.bundled.tlsSecret or networkPolicy.enabled with it" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.nats.existingSecret .Values.nats.tls.caSecret -}}
 {{- fail "nats.existingSecret holds its certificate authority under ca.crt: leave nats.tls.caSecret empty" -}}
@@ -17,9 +23,17 @@
 
 {{- define "protoqueue.natsUrl" -}}
 {{- if .Values.nats.bundled.enabled -}}
-{{- printf "nats://%s.%s.svc:4222" (include "protoqueue.natsName" .) .Release.Namespace -}}
+{{- $scheme := empty .Values.nats.bundled.tlsSecret | ternary "nats" "tls" -}}
+{{- printf "%s://%s.%s.svc:4222" $scheme (include "protoqueue.natsName" .) .Release.Namespace -}}
 {{- else -}}
 {{- .Values.nats.url -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty where the bundled servers want something of their clients. */}}
+{{- define "protoqueue.natsGuarded" -}}
+{{- with .Values.nats.bundled -}}
+{{- if .enabled -}}{{ .authSecret | default .tlsSecret }}{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -37,6 +51,9 @@
 {{- end }}
 - name: PROTOQUEUE_NATS_SECRET_DIR
   value: /etc/protoqueue/nats
+{{- else if include "protoqueue.natsGuarded" . }}
+- name: PROTOQUEUE_NATS_SECRET_DIR
+  value: /etc/protoqueue/nats
 {{- else if .Values.nats.tls.caSecret }}
 - name: PROTOQUEUE_NATS_CA
   value: /etc/protoqueue/nats/{{ .Values.nats.tls.caKey }}
@@ -44,7 +61,7 @@
 {{- end -}}
 
 {{- define "protoqueue.natsVolumeMounts" -}}
-{{- if or .Values.nats.existingSecret .Values.nats.tls.caSecret }}
+{{- if or .Values.nats.existingSecret .Values.nats.tls.caSecret (include "protoqueue.natsGuarded" .) }}
 - name: nats
   mountPath: /etc/protoqueue/nats
   readOnly: true
@@ -57,5 +74,18 @@
   secret:
     secretName: {{ . }}
     defaultMode: 0440
+{{- end }}
+{{- if include "protoqueue.natsGuarded" . }}
+- name: nats
+  projected:
+    defaultMode: 0440
+    sources:
+    {{- with .Values.nats.bundled.authSecret }}
+    - secret: {name: {{ . }}, items: [{key: user, path: user}, {key: password, path: password}]}
+    {{- end }}
+    {{- with .Values.nats.bundled.tlsSecret }}
+    # The certificate is the server's: no client shows it.
+    - secret: {name: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
+    {{- end }}
 {{- end }}
 {{- end -}}

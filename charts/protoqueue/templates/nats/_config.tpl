@@ -1,5 +1,6 @@
 {{- define "protoqueue.natsConfig" -}}
 {{- $name := include "protoqueue.natsName" . -}}
+{{- $bundled := .Values.nats.bundled -}}
 server_name: $POD_NAME
 port: 4222
 # The kubelet's probes ask here; the operator never does.
@@ -18,6 +19,19 @@ jetstream {
   max_file_store: {{ div (mul (include "protoqueue.natsBytes" .Values.nats.bundled.storage.size) 9) 10 }}
   max_memory_store: {{ include "protoqueue.natsBytes" .Values.nats.bundled.storage.memory }}
 }
+{{- if $bundled.authSecret }}
+
+authorization {
+  user: $NATS_USER
+  password: $NATS_PASSWORD
+}
+{{- end }}
+{{- if $bundled.tlsSecret }}
+
+tls {
+  {{- include "protoqueue.natsTls" . | nindent 2 }}
+}
+{{- end }}
 {{- if gt (int .Values.nats.bundled.replicas) 1 }}
 
 cluster {
@@ -25,6 +39,12 @@ cluster {
   port: 6222
   # Clients find every server through the Service, so pod addresses need not be told them.
   no_advertise: true
+  {{- if $bundled.tlsSecret }}
+  # Between servers it is mutual: who has no certificate of the same authority does not join.
+  tls {
+    {{- include "protoqueue.natsTls" . | nindent 4 }}
+  }
+  {{- end }}
   routes: [
     {{- range $ordinal := until (int .Values.nats.bundled.replicas) }}
     nats://{{ $name }}-{{ $ordinal }}.{{ $name }}-cluster.{{ $.Release.Namespace }}.svc:6222
@@ -32,6 +52,12 @@ cluster {
   ]
 }
 {{- end }}
+{{- end -}}
+
+{{- define "protoqueue.natsTls" -}}
+cert_file: /etc/nats-tls/tls.crt
+key_file: /etc/nats-tls/tls.key
+ca_file: /etc/nats-tls/ca.crt
 {{- end -}}
 
 {{/* A Kubernetes quantity, in the powers of 1024 that the schema admits, as bytes. */}}
