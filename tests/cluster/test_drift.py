@@ -1,12 +1,16 @@
 """What somebody else does to the operator's assets is noticed and undone."""
 
+import asyncio
 import json
+
+import pytest
 
 from cluster.lab import Lab
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 from waiting import eventually
 
 WITHIN_S = 30
+SECOND = 10**9
 
 
 async def test_an_edited_stream_is_set_right_and_an_event_says_so(lab: Lab) -> None:
@@ -91,3 +95,77 @@ async def test_an_entry_edited_by_hand_is_written_anew(lab: Lab) -> None:
 
         await eventually(repaired, timeout_s=WITHIN_S)
     await lab.condition(CONSUMER_GROUPS, "mailers", status="True")
+
+
+@pytest.mark.parametrize("request_", ["CREATE", "DURABLE.CREATE"])
+async def test_edited_consumers_of_idle_queues_are_set_right(lab: Lab, request_: str) -> None:
+    """The server announces no such edit, and the consumers of an empty queue are sampled when its turn comes."""
+    queues = tuple(f"q{number}" for number in range(30))
+    await asyncio.gather(*(lab.queue(name) for name in queues))
+    await asyncio.gather(*(lab.group(f"of-{name}", name, visibilityTimeout="9s") for name in queues))
+    await lab.ready(queues=queues, groups=tuple(f"of-{name}" for name in queues))
+    answers = await lab.nats.subscribe("answers.>")
+    for name in queues:
+        stream, consumer = lab.stream_name(name), f"of-{name}_p0"
+        config = (await lab.consumers(name))[consumer]["config"] | {"ack_wait": SECOND}
+        body = json.dumps({"stream_name": stream, "config": config}).encode()
+        await lab.nats.publish(f"$JS.API.CONSUMER.{request_}.{stream}.{consumer}", body, reply=f"answers.{name}")
+    for _ in queues:
+        answer = json.loads((await answers.next_msg(timeout=5)).data)
+        assert answer["config"]["ack_wait"] == SECOND, "whoever asks is answered by JetStream"
+
+    async def repaired() -> bool:
+        found = [(await lab.consumers(name))[f"of-{name}_p0"]["config"] for name in queues]
+        return {config["ack_wait"] for config in found} == {9 * SECOND}
+
+    await eventually(repaired, timeout_s=10)
+    await eventually(lambda: lab.event_reasons("of-q0"))
+    assert set(await lab.event_reasons("of-q0")) == {"DriftRepaired"}
+    assert not answers.pending_msgs, "and by nobody else: the operator only listens"
+    await answers.unsubscribe()
+
+
+async def test_the_counter_of_scheduled_tasks_is_set_right(lab: Lab) -> None:
+    await lab.queue()
+    await lab.ready()
+    stream, name = lab.stream_name(suffix="_LATER"), "_scheduled"
+    config = (await lab.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+    request = {"stream_name": stream, "config": config | {"max_ack_pending": 7}}
+    assert "error" not in await lab.api(f"CONSUMER.CREATE.{stream}.{name}", request)
+
+    async def repaired() -> bool:
+        info = await lab.api(f"CONSUMER.INFO.{stream}.{name}")
+        return bool(info["config"]["max_ack_pending"] == config["max_ack_pending"])
+
+    await eventually(repaired, timeout_s=WITHIN_S)
+
+
+async def test_a_purged_schedule_is_set_again(lab: Lab) -> None:
+    await lab.queue(schedules=[{"name": "nightly", "cron": "0 0 3 * * *"}])
+    await lab.ready()
+    later = lab.stream_name(suffix="_LATER")
+    await lab.api(f"STREAM.PURGE.{later}")
+
+    async def is_there() -> bool:
+        subject = f"pq.{lab.namespace}.email.cron.nightly"
+        return "error" not in await lab.api(f"STREAM.MSG.GET.{later}", {"last_by_subj": subject})
+
+    await eventually(is_there, timeout_s=WITHIN_S)
+
+
+@pytest.mark.parametrize("how", ["PURGE", "DELETE"])
+async def test_entries_that_went_with_their_bucket_are_written_anew(lab: Lab, how: str) -> None:
+    await lab.queue()
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    before = [await lab.entry("email"), await lab.entry("email", "mailers")]
+    assert all(before)
+    await lab.api(f"STREAM.{how}.KV_pq-config")
+
+    async def written() -> bool:
+        return (
+            "error" not in await lab.api("STREAM.INFO.KV_pq-config")
+            and [await lab.entry("email"), await lab.entry("email", "mailers")] == before
+        )
+
+    await eventually(written, timeout_s=WITHIN_S)

@@ -79,6 +79,11 @@ class ConfigBucket:
                 raise
 
 
+def bucket_of(stream: str) -> str | None:
+    """The bucket of the contract that this stream is; None where it is another."""
+    return next((bucket.name for bucket in BUCKETS if _stream(bucket.name) == stream), None)
+
+
 def _stream(bucket: str) -> str:
     return f"KV_{bucket}"
 

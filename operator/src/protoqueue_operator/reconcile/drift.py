@@ -1,20 +1,24 @@
 """Notices what others do to the operator's assets in JetStream.
 
-Advisories tell at once of streams edited or deleted and of consumers deleted, paused or resumed. What they miss, as
-during an outage, and what the server does not announce, a consumer that was edited, is found by comparing what sampling
-reads anyway.
+Advisories tell at once of streams edited or deleted and of consumers deleted, paused or resumed. What the server does
+not announce, a consumer that was edited or a schedule that was purged, is heard as it is asked for: requests to
+JetStream are messages like any other, and the operator's own are not echoed to it. What all of that misses, as during
+an outage or for want of a permission, is found by comparing what sampling reads anyway.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nats.aio.msg import Msg
 
-from protoqueue.naming import CONFIG_BUCKET, QueueName
-from protoqueue_operator.adapters.connections import Connection
+from protoqueue.naming import CONFIG_BUCKET, SCHEDULED_CONSUMER, QueueName, group_of_consumer
+from protoqueue_operator.adapters.buckets import bucket_of
 from protoqueue_operator.core.assets import Consumer, Stream
+from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.resources import Key, Queue
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.runtime import Runtime
 
 _ADVISORIES = (
@@ -23,6 +27,15 @@ _ADVISORIES = (
     "$JS.EVENT.ADVISORY.CONSUMER.DELETED.*.*",
     "$JS.EVENT.ADVISORY.CONSUMER.PAUSE.*.*",
 )
+_CONSUMER_REQUESTS = ("$JS.API.CONSUMER.CREATE.", "$JS.API.CONSUMER.DURABLE.CREATE.")
+"""Followed by the stream and the consumer, and in the first by a filter."""
+
+_REMOVALS = ("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.DELETE.")
+"""Followed by the stream."""
+
+_CARRIED_OUT_S = (0.5, 5.0)
+"""When to look after a request was heard: it is heard before it is carried out, and a busy cluster takes its time."""
+
 COMPARE_AGAIN_S = 20.0
 """How often what is sampled is compared with what it should be."""
 
@@ -30,20 +43,24 @@ COMPARE_AGAIN_S = 20.0
 class DriftWatch:
     """Of one broker. `look_again` is called with the queue whose assets, or whose groups' assets, are in question."""
 
-    def __init__(self, runtime: Runtime, connection: Connection, look_again: Callable[[Key], None]) -> None:
+    def __init__(self, runtime: Runtime, broker: Broker, look_again: Callable[[Key], None]) -> None:
         self._runtime = runtime
-        self._connection = connection
+        self._broker = broker
         self._look_again = look_again
         self._unheard = dict.fromkeys(_ADVISORIES, self._stream_touched)
         self._unheard[f"$KV.{CONFIG_BUCKET}.>"] = self._entry_touched
+        self._unheard |= {f"{request}>": self._consumer_asked_for for request in _CONSUMER_REQUESTS}
+        self._unheard |= {f"{request}*": self._removal_asked_for for request in _REMOVALS}
+        self._soon: set[tuple[Key, float]] = set()
         self._compared: dict[Key, float] = {}
         self._streams_compared = time.monotonic()
 
     async def listen(self) -> None:
         """Subscribe, once; the connection keeps subscriptions through outages. Raises BrokerUnavailable."""
         for subject, heard in list(self._unheard.items()):
-            await self._connection.subscribe(subject, heard)
+            await self._broker.connection.subscribe(subject, heard)
             del self._unheard[subject]
+            self._streams_compared = -COMPARE_AGAIN_S  # what happened before is not heard: compare at once
 
     def streams_are_due(self) -> bool:
         return time.monotonic() - self._streams_compared >= COMPARE_AGAIN_S
@@ -73,15 +90,62 @@ class DriftWatch:
 
     def _stream_touched(self, message: Msg) -> None:
         """The stream's name is the sixth part of every advisory's subject."""
-        name = QueueName.of_stream(message.subject.split(".")[5])
-        if name:
-            self._look_again(Key("Queue", name.namespace, name.name))
+        stream = message.subject.split(".")[5]
+        if key := _queue_of(stream):
+            self._look_again(key)
+        elif bucket_of(stream):
+            self._bucket_touched()
+
+    def _consumer_asked_for(self, message: Msg) -> None:
+        """Somebody else creates or updates a consumer that is, by its name, the operator's."""
+        stream, _, rest = _after(_CONSUMER_REQUESTS, message.subject).partition(".")
+        consumer = rest.partition(".")[0]
+        key = _queue_of(stream)
+        if key and (consumer == SCHEDULED_CONSUMER or group_of_consumer(consumer)):
+            self._look_soon(key)
+
+    def _removal_asked_for(self, message: Msg) -> None:
+        """Somebody else removes messages: what the operator itself has stored may be among them."""
+        stream = _after(_REMOVALS, message.subject)
+        key = _queue_of(stream)
+        queue = self._runtime.cache.queues.get(key) if key else None
+        if queue and stream == queue.name.later_stream and isinstance(queue.spec, QueueSpec) and queue.spec.schedules:
+            self._look_soon(queue.meta.key)
+        elif bucket_of(stream) == CONFIG_BUCKET:
+            self._bucket_touched()
+
+    def _bucket_touched(self) -> None:
+        """A bucket holds something of every queue, or is not there any more."""
+        self._broker.configs.doubt()
+        for key in self._runtime.brokers.queues_of(self._broker):
+            self._look_soon(key)
+
+    def _look_soon(self, key: Key) -> None:
+        """However often it is asked for, one look at each moment."""
+        loop = asyncio.get_running_loop()
+        for delay_s in _CARRIED_OUT_S:
+            if (key, delay_s) not in self._soon:
+                self._soon.add((key, delay_s))
+                loop.call_later(delay_s, self._look_now, key, delay_s)
+
+    def _look_now(self, key: Key, delay_s: float) -> None:
+        self._soon.discard((key, delay_s))
+        self._look_again(key)
 
     def _entry_touched(self, message: Msg) -> None:
         """Somebody wrote into `pq-config`; what the operator itself writes is not heard."""
         parts = message.subject.removeprefix(f"$KV.{CONFIG_BUCKET}.").split(".")
         if len(parts) >= 2:
             self._look_again(Key("Queue", parts[0], parts[1]))
+
+
+def _queue_of(stream: str) -> Key | None:
+    name = QueueName.of_stream(stream)
+    return Key("Queue", name.namespace, name.name) if name else None
+
+
+def _after(prefixes: Iterable[str], subject: str) -> str:
+    return next(subject.removeprefix(prefix) for prefix in prefixes if subject.startswith(prefix))
 
 
 def _as_wanted(wanted: Consumer, there: Consumer | None) -> bool:

@@ -59,7 +59,7 @@ class Sampler:
         self._broker = broker
         self._jetstream = broker.jetstream
         self._alarms = Alarms(broker.connection, self._rung)
-        self._drift = DriftWatch(runtime, broker.connection, look_again)
+        self._drift = DriftWatch(runtime, broker, look_again)
         self._turn = 0
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
