@@ -34,10 +34,23 @@ def test_the_sdk_reference_shows_docstrings_and_signatures(site: Path) -> None:
     assert "dedup_id" in text
 
 
+def test_the_sdk_reference_leaves_out_what_only_the_sdk_calls(site: Path) -> None:
+    text = (site / "reference/sdk.html").read_text()
+    assert 'id="protoqueue.Queue.enqueue"' in text
+    assert 'id="protoqueue.Queue.update"' not in text
+    assert "QueueSettings" not in text
+
+
 def test_a_reader_fetches_nothing_from_elsewhere(site: Path) -> None:
-    loads = re.compile(r'<(?:script|img|link)[^>]+(?:src|href)="(https?://[^"]+)"')
+    """What the theme's script would fetch for itself, it fetches for pages with a repository or a mermaid diagram."""
+    loads = re.compile(r'<(?:script|img|link|iframe|source|form)[^>]+(?:src|href|action)="((?:https?:)?//[^"]+)"')
     for page in site.rglob("*.html"):
-        assert not loads.findall(page.read_text()), page
+        text = page.read_text()
+        assert not loads.findall(text), page
+        assert 'class="mermaid"' not in text, page
+        assert "md-source" not in text, page
+    for sheet in site.rglob("*.css"):
+        assert not re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", sheet.read_text()), sheet
 
 
 def test_no_generator_ends_up_on_the_site(site: Path) -> None:
