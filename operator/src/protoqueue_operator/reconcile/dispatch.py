@@ -99,7 +99,7 @@ class Dispatcher:
         try:
             if group.meta.deleting_since:
                 return await delete_group(group, self._runtime)
-            await reconcile_group(group, self._runtime)
+            backlog = await reconcile_group(group, self._runtime)
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self._runtime.state_of(group.meta.key, group.meta.uid).established = None
@@ -109,7 +109,7 @@ class Dispatcher:
             self._metrics.reconcile_errors.labels("ConsumerGroup", error.reason).inc()
             refuse_group(group, error.reason, str(error), self._runtime)
             return _again(error)
-        await self._scaler.look_at(group)
+        await self._scaler.look_at(group, backlog)
         return None
 
     def _is_new(self, key: Key) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.load import consumer_state, group_state
+from protoqueue_operator.core.load import ConsumerState, consumer_state, group_state
 from protoqueue_operator.core.plan import (
     Action,
     CreateConsumer,
@@ -29,8 +29,11 @@ from protoqueue_operator.reconcile.runtime import Established, Runtime
 from protoqueue_operator.reconcile.workers import bring_workers
 
 
-async def reconcile_group(group: Group, runtime: Runtime) -> None:
-    """Bring the group into being. Raises Refusal, BrokerUnavailable and ApiError."""
+async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
+    """Bring the group into being; returns the backlog it was found with.
+
+    Raises Refusal, BrokerUnavailable and ApiError.
+    """
     queue, broker = await _queue(group, runtime)
     spec = _valid_spec(group, queue)
     _refuse_second_group(group, queue, runtime)
@@ -43,11 +46,13 @@ async def reconcile_group(group: Group, runtime: Runtime) -> None:
     await bring_workers(group, spec, queue, broker, runtime)
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
+    backlog = _backlog(consumers, infos)
     runtime.reporter.report(
         group,
-        {"observedGeneration": group.meta.generation, **_first_counts(group, consumers, infos)},
+        {"observedGeneration": group.meta.generation, **_first_counts(group, backlog)},
         [ready(group.meta.generation, "consumers and workers are as specified")],
     )
+    return backlog
 
 
 def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> None:
@@ -106,14 +111,16 @@ async def _consumers(
     return plan, [*infos, *made]
 
 
-def _first_counts(group: Group, consumers: Iterable[Consumer], infos: Iterable[Mapping[str, Any]]) -> Fields:
+def _backlog(consumers: Iterable[Consumer], infos: Iterable[Mapping[str, Any]]) -> ConsumerState:
+    there = {info["name"]: consumer_state(info) for info in infos}
+    total = group_state((consumer.name for consumer in consumers), there)
+    assert total, "what was missing has just been made"
+    return total
+
+
+def _first_counts(group: Group, backlog: ConsumerState) -> Fields:
     """So that a new group is told of with its numbers; later ones come from sampling."""
-    if group.status.tasks is not None:
-        return {}
-    total = group_state(
-        (consumer.name for consumer in consumers), {info["name"]: consumer_state(info) for info in infos}
-    )
-    return {"tasks": tasks(total.pending, total.in_flight)} if total else {}
+    return {} if group.status.tasks is not None else {"tasks": tasks(backlog.pending, backlog.in_flight)}
 
 
 def _announce_drift(group: Group, plan: list[Action], before: Established | None, runtime: Runtime) -> None:

@@ -1,7 +1,7 @@
 """What the operator says about an object: its status, in as few writes as possible, and Events worth reading."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,8 @@ from protoqueue_operator.reconcile.work import Again, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-COUNTER_INTERVAL_S = 5.0
-"""A changing backlog costs at most one write per object in this time."""
+COUNTER_INTERVAL_S = 5.5
+"""A changing backlog costs at most one write per object in 5 s, also in the eyes of a watcher who hears unevenly."""
 
 _EVENT_BACKLOG = 1000
 _NO_NEWS = ("QueueNotReady", "LevelsGrowing")
@@ -30,9 +30,10 @@ class _Wanted:
     uid: str
     fields: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)
-    counting: bool = False
-    """Whether something that is not urgent waits to be written."""
+    urgent: set[str] = field(default_factory=set)
+    """Names of fields and types of conditions that do not wait."""
     counted_at: datetime | None = None
+    """When something that is not urgent was last on its way."""
 
 
 class Reporter:
@@ -56,20 +57,21 @@ class Reporter:
     ) -> None:
         """Bring these fields and conditions into the status.
 
-        What is not urgent waits until COUNTER_INTERVAL_S have passed since such was last written.
+        What is not urgent waits until COUNTER_INTERVAL_S have passed since such was last written; or it goes along with
+        what is urgent, and the time begins anew.
         """
         key, uid = resource.meta.key, resource.meta.uid
         wanted = self._wanted.get(key)
         if wanted is None or wanted.uid != uid:
             wanted = self._wanted[key] = _Wanted(uid)
+        news = {condition.type: condition for condition in conditions}
         wanted.fields |= fields
-        wanted.conditions |= {condition.type: condition for condition in conditions}
-        if not self._patch(resource, wanted):
+        wanted.conditions |= news
+        if not status_patch(self._cache.get(key) or resource, fields, news.values(), self._now()):
             return
-        wait_s = 0.0
-        if not urgent:
-            wanted.counting = True
-            wait_s = 0.0 if wanted.counted_at is None else COUNTER_INTERVAL_S - self._since_s(wanted.counted_at)
+        if urgent:
+            wanted.urgent |= {*fields, *news}
+        wait_s = 0.0 if urgent else self._wait_s(wanted)
         if wait_s <= 0:
             self._writes.add(key)
         else:
@@ -102,18 +104,26 @@ class Reporter:
         resource, wanted = self._cache.get(key), self._wanted.get(key)
         if resource is None or wanted is None or resource.meta.uid != wanted.uid:
             return None
+        urgent, wanted.urgent = wanted.urgent, set()
         patch = self._patch(resource, wanted)
         if not patch:
             return None
+        pressing = self._patch(resource, wanted, urgent)
+        if not pressing and (wait_s := self._wait_s(wanted)) > 0:
+            return Again(wait_s)
+        counts = patch != pressing
+        if counts:
+            wanted.counted_at = self._now()
         try:
             body = await self._kubernetes.patch_status(key, wanted.uid, patch)
         except (Gone, Conflict):
             return None
         except ApiError as error:
+            wanted.urgent |= urgent
             logger.warning("status not written: object=%s error=%s; it will be tried again", key, error)
             return Again()
-        if wanted.counting:
-            wanted.counting, wanted.counted_at = False, self._now()
+        if counts:
+            wanted.counted_at = self._now()
         self._announce(resource, wanted)
         if key.kind == "Queue":
             self._cache.observe_queue(body)
@@ -121,8 +131,11 @@ class Reporter:
             self._cache.observe_group(body)
         return None
 
-    def _patch(self, resource: Queue | Group, wanted: _Wanted) -> dict[str, Any]:
-        return status_patch(resource, wanted.fields, wanted.conditions.values(), self._now())
+    def _patch(self, resource: Queue | Group, wanted: _Wanted, names: Container[str] | None = None) -> dict[str, Any]:
+        """Of all that is wanted, or of what is named."""
+        fields = {name: value for name, value in wanted.fields.items() if names is None or name in names}
+        conditions = [each for each in wanted.conditions.values() if names is None or each.type in names]
+        return status_patch(resource, fields, conditions, self._now())
 
     def _announce(self, resource: Queue | Group, wanted: _Wanted) -> None:
         """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
@@ -134,8 +147,11 @@ class Reporter:
             elif before and before.status != "True" and before.reason not in _NO_NEWS:
                 self.event(resource.meta, "Normal", after.reason, after.message)
 
-    def _since_s(self, moment: datetime) -> float:
-        return (self._now() - moment).total_seconds()
+    def _wait_s(self, wanted: _Wanted) -> float:
+        """How long what is not urgent has to wait yet."""
+        if wanted.counted_at is None:
+            return 0.0
+        return COUNTER_INTERVAL_S - (self._now() - wanted.counted_at).total_seconds()
 
     async def _post(self, event: "_Event") -> Again | None:
         try:

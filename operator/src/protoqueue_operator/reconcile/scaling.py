@@ -9,6 +9,7 @@ from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.deployment import selector
+from protoqueue_operator.core.load import ConsumerState, load_of
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import scaling
 from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
@@ -47,18 +48,11 @@ class Scaler:
             return None
         return Size(deployment.replicas, deployment.observed_replicas, selector(group.meta.name))
 
-    async def look_at(self, group: Group) -> None:
-        """Settle a fixed size; of an autoscaled group, whose load the sampler knows, only report what is there."""
+    async def look_at(self, group: Group, backlog: ConsumerState) -> None:
+        """Settle the size of a group that was just brought into being, when its backlog was this."""
         state = self._runtime.state_of(group.meta.key, group.meta.uid)
-        if not state.established:
-            return
-        if state.established.spec.autoscale and state.established.spec.worker:
-            async with state.lock:
-                size = await self._size(group, state)
-            if size:
-                self._report(group, size, size.wanted, None)
-        else:
-            await self.settle(group, None)
+        if state.established:
+            await self.settle(group, load_of(backlog, state.rates, paused=state.established.paused))
 
     def size_changed(self, group: Group) -> None:
         """The watch has seen workers come or go."""
@@ -170,12 +164,19 @@ class Scaler:
         self._runtime.reporter.report(group, {}, [condition])
 
     def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
-        """Sizes, the first word on scaling and a change of its status are told at once; the rest with the counters."""
+        """Told at once: a size that somebody has asked for, the first word on scaling, and a change of its status.
+
+        The rest follows from the backlog, sizes too, and goes with the counters.
+        """
         fields = {"replicas": size.observed, "desiredReplicas": wanted, "selector": size.selector}
         before = group.status.condition("Scaling")
-        resized = (group.status.replicas, group.status.desired_replicas) != (size.observed, wanted)
-        urgent = resized or (condition is not None and (before is None or before.status != condition.status))
+        asked_for = not _is_autoscaled(group) or group.status.observed_generation != group.meta.generation
+        urgent = asked_for or (condition is not None and (before is None or before.status != condition.status))
         self._runtime.reporter.report(group, fields, [condition] if condition else [], urgent=urgent)
+
+
+def _is_autoscaled(group: Group) -> bool:
+    return isinstance(group.spec, ConsumerGroupSpec) and group.spec.autoscale is not None
 
 
 def _deployment_key(group: Group) -> Key:
