@@ -1,82 +1,130 @@
-"""Thousands of seeded failures at every step between a handler's end and its ack."""
+"""Thousands of seeded kills at every step between a handler and its ack."""
 
+import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from protoqueue import Unavailable, Worker
-from protoqueue.ambient import use_broker
+from mortal import Mortal, live
+from protoqueue import Task, Worker
+from protoqueue.cancellation import cancel
 from protoqueue.client import Client
-from protoqueue.naming import DONE_BUCKET, GroupName, QueueName
+from protoqueue.naming import GroupName, QueueName
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker
 from protoqueue.v1 import config_pb2
+from waiting import eventually
 
-TASKS = 1500
+TASKS = 1000
+LEASE_S = 1
+NAME = GroupName(QueueName("default", "q"), "g")
+BETWEEN_EFFECT_AND_LEDGER = "before the ledger"
 
-
-class FailingBroker(MemoryBroker):
-    """Fails at a seeded half of the steps: before it takes something, or after it has taken it."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._chance = random.Random(seed)
-        self.failures: Counter[str] = Counter()
-
-    def _fail(self, where: str) -> bool:
-        failing = self._chance.random() < 0.25
-        self.failures[where] += failing
-        return failing
-
-    async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
-        if bucket == DONE_BUCKET and self._fail("before the ledger"):
-            raise Unavailable("failing")
-        number = await super().write_key(bucket, key, value, revision, timeout_s)
-        if bucket == DONE_BUCKET and self._fail("after the ledger"):
-            raise Unavailable("failing")
-        return number
-
-    async def answer_confirmed(self, reply: str, token: bytes, timeout_s: float) -> None:
-        if self._fail("before the ack"):
-            raise Unavailable("failing")
-        await super().answer_confirmed(reply, token, timeout_s)
-        if self._fail("after the ack"):
-            raise Unavailable("failing")
+Work = Callable[[Task, Mortal], Awaitable[None]]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_each_effect_happens_once_however_often_ledger_and_acks_fail(
-    seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("protoqueue.ledger._AGAIN_S", 0.001)
+def exactly_once_queue(max_attempts: int = 1_000_000) -> MemoryBroker:
     memory = InMemory()
-    memory.broker = broker = FailingBroker(seed)
-    name = GroupName(QueueName("default", "q"), "g")
-    queue_config = config_pb2.QueueConfig(namespace="default", name="q", priority_levels=1)
-    memory.add_queue(queue_config)
+    queue = config_pb2.QueueConfig(namespace="default", name="q", priority_levels=1)
+    queue.dead_letter.enabled = True
+    memory.add_queue(queue)
     group = config_pb2.GroupConfig(namespace="default", queue="q", name="g", exactly_once=True)
-    group.consumers.add(name=name.level_consumer(0), weight=1)
-    group.visibility_timeout.FromSeconds(1)
-    group.retry.max_attempts = 100
+    group.consumers.add(name=NAME.level_consumer(0), weight=1)
+    group.visibility_timeout.FromSeconds(LEASE_S)
+    group.retry.max_attempts = max_attempts
     memory.add_group(group)
-    effects: Counter[int] = Counter()
-    worker = Worker("default/q", group="g", concurrency=20)
+    return memory.broker
 
-    @worker.handler
-    async def work(payload: int) -> None:
-        effects[payload] += 1
 
-    with use_broker(broker):
-        async with Client(broker) as client:
-            queue = await client.queue("default/q")
-            await queue.enqueue_batch(list(range(TASKS)))
-            for _ in range(60):
-                await worker.run_once()
-                if not (await queue.stats()).in_flight:
-                    break
-                broker.advance(1.5)
-            stats = await queue.stats()
-            assert (stats.ready, stats.in_flight, stats.dead) == (0, 0, 0)
-    assert effects == dict.fromkeys(range(TASKS), 1)
-    assert min(broker.failures.values()) > 100
+async def lives(broker: MemoryBroker, mortal: Callable[[], Mortal], work: Work, deaths: Counter[str]) -> None:
+    """Workers, one after the other, each until it is killed."""
+    while True:
+        worker, connection = Worker("default/q", group="g", concurrency=4, grace_s=0), mortal()
+
+        @worker.handler
+        async def handle(task: Task, *, connection: Mortal = connection) -> None:
+            await work(task, connection)
+
+        await live(worker, connection, deaths)
+        broker.advance(LEASE_S)
+
+
+async def kill_until_done(seed: int, work: Work, spared: str | None) -> Counter[str]:
+    """Work off a queue by workers that are killed at a fifth of their steps; returns where they were."""
+    broker, dice, deaths = exactly_once_queue(), random.Random(seed), Counter[str]()
+
+    def connection() -> Mortal:
+        return Mortal(broker, lambda step: step != spared and dice.random() < 0.2)
+
+    async with Client(broker) as client:
+        await (await client.queue("default/q")).enqueue_batch(list(range(TASKS)))
+        left = broker.streams[NAME.queue.stream].entries
+        living = asyncio.create_task(lives(broker, connection, work, deaths))
+        await eventually(lambda: not left, timeout_s=100, interval_s=0.01)
+        await cancel(living)
+        assert (await (await client.queue("default/q")).stats()).dead == 0
+    return deaths
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_each_effect_happens_once_wherever_from_the_ledger_on_workers_are_killed(seed: int) -> None:
+    effects: Counter[str] = Counter()
+
+    async def work(task: Task, connection: Mortal) -> None:
+        await connection.step("before the effect")
+        effects[task.id] += 1
+
+    deaths = await kill_until_done(seed, work, spared=BETWEEN_EFFECT_AND_LEDGER)
+    assert len(effects) == TASKS
+    assert set(effects.values()) == {1}
+    assert min(deaths[step] for step in ("before the effect", "after the ledger", "before the ack")) > 100
+    assert deaths.total() > 800
+
+
+async def test_each_effect_that_is_kept_with_its_task_s_id_happens_once_wherever_workers_are_killed() -> None:
+    balance, booked = 0, set()
+
+    async def work(task: Task, connection: Mortal) -> None:
+        nonlocal balance
+        await connection.step("before the effect")
+        if task.id not in booked:  # one transaction in the database of the effect
+            booked.add(task.id)
+            balance += int(task.data)
+        await connection.step("after the effect")
+
+    deaths = await kill_until_done(3, work, spared=None)
+    assert balance == sum(range(TASKS))
+    assert min(deaths["after the effect"], deaths[BETWEEN_EFFECT_AND_LEDGER]) > 100
+    assert deaths.total() > 1000
+
+
+async def test_what_remains_is_a_kill_between_effect_and_ledger_which_repeats_the_effect() -> None:
+    effects: Counter[str] = Counter()
+
+    async def work(task: Task, connection: Mortal) -> None:
+        effects[task.id] += 1
+
+    deaths = await kill_until_done(4, work, spared=None)
+    assert len(effects) == TASKS
+    assert 0 < effects.total() - TASKS <= deaths[BETWEEN_EFFECT_AND_LEDGER]
+
+
+async def test_a_task_that_has_succeeded_is_no_dead_letter_however_its_ack_got_lost() -> None:
+    """With maxAttempts 1 a second delivery would otherwise be one too many."""
+    broker, deaths, effects = exactly_once_queue(max_attempts=1), Counter[str](), list[str]()
+
+    async def work(task: Task, connection: Mortal) -> None:
+        effects.append(task.id)
+
+    def connection() -> Mortal:
+        return Mortal(broker, lambda step: step == "before the ack" and deaths.total() < 5)
+
+    async with Client(broker) as client:
+        queue = await client.queue("default/q")
+        receipt = await queue.enqueue(1)
+        living = asyncio.create_task(lives(broker, connection, work, deaths))
+        await eventually(lambda: not broker.streams[NAME.queue.stream].entries)
+        await cancel(living)
+        assert (effects, deaths.total(), (await queue.stats()).dead) == ([receipt.id], 5, 0)

@@ -1,11 +1,11 @@
 import pickle
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from protoqueue import Reject, Retry, Snooze, UndecodableTask
 from protoqueue.backoff import retry_delay
-from protoqueue.outcomes import Dead, Outcome, Reason, RetryLater, Snoozed, outcome_of
+from protoqueue.outcomes import Dead, Failure, Outcome, Reason, RetryLater, Snoozed, outcome_of
 from protoqueue.settings import RetryPolicy
 
 POLICY = RetryPolicy(max_attempts=3, initial_delay_s=1, multiplier=2, max_delay_s=10, jitter=0.5)
@@ -47,10 +47,24 @@ def test_what_a_handler_raises_decides_the_outcome(
     assert detail == (outcome.reason if isinstance(outcome, Dead) else outcome.delay)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5s"])
+@pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5s", 1e12, timedelta.max])
 def test_a_delay_that_is_none_is_refused_where_it_is_written(delay: float) -> None:
     with pytest.raises(ValueError, match="duration"):
         Snooze(delay)
+
+
+def test_the_longest_backoff_ends_within_the_calendar() -> None:
+    policy = RetryPolicy(max_attempts=99, initial_delay_s=1e11, multiplier=9, max_delay_s=3e11, jitter=1)
+    datetime.now(UTC) + retry_delay(policy, 9, jitter=1)
+
+
+def test_an_error_that_cannot_say_what_it_is_is_reported_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert Failure.of(Mute()) == Failure("Mute", "(the error cannot say what it is)")
+    assert Failure.of(OSError("caf\udce9")).message == "caf\\udce9"
 
 
 @pytest.mark.parametrize("error", [Snooze(60), Retry("later", delay=3), Reject("never")], ids=repr)

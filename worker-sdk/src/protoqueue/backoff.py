@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from protoqueue.durations import LONGEST
 from protoqueue.settings import RetryPolicy
 
 
@@ -11,4 +12,5 @@ def retry_delay(policy: RetryPolicy, attempt: int, jitter: float) -> timedelta:
         grown = policy.initial_delay_s * policy.multiplier ** max(0, attempt - 1)
     except OverflowError:
         grown = policy.max_delay_s
-    return timedelta(seconds=min(grown, policy.max_delay_s) * (1 + policy.jitter * jitter))
+    seconds = min(grown, policy.max_delay_s) * (1 + policy.jitter * jitter)
+    return timedelta(seconds=min(seconds, LONGEST.total_seconds()))

@@ -83,7 +83,7 @@ class BatchHandler:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._function(surroundings, *columns[: len(self._function.takes)])
             errors = _errors(result, len(items), self._function.name)
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:
             errors = [error] * len(items)
         for item, failure in zip(items, errors, strict=True):
             if item.outcome.done():

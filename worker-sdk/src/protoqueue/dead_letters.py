@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from protoqueue import naming
+from protoqueue.codec import count_of
 from protoqueue.connection import Broker, Message, StoredMessage
-from protoqueue.naming import Header, level_of, partition_of
+from protoqueue.errors import GroupNotFound
+from protoqueue.naming import GroupName, Header, level_of, partition_of
 from protoqueue.peek import task_of
-from protoqueue.settings import QueueSettings
+from protoqueue.settings import QueueSettings, parse_group
 from protoqueue.task import Task
+from protoqueue.watch import read_settings
 
 _TIMEOUT_S = 5.0
 
@@ -38,7 +41,17 @@ class DeadLetter:
         return (task_type is None or self.task.type == task_type) and (reason is None or self.reason == reason)
 
     async def redrive(self) -> None:
-        """Put the task back to the group that gave it up, with fresh attempts; raises QueueFull and Unavailable."""
+        """Put the task back to the group that gave it up, with fresh attempts.
+
+        Raises QueueFull and Unavailable, and in a Broadcast queue GroupNotFound where that group is no more: nobody
+        would take the task, so it stays here.
+        """
+        if self._queue.broadcast:
+            key = GroupName(self._queue.name, self.group).config_key
+            if await read_settings(self._broker, key, parse_group) is None:
+                raise GroupNotFound(
+                    f"the group {self.group} that gave the task up is gone: make it anew, or delete this"
+                )
         await self._broker.publish(redriven(self._message, self.task, self.group, self._queue), _TIMEOUT_S)
         await self.delete()
 
@@ -64,18 +77,17 @@ async def stored_letters(
 
 def parse_letter(broker: Broker, queue: QueueSettings, message: StoredMessage) -> DeadLetter:
     headers = message.headers
-    attempts, redrives = headers.get(Header.ATTEMPTS, ""), headers.get(Header.REDRIVES, "")
     return DeadLetter(
         task=task_of(message),
         reason=headers.get(Header.REASON, ""),
         error=headers.get(Header.ERROR, ""),
         error_type=headers.get(Header.ERROR_TYPE, ""),
-        attempts=int(attempts) if attempts.isdigit() else 0,
-        group=headers.get(Header.GROUP) or message.subject.rpartition(".")[2],
+        attempts=count_of(headers.get(Header.ATTEMPTS)),
+        group=message.subject.rpartition(".")[2],
         worker=headers.get(Header.WORKER, ""),
         failed_at=_parse_time(headers.get(Header.FAILED_AT, "")),
         sequence=message.sequence,
-        redrives=int(redrives) if redrives.isdigit() else 0,
+        redrives=count_of(headers.get(Header.REDRIVES)),
         _message=message,
         _broker=broker,
         _queue=queue,
@@ -85,18 +97,21 @@ def parse_letter(broker: Broker, queue: QueueSettings, message: StoredMessage) -
 def redriven(message: StoredMessage, task: Task, group: str, queue: QueueSettings) -> Message:
     """The message that puts a dead letter back. An ordered task joins the end of its partition: its turn has passed."""
     if queue.partitions:
-        subject = queue.name.ordered(partition_of(task.ordering_key, queue.partitions))
+        number = partition_of(task.ordering_key, queue.partitions)
     else:
         priority = task.priority if naming.MIN_PRIORITY <= task.priority <= naming.MAX_PRIORITY else 0
-        subject = queue.name.retry(group, level_of(priority, queue.priority_levels))
-    redrives = message.headers.get(Header.REDRIVES, "")
-    headers = {name: text for name, text in message.headers.items() if not name.startswith(("Nats-", "Pq-"))}
+        number = level_of(priority, queue.priority_levels)
+    headers = {
+        name: text
+        for name, text in message.headers.items()
+        if not name.startswith(("Nats-", "Pq-")) and naming.is_header_name(name)
+    }
     headers |= {
         Header.MSG_ID: naming.redrive_message_id(task.id, group, message.sequence),
         Header.ATTEMPT: "1",
-        Header.REDRIVES: str(1 + (int(redrives) if redrives.isdigit() else 0)),
+        Header.REDRIVES: str(1 + count_of(message.headers.get(Header.REDRIVES))),
     }
-    return Message(subject, message.data, headers)
+    return Message(queue.name.retry(group, number), message.data, headers)
 
 
 async def redrive_letters(

@@ -15,6 +15,9 @@ _UNITS = {
     "ms": timedelta(milliseconds=1),
 }
 
+LONGEST = timedelta(days=36_525)
+"""A century: what lies further ahead is a mistake, and beyond the calendars of those who would have to wait for it."""
+
 
 def parse_duration(text: str) -> timedelta:
     """Read a duration; raises ValueError that shows how one is written, also for what exceeds ten thousand years."""
@@ -37,11 +40,13 @@ def format_duration(duration: timedelta) -> str:
 
 
 def to_timedelta(duration: float | timedelta) -> timedelta:
-    """Seconds or a timedelta, as the SDK's arguments are; raises ValueError for what is negative or not finite."""
+    """Seconds or a timedelta, as the SDK's arguments are; raises ValueError for what is negative or over a century."""
     try:
         delta = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{duration!r} is no duration in seconds: {error}") from None
     if delta < timedelta():
         raise ValueError(f"a duration cannot be negative: {duration!r}")
+    if delta > LONGEST:
+        raise ValueError(f"{duration!r} is too long a duration: a century at most")
     return delta

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from protoqueue.codec import decode_task
+from protoqueue.codec import count_of, decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
-from protoqueue.naming import Header, is_ordered
+from protoqueue.naming import Header
 from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, Snoozed, outcome_of
 from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings
@@ -48,12 +48,14 @@ async def execute(
 
     What `ledger` says has succeeded does not run again.
     """
-    task = read_delivery(delivery, group)
-    if isinstance(task, Executed):
-        return task
-    if ledger is not None and await ledger.has(task.id):
+    read = read_delivery(delivery, group)
+    task = read.task if isinstance(read, Executed) else read
+    if ledger is not None and task is not None and await ledger.has(task.id):
         log.info("task had succeeded before and is not run again", extra={"task": task.id})
         return Executed(DONE, task)
+    if isinstance(read, Executed):
+        return read
+    task = read
     started = time.perf_counter()
     outcome: Outcome = DONE
     try:
@@ -62,7 +64,7 @@ async def execute(
         else:
             with tracing.attempt(task, delivery.headers, group.name):
                 await handlers.run(task, surroundings)
-    except (Exception, asyncio.CancelledError) as error:
+    except (Exception, SystemExit, asyncio.CancelledError) as error:  # a handler's exit() is not the worker's
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
@@ -76,8 +78,6 @@ def read_delivery(delivery: Delivery, group: GroupSettings) -> Task | Executed:
         task = decode_task(delivery.data, delivery.headers, delivery.sequence)
     except UndecodableTask as error:
         return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
-    if is_ordered(delivery.subject):
-        task = replace(task, attempt=delivery.deliveries)  # a retry is a redelivery there
     dead = _dead_on_arrival(delivery, group)
     return task if dead is None else Executed(dead, task)
 
@@ -93,8 +93,8 @@ def _dead_on_arrival(delivery: Delivery, group: GroupSettings) -> Dead | None:
     if before >= group.retry.max_attempts:
         text = f"delivered {before} times without an outcome: it seems to end the workers that start it"
         return Dead(Reason.CRASHED, Failure("Crashed", text))
-    expires = delivery.headers.get(Header.EXPIRES_AT, "")
-    if before == 0 and expires.isdigit() and int(expires) <= time.time() * 1000:
+    expires = delivery.headers.get(Header.EXPIRES_AT)
+    if expires and before == 0 and 0 < count_of(expires) <= time.time() * 1000:
         return Dead(Reason.EXPIRED, Failure("Expired", "no worker started it in time"))
     return None
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from protoqueue.connection import Broker, WrongRevision
+from protoqueue.errors import ProtoQueueError, Unavailable
 from protoqueue.naming import RATE_BUCKET
 from protoqueue.ratelimit import Limiter
 from protoqueue.ratelimit.store import Entry, StateMoved
@@ -26,6 +27,8 @@ class BrokerStore:
             return await self._broker.write_key(RATE_BUCKET, key, value, revision, _TIMEOUT_S)
         except WrongRevision as error:
             raise StateMoved from error
+        except ProtoQueueError as error:  # the bucket is full or refuses: the limiter waits for it as for an outage
+            raise Unavailable(f"the rate limit's state cannot be written: {error}") from error
 
     async def server_time_us(self) -> int:
         return await self._broker.server_time_us(_TIMEOUT_S)

@@ -16,11 +16,12 @@ from protoqueue.gate import Gate
 from protoqueue.lanes import Held
 from protoqueue.ledger import Ledger
 from protoqueue.metrics import WorkerMetrics
-from protoqueue.outcomes import CANCELLED, HAND_BACK, Dead, Outcome
+from protoqueue.outcomes import CANCELLED, HAND_BACK, Dead, Done
 from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.settle import Settler
 from protoqueue.surroundings import Surroundings
+from protoqueue.tally import Tallies
 from protoqueue.tracing import Tracing
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class WorkLoop:
         self._surroundings = surroundings
         self._gate = Gate(broker)
         self._ledger: Ledger | None = None
+        self._tallies: Tallies | None = None
         self._applying = asyncio.Lock()
         self._queue: QueueSettings | None = None
         self._group: GroupSettings | None = None
@@ -90,6 +92,7 @@ class WorkLoop:
                 return
             self._queue, self._group = queue, group
             self._ledger = Ledger(self._broker, group.name) if group.exactly_once else None
+            self._tallies = Tallies(self._broker, group.name) if queue.partitions else None
             try:
                 self._gate.apply(queue, group)
             except ConfigurationError as error:
@@ -159,7 +162,10 @@ class WorkLoop:
                 self._idle.append(waiter)
                 await waiter
                 continue
-            await self._run_one(held)
+            try:
+                await self._run_one(held)
+            except Exception:
+                log.exception("a task could not be settled: it comes again", extra={"sequence": held.delivery.sequence})
             self._in_turn += 1
             if self._in_turn >= _MOST_IN_TURN:
                 await self._end_turn()
@@ -172,37 +178,61 @@ class WorkLoop:
     async def _run_one(self, held: Held) -> None:
         assert self._queue is not None
         assert self._group is not None
-        queue, group, delivery = self._queue, self._group, held.delivery
+        queue, group = self._queue, self._group
+        if held.delivery.deliveries > 1 and self._is_running(held.delivery):
+            return
         self._running.add(held)
         held.runner = asyncio.current_task()
         try:
-            if self._gate.limited and not await self._gate.enter():
-                executed = Executed(HAND_BACK, None)
-            else:
-                executed = await execute(
-                    delivery, self._handlers, group, self._surroundings, self._ledger, self._tracing
-                )
+            executed = await self._executed(held, group)
         except asyncio.CancelledError:
-            executed = Executed(_outcome_of_cancellation(held), None)
+            executed = Executed(HAND_BACK, None)
+        if held.cancelled:
+            executed = _cancelled(held, executed)
+        held.runner = None  # from here on it is settled, which nobody may cancel
         try:
-            await self._settler.settle(delivery, executed, queue, group)
+            await self._settler.settle(held.delivery, executed, queue, group)
         finally:
             self._running.discard(held)
             self._finished += 1
-        self._measure(delivery, executed, queue)
+            self._fetcher.slot_freed()
+        self._measure(held.delivery, executed, queue)
         if isinstance(executed.outcome, Dead) and executed.task is not None:
             await self._handlers.died(executed.task, executed.outcome.reason.value, executed.outcome.failure.message)
-        self._fetcher.slot_freed()
+
+    def _is_running(self, delivery: Delivery) -> bool:
+        """Whether this task comes again to where it runs, as when NATS was away for longer than the lease.
+
+        The run goes on under the new lease.
+        """
+        for held in self._running:
+            if held.delivery.sequence == delivery.sequence:
+                held.delivery = delivery
+                return True
+        return False
+
+    async def _executed(self, held: Held, group: GroupSettings) -> Executed:
+        if held.cancelled:
+            return Executed(CANCELLED, None)
+        if self._gate.limited and not await self._gate.enter():
+            return Executed(HAND_BACK, None)
+        if self._tallies is not None:
+            held.delivery = await self._tallies.counted(held.delivery)
+        return await execute(held.delivery, self._handlers, group, self._surroundings, self._ledger, self._tracing)
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel the handler of a task that runs here; False when there is none. A plain function's thread runs on."""
-        for held in self._running:
+        """Cancel a task that this worker holds; False when there is none. A plain function's thread runs on."""
+        for held in (*self._running, *self._fetcher.lanes):
             delivery = held.delivery
             with contextlib.suppress(UndecodableTask):
-                if decode_task(delivery.data, delivery.headers, delivery.sequence).id == task_id and held.runner:
+                if decode_task(delivery.data, delivery.headers, delivery.sequence).id != task_id:
+                    continue
+                is_settled = held in self._running and held.runner is None
+                if not is_settled and not held.cancelled:
                     held.cancelled = True
-                    held.runner.cancel()
-                    return True
+                    if held.runner is not None:
+                        held.runner.cancel()
+                return not is_settled
         return False
 
     def _measure(self, delivery: Delivery, executed: Executed, queue: QueueSettings) -> None:
@@ -247,10 +277,8 @@ class WorkLoop:
                     await self._broker.answer(held.delivery.reply, IN_PROGRESS)
 
 
-def _outcome_of_cancellation(held: Held) -> Outcome:
-    """Someone cancelled this task, or else its worker at the end of the grace period."""
-    if not held.cancelled:
-        return HAND_BACK
+def _cancelled(held: Held, executed: Executed) -> Executed:
+    """What became of a task that someone cancelled: done with, whatever its handler made of the cancellation."""
     if held.runner is not None:
         held.runner.uncancel()  # the runner goes on with other tasks
-    return CANCELLED
+    return executed if isinstance(executed.outcome, Done) else Executed(CANCELLED, executed.task, executed.seconds)

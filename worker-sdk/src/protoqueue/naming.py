@@ -3,6 +3,7 @@
 Kubernetes names hold neither `_` nor capitals, and a Queue's name no dots, so every name here is unambiguous.
 """
 
+import hashlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ MIN_PRIORITY, DEFAULT_PRIORITY, MAX_PRIORITY = 1, 5, 10
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _TOKEN = re.compile(r"[-/_=a-zA-Z0-9]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_MOST_CHARACTERS = 128
 _CONSUMER = re.compile(r"(?P<group>[-a-z0-9]+)_[po](?P<number>[0-9]+)")
 
 
@@ -138,7 +141,7 @@ class QueueName:
         return f"{self._prefix}.ordered.{partition}"
 
     def retry(self, group: str, level: int) -> str:
-        """Where a retried or redriven task returns to; `*` as group matches every group."""
+        """Where a retried or redriven task returns to, by level or partition; `*` as group matches every group."""
         return f"{self._prefix}.retry.{group}.{level}"
 
     def scheduled(self, unique: str) -> str:
@@ -151,6 +154,11 @@ class QueueName:
     def cancellations(self) -> str:
         """Where workers hear of tasks to be cancelled; no stream stores it."""
         return f"{self._prefix}.cancel"
+
+    @property
+    def closed(self) -> str:
+        """What a stream listens to that is to take no more tasks: nobody publishes there."""
+        return f"{self._prefix}.closed"
 
     def due(self, subject: str) -> str:
         """The schedule target on LATER of a task or retry subject of this queue."""
@@ -186,8 +194,12 @@ class GroupName:
         return f"{self.name}_o{partition}"
 
     def done_key(self, task_id: str) -> str:
-        """Key in the idempotency ledger. The id must be one that `is_key_safe`."""
-        return f"{self.config_key}.{task_id}"
+        """Key in the idempotency ledger."""
+        return f"{self.config_key}.{task_id if is_token(task_id) else _digest(task_id)}"
+
+    def tally_key(self, partition: int) -> str:
+        """Key of the attempts at a partition's task; with a dot more than that of any finished task."""
+        return f"{self.config_key}.partition.{partition}"
 
 
 def level_of(priority: int, levels: int) -> int:
@@ -205,7 +217,7 @@ def partition_of(ordering_key: str, partitions: int) -> int:
 
 def retry_message_id(task_id: str, group: str, attempt: int) -> str:
     """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once."""
-    return f"{task_id}:{group}:{attempt}"
+    return f"{_bounded(task_id)}:{group}:{attempt}"
 
 
 def snooze_message_id(task_id: str, group: str, attempt: int, sequence: int) -> str:
@@ -215,17 +227,22 @@ def snooze_message_id(task_id: str, group: str, attempt: int, sequence: int) -> 
 
 def redrive_message_id(task_id: str, group: str, sequence: int) -> str:
     """`Nats-Msg-Id` of the redrive of the dead letter at `sequence`: stored once, however often it is tried."""
-    return f"{task_id}:{group}:redrive:{sequence}"
+    return f"{_bounded(task_id)}:{group}:redrive:{sequence}"
 
 
 def dead_letter_message_id(task_id: str, group: str, sequence: int) -> str:
     """`Nats-Msg-Id` of a dead letter; `sequence` of the message that died."""
-    return f"{task_id}:{group}:dead:{sequence}"
+    return f"{_bounded(task_id)}:{group}:dead:{sequence}"
+
+
+def scheduled_task(task_id: str) -> str:
+    """The `<unique>` under `scheduled.` of a delayed task, and the beginning of that of its waiting retries."""
+    return task_id if is_token(task_id) else _digest(task_id)
 
 
 def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int) -> str:
-    """The `<unique>` under `scheduled.` of a waiting retry; an id that is no token of a subject is left out."""
-    return f"{task_id if is_token(task_id) else 'task'}:{group}:{attempt}:{sequence}"
+    """The `<unique>` under `scheduled.` of a waiting retry: a token of the task's own, so that its id leads here."""
+    return f"{scheduled_task(task_id)}.{group}:{attempt}:{sequence}"
 
 
 def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
@@ -241,14 +258,19 @@ def anonymous_id(sequence: int) -> str:
     return f"task@{sequence}"
 
 
-def is_ordered(subject: str) -> bool:
-    """Whether a task on this subject is one of an ordered queue, where each delivery is an attempt."""
-    return subject.split(".")[3:4] == ["ordered"]
+def number_of(subject: str) -> int:
+    """The level or partition of a task's subject, new or retried."""
+    return int(subject.rpartition(".")[2])
 
 
 def is_token(text: str) -> bool:
-    """Whether `text` can stand as one token of a subject and of a key."""
-    return _TOKEN.fullmatch(text) is not None
+    """Whether `text` can stand as one token of a subject and of a key, which the server reads up to some length."""
+    return len(text) <= _MOST_CHARACTERS and _TOKEN.fullmatch(text) is not None
+
+
+def is_header_name(text: str) -> bool:
+    """Whether a message may be sent with a header of this name; those that come may have others."""
+    return _HEADER_NAME.fullmatch(text) is not None
 
 
 def group_of_consumer(consumer: str) -> tuple[str, int] | None:
@@ -261,3 +283,12 @@ def schedule_at(due: datetime) -> str:
     """`Nats-Schedule` for one moment, rounded up to the millisecond: never early."""
     due = due.astimezone(UTC) + timedelta(microseconds=999)
     return f"@at {due.isoformat(timespec='milliseconds').removesuffix('+00:00')}Z"
+
+
+def _bounded(task_id: str) -> str:
+    """The id as a part of a message id: another producer's may be of any length and hold line breaks."""
+    return task_id if len(task_id) <= _MOST_CHARACTERS and task_id.isprintable() else _digest(task_id)
+
+
+def _digest(task_id: str) -> str:
+    return hashlib.sha256(task_id.encode()).hexdigest()

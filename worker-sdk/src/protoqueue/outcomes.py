@@ -46,14 +46,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is reported: the exception's class name and its text."""
+    """An error as it is reported: the exception's class name and its text, which UTF-8 can hold."""
 
     type: str
     message: str
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
-        return cls(type(error).__name__, str(error))
+        try:
+            text = str(error)
+        except Exception:
+            text = "(the error cannot say what it is)"
+        return cls(type(error).__name__, text.encode(errors="backslashreplace").decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ from protoqueue.codec import decoder_for
 from protoqueue.connection import IN_PROGRESS, Broker, Delivery, Inbox, PullEnd
 from protoqueue.errors import AlreadySettled
 from protoqueue.execute import Executed, read_delivery
+from protoqueue.ledger import Ledger
 from protoqueue.outcomes import DONE, Outcome, Reject, Retry, outcome_of
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.settle import Settler
+from protoqueue.tally import Tallies
 from protoqueue.task import Task
 
 _ANSWER_S = 1.0
@@ -90,7 +92,12 @@ async def receive_tasks(holder: Holder, max_tasks: int, wait_s: float) -> list[R
 
 
 async def _accepted(delivery: Delivery, holder: Holder) -> ReceivedTask | None:
+    if holder.queue.partitions:
+        delivery = await Tallies(holder.broker, holder.group.name).counted(delivery)
     read = read_delivery(delivery, holder.group)
+    task = read.task if isinstance(read, Executed) else read
+    if holder.group.exactly_once and task and await Ledger(holder.broker, holder.group.name).has(task.id):
+        read = Executed(DONE, task)
     if isinstance(read, Executed):
         await holder.settler.settle(delivery, read, holder.queue, holder.group)
         return None

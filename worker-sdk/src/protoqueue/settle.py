@@ -1,6 +1,5 @@
 """Settling an outcome: the one place that publishes retries and dead letters, and acks."""
 
-import asyncio
 import json
 import logging
 import os
@@ -13,15 +12,16 @@ from protoqueue.codec import attempt_of, with_id
 from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.execute import Executed
+from protoqueue.insistence import until_answered
 from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
 from protoqueue.outcomes import Cancelled, Dead, Done, HandBack, Reason, RetryLater, Snoozed
 from protoqueue.settings import GroupSettings, QueueSettings
+from protoqueue.tally import Tallies
 
 log = logging.getLogger(__name__)
 
 PUBLISH_TIMEOUT_S = 5.0
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _MAX_ERROR_CHARACTERS = 1000
 _IMMOVABLE = timedelta(hours=1)
 
@@ -66,7 +66,7 @@ class Settler:
                 await self._insist(dead_letter(delivery, executed, outcome, group, self._worker))
             await self._answer(delivery, ACK)
         elif queue.partitions:
-            await self._answer(delivery, nak_after(outcome.delay))
+            await self._repeat_in_place(delivery, outcome, group)
         else:
             await self._reschedule(delivery, executed, outcome, queue, group)
             await self._answer(delivery, ACK)
@@ -78,46 +78,58 @@ class Settler:
         except ProtoQueueError as error:
             log.warning("an ack is not confirmed, the ledger keeps the task from running again: %s", error)
 
+    async def _repeat_in_place(self, delivery: Delivery, outcome: RetryLater | Snoozed, group: GroupSettings) -> None:
+        how = "failed" if isinstance(outcome, RetryLater) else "snoozed"
+        tallies = Tallies(self._broker, group.name)
+        await until_answered(lambda: tallies.note(delivery, how), "the attempts at an ordered task")
+        await self._answer(delivery, nak_after(outcome.delay))
+
     async def hand_back(self, delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> None:
         """Let another worker have what has not run.
 
         A nak costs a delivery, and so many of them would make the task look like one that kills its workers: the last
-        one allowed is published anew instead, which starts the count again.
+        one allowed is published anew instead, which starts the count again. Where order must hold it is noted.
         """
-        if queue.partitions or delivery.deliveries < group.retry.max_attempts:
-            await self._answer(delivery, NAK)
-            return
+        token = NAK
         try:
-            await self._broker.publish(returned(delivery, queue, group), PUBLISH_TIMEOUT_S)
+            if queue.partitions:
+                await Tallies(self._broker, group.name).note(delivery, "returned")
+            elif delivery.deliveries >= group.retry.max_attempts:
+                await self._broker.publish(returned(delivery, queue, group), PUBLISH_TIMEOUT_S)
+                token = ACK
         except ProtoQueueError as error:
             log.warning("could not hand back a task, its lease will run out: %s", error)
             return
-        await self._answer(delivery, ACK)
+        await self._answer(delivery, token)
 
     async def _reschedule(
         self, delivery: Delivery, executed: Executed, outcome: RetryLater | Snoozed, queue: QueueSettings,
         group: GroupSettings,
     ) -> None:  # fmt: skip
         now = datetime.now(UTC)
-        published = await self._insist(rescheduled(delivery, executed, outcome, queue, group, now))
-        # On a first delivery no earlier try can have stored it: two tasks share an id, and neither may be lost.
-        if published.duplicate and delivery.deliveries == 1:
+        retry = rescheduled(delivery, executed, outcome, queue, group, now)
+        published = await self._insist(retry)
+        # On a first delivery no crash can have stored it before: it is there from a try just now that got no answer, or
+        # the message is that of another task of the same id, and neither may be lost.
+        if published.duplicate and delivery.deliveries == 1 and not await self._holds(queue, retry, published.sequence):
             await self._insist(rescheduled(delivery, executed, outcome, queue, group, now, id_is_taken=True))
 
+    async def _holds(self, queue: QueueSettings, message: Message, sequence: int) -> bool:
+        """Whether this very message waits at `sequence`."""
+        stored = await until_answered(
+            lambda: self._broker.next_message(queue.later_stream, sequence, message.subject, PUBLISH_TIMEOUT_S),
+            "a waiting retry",
+        )
+        return stored is not None and stored.sequence == sequence
+
     async def _insist(self, message: Message) -> Published:
-        wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                return await self._broker.publish(message, PUBLISH_TIMEOUT_S)
-            except PayloadTooLarge:
-                if Header.ERROR not in message.headers:
-                    raise
-                slim = {name: text for name, text in message.headers.items() if name != Header.ERROR}
-                message = Message(message.subject, message.data, slim)
-            except ProtoQueueError as error:
-                log.warning("could not store a task's outcome, trying again: %s", error, extra={"wait_s": wait_s})
-                await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        try:
+            return await until_answered(lambda: self._broker.publish(message, PUBLISH_TIMEOUT_S), "a task's outcome")
+        except PayloadTooLarge:
+            if Header.ERROR not in message.headers:
+                raise
+        slim = Message(message.subject, message.data, {k: v for k, v in message.headers.items() if k != Header.ERROR})
+        return await self._insist(slim)
 
     async def _answer(self, delivery: Delivery, token: bytes) -> None:
         try:
@@ -188,12 +200,15 @@ def _is_kept(dead: Dead, queue: QueueSettings) -> bool:
 def _carried(headers: Mapping[str, str]) -> dict[str, str]:
     """What goes along with the task. The server's own headers would schedule or expire the next message too."""
     dropped = ("Nats-", Header.EXPIRES_AT)  # and what has been started does not expire any more
-    return {str(name): text for name, text in headers.items() if not name.startswith(dropped)}
+    return {
+        str(name): text
+        for name, text in headers.items()
+        if not name.startswith(dropped) and naming.is_header_name(name)
+    }
 
 
 def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> str:
-    level = int(delivery.subject.rpartition(".")[2])
-    return queue.name.retry(group.name.name, level)
+    return queue.name.retry(group.name.name, naming.number_of(delivery.subject))
 
 
 def _id_of(delivery: Delivery, executed: Executed) -> str:

@@ -1,5 +1,6 @@
 """The task on the wire: `protoqueue.v1.Task`, whose field numbers 1-3 are those of the original schema."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from protoqueue.errors import InvalidTask, UndecodableTask
 from protoqueue.naming import DEFAULT_PRIORITY, Header, anonymous_id, recurring_id
 from protoqueue.task import Task
 from protoqueue.v1 import task_pb2
+
+_MOST_DIGITS = 18
 
 
 def encode_task(task: Task) -> bytes:
@@ -44,16 +47,21 @@ def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
         content_type=wire.content_type,
         attempt=attempt_of(headers),
         priority=metadata.priority or DEFAULT_PRIORITY,
-        enqueued_at=datetime.fromtimestamp(metadata.timestamp / 1000, UTC) if metadata.timestamp else None,
+        enqueued_at=_moment(metadata.timestamp) if metadata.timestamp else None,
         ordering_key=wire.ordering_key,
-        metadata=json_format.MessageToDict(metadata.custom_metadata) if metadata.HasField("custom_metadata") else {},
+        metadata=_read_metadata(metadata) if metadata.HasField("custom_metadata") else {},
     )
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
     """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
-    text = headers.get(Header.ATTEMPT)
-    return max(1, int(text)) if text and text.isascii() and text.isdigit() else 1
+    return max(1, count_of(headers.get(Header.ATTEMPT)))
+
+
+def count_of(text: str | None) -> int:
+    """The number a header holds; 0 for anything else that another producer may have put there."""
+    is_count = text and len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
+    return int(text) if text and is_count else 0
 
 
 def with_id(data: bytes, task_id: str) -> bytes:
@@ -66,8 +74,23 @@ def with_id(data: bytes, task_id: str) -> bytes:
     return wire.SerializeToString()
 
 
+def _moment(timestamp_ms: int) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):  # no moment that a calendar has: it says nothing about the task itself
+        return None
+
+
+def _read_metadata(metadata: task_pb2.TaskMetadata) -> dict[str, Any]:
+    try:
+        return json_format.MessageToDict(metadata.custom_metadata)
+    except (ValueError, json_format.Error) as error:
+        raise UndecodableTask(f"the task's metadata is no JSON: {error}") from error
+
+
 def _fill_metadata(into: task_pb2.TaskMetadata, metadata: Mapping[str, Any]) -> None:
     try:
+        json.dumps(metadata, allow_nan=False)  # protobuf takes infinity, and fails where it is read
         into.custom_metadata.update(metadata)
     except (ValueError, TypeError) as error:
         raise InvalidTask(f"metadata must be what JSON can hold: {error}") from error

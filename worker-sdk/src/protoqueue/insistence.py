@@ -1,0 +1,28 @@
+"""Going on until NATS answers: for what must be stored before anything else may happen."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from protoqueue.errors import PayloadTooLarge, ProtoQueueError
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+
+_Answer = TypeVar("_Answer")
+
+
+async def until_answered(act: Callable[[], Awaitable[_Answer]], what: str) -> _Answer:
+    """What `act` returns once it does, however long that takes; raises PayloadTooLarge, which no waiting cures."""
+    wait_s = FIRST_WAIT_S
+    while True:
+        try:
+            return await act()
+        except PayloadTooLarge:
+            raise
+        except ProtoQueueError as error:
+            log.warning("no answer about %s, trying again: %s", what, error, extra={"wait_s": wait_s})
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
