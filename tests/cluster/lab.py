@@ -1,5 +1,6 @@
 """A namespace of a cluster, and what a test does in it. Knows nothing but a kubeconfig and where NATS is."""
 
+import base64
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ from protoqueue_devcluster.kube.client import (
     NAMESPACES,
     PODS,
     QUEUES,
+    SECRETS,
     ApiError,
     Kind,
     KubeClient,
@@ -47,6 +49,15 @@ class Lab:
 
     async def group(self, name: str = "mailers", queue: str = "email", **spec: Any) -> dict[str, Any]:
         return await self._put(CONSUMER_GROUPS, name, {"queueRef": {"name": queue}, **spec})
+
+    async def secret(self, name: str, **values: str) -> None:
+        """A connection Secret that holds these keys and no other."""
+        data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+        if found := await self.find(SECRETS, name):
+            gone = dict.fromkeys(found["data"].keys() - data.keys())
+            await self.kube.merge(SECRETS, {"data": data | gone}, name, self.namespace)
+        else:
+            await self.kube.create(SECRETS, {"metadata": {"name": name}, "data": data}, self.namespace)
 
     async def ready(self, *, queues: tuple[str, ...] = ("email",), groups: tuple[str, ...] = ()) -> None:
         """Wait until all of these are Ready at their present generation."""

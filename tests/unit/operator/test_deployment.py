@@ -93,8 +93,10 @@ def test_the_group_controls_its_deployment_and_no_other() -> None:
 
 def test_credentials_come_as_a_mounted_secret_and_never_as_text() -> None:
     credentials = Credentials(("nats://a",), creds="hidden", ca="CA")
-    made = desired_deployment(group(), TEMPLATE, WorkerConnection("", "account", credentials), None)
+    made = desired_deployment(group(), TEMPLATE, WorkerConnection("", "account", credentials, version="77"), None)
     pod = made["spec"]["template"]["spec"]
+    annotations = made["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"a": "b", "protoqueue.dev/nats-secret-version": "77"}, "another version is another pod"
     helper = pod["containers"][1]
     env = {variable["name"]: variable for variable in helper["env"]}
     assert env["PROTOQUEUE_NATS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "account", "key": "url"}}

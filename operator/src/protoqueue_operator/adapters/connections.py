@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import ssl
 import tempfile
@@ -27,6 +28,9 @@ _RECONNECT_WAIT_S = 1
 _REQUESTS_AT_ONCE = 128
 """The server queues API requests of all clients in one place: whoever sends thousands at once times out."""
 
+_WHO_AM_I = "$SYS.REQ.USER.INFO"
+_WHO_AM_I_S = 2.0
+
 
 class Connection:
     """One connection that is sought until `close`; asking while it is down fails at once."""
@@ -37,6 +41,7 @@ class Connection:
         self._client = LastingClient()
         self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._connecting: asyncio.Task[None] | None = None
+        self._account: str | None = None
         self._troubles: set[str] = set()
         """What went wrong since the connection was last made or lost: each of several servers says something else."""
 
@@ -66,6 +71,17 @@ class Connection:
                 ) from None
             except (NatsError, OSError) as error:
                 raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
+
+    async def account(self) -> str:
+        """As the server names the account; empty where it does not tell. Raises BrokerUnavailable."""
+        if self._account is None:
+            try:
+                answer = await self.request(_WHO_AM_I, b"", _WHO_AM_I_S)
+                self._account = str(json.loads(answer.data)["data"]["account"])
+            except BrokerUnavailable:
+                self._require()
+                self._account = ""
+        return self._account
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], None], *, limit: int = 0) -> Subscription:
         """`callback` must not block; a subscription with a `limit` ends by itself. Raises BrokerUnavailable."""

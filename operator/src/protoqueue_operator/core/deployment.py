@@ -14,6 +14,7 @@ from protoqueue_operator.core.resources import Group, Key, parse_meta
 GROUP_LABEL = "protoqueue.dev/consumer-group"
 FIELD_MANAGER = "protoqueue-operator"
 _SECRET_VOLUME = "protoqueue-nats"  # noqa: S105 -- a volume's name
+_SECRET_VERSION = "protoqueue.dev/nats-secret-version"  # noqa: S105 -- an annotation's name
 _SECRET_PATH = "/etc/protoqueue/nats"  # noqa: S105 -- where it is mounted
 
 
@@ -90,6 +91,8 @@ class WorkerConnection:
     secret: str | None = None
     credentials: Credentials | None = None
     """What the Secret was found to hold."""
+    version: str = ""
+    """The Secret's resourceVersion: pods are replaced when it changes, since their environment is read once."""
 
     def environment(self) -> list[dict[str, Any]]:
         if self.secret is None:
@@ -150,6 +153,9 @@ def _pod_template(
 ) -> dict[str, Any]:
     meta = template.get("metadata") or {}
     spec = template["spec"]
+    annotations = dict(meta.get("annotations") or {})
+    if connection.version:
+        annotations[_SECRET_VERSION] = connection.version
     environment = [
         *connection.environment(),
         {"name": "PROTOQUEUE_QUEUE", "value": str(group.queue)},
@@ -162,7 +168,11 @@ def _pod_template(
         volumes = [{"name": _SECRET_VOLUME, "secret": {"secretName": connection.secret}}]
     return {
         **template,
-        "metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}},
+        "metadata": {
+            **meta,
+            "labels": {**(meta.get("labels") or {}), **labels},
+            **({"annotations": annotations} if annotations else {}),
+        },
         "spec": {
             **spec,
             "containers": [_container(each, environment, mounts) for each in spec["containers"]],

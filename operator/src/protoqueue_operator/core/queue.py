@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
 from protoqueue_operator.core.fields import IMMUTABLE, Duration, LabelName, Model, ObjectName, Quantity, rules
+from protoqueue_operator.core.places import Place
 
 DEFAULT_PRIORITY_LEVELS = 3
 
@@ -206,6 +207,7 @@ class QueueStatus(Model):
     priority_levels: int | None = Field(None, description="The number of levels in force.")
     dead_letter_stream: str | None = Field(None, description="The JetStream stream that holds the dead letters.")
     tasks: QueueTasks | None = Field(None, description="How many tasks are where.")
+    nats: Place | None = Field(None, description="The NATS account the queue lives in.")
     oldest_task_age: str | None = Field(None, description="Age of the oldest task that is still waiting, such as 14s.")
 
     def condition(self, kind: str) -> Condition | None:

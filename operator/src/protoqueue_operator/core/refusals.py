@@ -67,6 +67,12 @@ class SecretInvalid(Refusal):
     reason = "SecretInvalid"
 
 
+class Moving(Refusal):
+    """The queue is to live in another NATS account, and there may be tasks in the one it is to leave."""
+
+    reason = "Moving"
+
+
 class BrokerRefused(Refusal):
     """JetStream understood a request and refused it, such as three replicas on one server; asked again with backoff."""
 

@@ -11,12 +11,13 @@ from protoqueue_operator.adapters.connections import Connection
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.adapters.kubernetes import Gone, Kubernetes
 from protoqueue_operator.core.credentials import Credentials, parse_credentials
-from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import SecretInvalid, SecretNotFound
-from protoqueue_operator.core.resources import Key, Queue
+from protoqueue_operator.core.resources import Key
 
 SECRET_AGAIN_S = 20.0
 """How often a Secret is read again: the operator may read those that are named, and watches none."""
+
+_FIELD = "spec.nats.connectionSecretRef"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +29,23 @@ class Broker:
     configs: ConfigBucket
 
 
+@dataclass(frozen=True)
+class Home:
+    """Where a queue lives, and through which Secret; without one it is the operator's own connection."""
+
+    broker: Broker
+    secret: str | None = None
+    version: str = ""
+    """The Secret's resourceVersion: it changes whenever the Secret does, and tells nothing of what is in it."""
+
+
 class Watcher(Protocol):
     """Who is told of brokers that come, go, and change their state."""
 
     def broker_opened(self, broker: Broker) -> None: ...
     def broker_changed(self, broker: Broker, is_up: bool) -> None: ...
     def broker_closed(self, broker: Broker) -> None: ...
+    def queue_settled(self, queue: Key) -> None: ...
 
 
 class Brokers:
@@ -43,7 +55,9 @@ class Brokers:
         self._kubernetes = kubernetes
         self._watcher = watcher
         self._open: dict[Credentials, Broker] = {}
-        self._of: dict[Key, Credentials] = {}
+        self._asked: dict[Key, Home] = {}
+        self._homes: dict[Key, Home] = {}
+        self._locks: dict[Key, asyncio.Lock] = {}
         self._own = own
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -59,31 +73,64 @@ class Brokers:
         return self._open[self._own]
 
     def queues_of(self, broker: Broker) -> set[Key]:
-        """The queues this broker is known to hold."""
-        return {key for key, credentials in self._of.items() if self._open.get(credentials) is broker}
+        """The queues that live there."""
+        return {key for key, home in self._homes.items() if home.broker is broker}
+
+    def queues_naming(self, broker: Broker) -> set[Key]:
+        """The queues that live there, or are to."""
+        return self.queues_of(broker) | {key for key, home in self._asked.items() if home.broker is broker}
+
+    def lock(self, queue: Key) -> asyncio.Lock:
+        """Held while it is decided where the queue lives: a queue and its groups may all ask at once."""
+        return self._locks.setdefault(queue, asyncio.Lock())
+
+    def home(self, queue: Key) -> Home | None:
+        """Where the queue was last found to live."""
+        return self._homes.get(queue)
+
+    def wanted(self, queue: Key) -> Home | None:
+        """Where the queue last asked to live."""
+        return self._asked.get(queue)
 
     def known(self, queue: Key) -> Broker | None:
         """The broker the queue was last found to be held by."""
-        credentials = self._of.get(queue)
-        return self._open.get(credentials) if credentials else None
+        home = self._homes.get(queue)
+        return home.broker if home else None
 
-    async def find(self, queue: Queue, spec: QueueSpec) -> Broker:
-        """The broker a queue asks for, opened if need be. Raises SecretNotFound, SecretInvalid and ApiError."""
-        credentials = self._own
-        if spec.nats:
-            credentials = await self._read(queue.meta.namespace, spec.nats.connection_secret_ref.name)
-        broker = self._broker(credentials)
-        before = self._of.get(queue.meta.key)
-        self._of[queue.meta.key] = credentials
-        if before and before != credentials:
-            self._close_unused(before)
-        return broker
+    async def asked(self, queue: Key, secret: str | None) -> Home:
+        """The home a queue asks for, its connection opened if need be.
+
+        It stays open as long as the queue asks for it. Raises SecretNotFound, SecretInvalid and ApiError.
+        """
+        home = await self.reach(queue.namespace, secret)
+        self._replace(self._asked, queue, home)
+        return home
+
+    async def reach(self, namespace: str, secret: str | None) -> Home:
+        """What a Secret names, or the operator's own connection. Raises SecretNotFound, SecretInvalid and ApiError."""
+        if secret is None:
+            return Home(self.own)
+        credentials, version = await self._read(namespace, secret)
+        return Home(self._broker(credentials), secret, version)
+
+    def settle(self, queue: Key, home: Home) -> None:
+        """The queue lives there from now on."""
+        before = self._homes.get(queue)
+        self._replace(self._homes, queue, home)
+        if before and before != home:
+            self._watcher.queue_settled(queue)
 
     def forget(self, queue: Key) -> None:
         """The queue is gone."""
-        credentials = self._of.pop(queue, None)
-        if credentials:
-            self._close_unused(credentials)
+        self._locks.pop(queue, None)
+        for homes in (self._asked, self._homes):
+            if home := homes.pop(queue, None):
+                self._close_unused(home.broker)
+
+    def _replace(self, homes: dict[Key, Home], queue: Key, home: Home) -> None:
+        before, homes[queue] = homes.get(queue), home
+        if before and before.broker is not home.broker:
+            self._close_unused(before.broker)
 
     def _broker(self, credentials: Credentials) -> Broker:
         broker = self._open.get(credentials)
@@ -99,23 +146,23 @@ class Brokers:
         if broker := self._open.get(credentials):
             self._watcher.broker_changed(broker, is_up)
 
-    def _close_unused(self, credentials: Credentials) -> None:
-        if credentials == self._own or credentials in self._of.values():
+    def _close_unused(self, broker: Broker) -> None:
+        if broker is self.own or self.queues_naming(broker):
             return
-        if broker := self._open.pop(credentials, None):
+        if self._open.pop(broker.connection.credentials, None):
             self._watcher.broker_closed(broker)
             task = asyncio.create_task(broker.connection.close(), name="nats closing")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _read(self, namespace: str, name: str) -> Credentials:
-        field = "spec.nats.connectionSecretRef"
+    async def _read(self, namespace: str, name: str) -> tuple[Credentials, str]:
         try:
             secret = await self._kubernetes.get(Key("Secret", namespace, name))
         except Gone:
-            raise SecretNotFound(f"there is no Secret {name} in namespace {namespace}", field=field) from None
+            raise SecretNotFound(f"there is no Secret {name} in namespace {namespace}", field=_FIELD) from None
         try:
             values = {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
         except (binascii.Error, UnicodeDecodeError):
-            raise SecretInvalid(f"the Secret {name} holds what is no text", field=field) from None
-        return parse_credentials(values, f"{field}: the Secret {name}")
+            raise SecretInvalid(f"the Secret {name} holds what is no text", field=_FIELD) from None
+        version: str = secret["metadata"].get("resourceVersion", "")
+        return parse_credentials(values, f"{_FIELD}: the Secret {name}"), version

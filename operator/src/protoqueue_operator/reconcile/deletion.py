@@ -1,20 +1,16 @@
 """What happens to JetStream's assets when a resource is deleted."""
 
-from protoqueue_operator.core.assets import Consumer, Owner, Stream, queue_stream_names
-from protoqueue_operator.core.plan import DeleteStream, plan_group_removal, refuse_foreign
+from protoqueue_operator.core.assets import Consumer, Owner
+from protoqueue_operator.core.plan import DeleteStream, plan_group_removal
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import (
-    BrokerUnavailable,
-    ForeignAsset,
-    InvalidSpec,
-    SecretInvalid,
-    SecretNotFound,
-)
+from protoqueue_operator.core.refusals import BrokerUnavailable, InvalidSpec, Moving, SecretInvalid, SecretNotFound
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue
 from protoqueue_operator.core.status import not_ready
 from protoqueue_operator.reconcile.applying import apply_plan
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import release
+from protoqueue_operator.reconcile.holdings import contents, own_streams
+from protoqueue_operator.reconcile.moving import home_of
 from protoqueue_operator.reconcile.recurring import remove_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.work import Again
@@ -76,51 +72,26 @@ async def _dispose(queue: Queue, policy: str, runtime: Runtime) -> str:
     if policy == "Retain":
         await remove_schedules(queue, broker.jetstream)
     else:
-        infos = {}
-        for name in queue_stream_names(queue.name):
-            info = await broker.jetstream.stream(name)
-            if info and _is_ours(queue, info["config"]):
-                infos[name] = info["state"]["messages"]
-        if policy == "DeleteIfEmpty" and (left := _left(queue, infos)):
-            return left
+        streams = await own_streams(queue, broker.jetstream)
+        if policy == "DeleteIfEmpty" and (what := contents(queue, streams)):
+            return what
         # The queue before what it sources, so that nothing comes due into a stream that is gone.
-        await apply_plan(broker.jetstream, [DeleteStream(name) for name in reversed(infos)], {})
+        await apply_plan(broker.jetstream, [DeleteStream(name) for name in reversed(streams)], {})
     await broker.configs.purge(queue.name.config_key)
     return ""
 
 
 async def _broker(queue_key: Key, runtime: Runtime) -> Broker:
-    """Raises BrokerUnavailable also where the Secret is gone that says where NATS is."""
+    """Raises BrokerUnavailable also where nothing says any more where NATS is."""
     queue = runtime.cache.queues.get(queue_key)
     if queue is not None and isinstance(queue.spec, QueueSpec):
         try:
-            return await runtime.brokers.find(queue, queue.spec)
-        except (SecretNotFound, SecretInvalid) as error:
+            return (await home_of(queue, queue.spec, runtime)).broker
+        except (Moving, SecretNotFound, SecretInvalid) as error:
             if (known := runtime.brokers.known(queue_key)) is None:
                 raise BrokerUnavailable(str(error)) from error
             return known
     return runtime.brokers.known(queue_key) or runtime.brokers.own
-
-
-def _is_ours(queue: Queue, config: dict[str, object]) -> bool:
-    observed = Stream.observed(config)
-    try:
-        refuse_foreign(Owner.of(queue.meta), observed.owner, observed.name)
-    except ForeignAsset:
-        return False
-    return True
-
-
-def _left(queue: Queue, messages: dict[str, int]) -> str:
-    """Recurring tasks live on LATER too, and do not count: they go with the queue."""
-    schedules = len(queue.spec.schedules) if isinstance(queue.spec, QueueSpec) else 0
-    name = queue.name
-    counts = {
-        "tasks": messages.get(name.stream, 0),
-        "tasks not yet due": max(0, messages.get(name.later_stream, 0) - schedules),
-        "dead letters": messages.get(name.dead_letter_stream, 0),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 async def _out_of_patience(resource: Queue | Group, runtime: Runtime) -> bool:

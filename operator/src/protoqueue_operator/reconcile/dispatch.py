@@ -8,6 +8,7 @@ from protoqueue_operator.core.refusals import (
     BrokerUnavailable,
     ForeignAsset,
     LevelsGrowing,
+    Moving,
     QueueNotReady,
     Refusal,
     SecretInvalid,
@@ -24,6 +25,9 @@ from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.work import Again, WorkQueue
 
 logger = logging.getLogger(__name__)
+
+_MOVING_AGAIN_S = 5.0
+"""Nothing tells when the last task of a queue that is to move is done."""
 
 _FOREIGN_AGAIN_S = 30.0
 """Nothing tells when somebody else's asset goes away."""
@@ -50,7 +54,7 @@ class Dispatcher:
 
     def add_all_of(self, broker: Broker) -> None:
         """Whatever this broker holds is in question, as after it went away or came back."""
-        for key in self._runtime.brokers.queues_of(broker):
+        for key in self._runtime.brokers.queues_naming(broker):
             self.work.add(key)
             self.add_groups_of(key)
 
@@ -128,6 +132,8 @@ def _again(error: Refusal | BrokerUnavailable) -> Again | None:
     """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
     if isinstance(error, ForeignAsset):
         return Again(_FOREIGN_AGAIN_S)
+    if isinstance(error, Moving):
+        return Again(_MOVING_AGAIN_S)
     if isinstance(error, SecretNotFound | SecretInvalid):
         return Again(SECRET_AGAIN_S)
     return Again() if isinstance(error, BrokerUnavailable | BrokerRefused | LevelsGrowing) else None

@@ -22,8 +22,9 @@ from protoqueue_operator.core.runtime_config import group_config
 from protoqueue_operator.core.status import Fields, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_group
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan
-from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.brokers import Home
 from protoqueue_operator.reconcile.finalizing import hold
+from protoqueue_operator.reconcile.moving import home_of
 from protoqueue_operator.reconcile.queues import valid_spec
 from protoqueue_operator.reconcile.runtime import Established, Runtime
 from protoqueue_operator.reconcile.workers import bring_workers
@@ -34,7 +35,8 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
 
     Raises Refusal, BrokerUnavailable and ApiError.
     """
-    queue, broker = await _queue(group, runtime)
+    queue, home = await _queue(group, runtime)
+    broker = home.broker
     spec = _valid_spec(group, queue)
     _refuse_second_group(group, queue, runtime)
     await hold(group, runtime)
@@ -43,7 +45,7 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
     plan, infos = await _consumers(group, consumers, broker.jetstream, runtime)
     _announce_drift(group, plan, state.established, runtime)
     await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
-    await bring_workers(group, spec, queue, broker, runtime)
+    await bring_workers(group, spec, home, runtime)
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
     backlog = _backlog(consumers, infos)
@@ -61,7 +63,7 @@ def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> N
     runtime.reporter.report(group, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
 
-async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Broker]:
+async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Home]:
     queue = runtime.cache.queues.get(group.queue_key)
     if queue is None:
         raise QueueNotFound(
@@ -72,7 +74,7 @@ async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Broker]:
         raise QueueNotFound(f"the Queue {group.queue_name} is being deleted", field="spec.queueRef.name")
     try:
         spec = valid_spec(queue)
-        return spec, await runtime.brokers.find(queue, spec)
+        return spec, await home_of(queue, spec, runtime)
     except Refusal as error:
         raise QueueNotReady(f"the Queue {group.queue_name} is refused: {error}", field="spec.queueRef.name") from error
 

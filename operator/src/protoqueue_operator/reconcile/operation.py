@@ -120,6 +120,10 @@ class Operation:
         _, task = self._samplers.pop(broker)
         task.cancel()
 
+    def queue_settled(self, queue: Key) -> None:
+        """A queue lives elsewhere, or is reached by other credentials."""
+        self._dispatcher.look_again(queue)
+
     def queue_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """A Queue as a watch reports it; `event` as in the Kubernetes API, None from the first listing."""
         key = Key("Queue", body["metadata"]["namespace"], body["metadata"]["name"])

@@ -5,6 +5,7 @@ import asyncio
 from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
+from protoqueue_operator.core.places import Place
 from protoqueue_operator.core.plan import Action, CreateStream, described, plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
@@ -15,6 +16,7 @@ from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
+from protoqueue_operator.reconcile.moving import home_of, place_of, refuse_while_moving
 from protoqueue_operator.reconcile.recurring import apply_schedules
 from protoqueue_operator.reconcile.runtime import Runtime
 
@@ -42,7 +44,8 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     """
     spec = valid_spec(queue)
     await hold(queue, runtime)
-    broker = await runtime.brokers.find(queue, spec)
+    home = await home_of(queue, spec, runtime)
+    broker = home.broker
     desired = queue_streams(queue, spec)
     plan = await _streams(desired, broker.jetstream)
     plan += await _counter(queue, broker.jetstream)
@@ -50,8 +53,10 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     await _wait_for_new_levels(queue, spec, broker, runtime)
     changed = await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
     runtime.streams[queue.meta.key] = desired
+    await refuse_while_moving(queue, home, runtime)
     conditions = [ready(queue.meta.generation, "the streams are as specified"), *loss_conditions(queue, plan)]
-    runtime.reporter.report(queue, status_fields(queue, spec) | _first_counts(queue, desired, plan), conditions)
+    fields = status_fields(queue, spec, await place_of(home)) | _first_counts(queue, desired, plan)
+    runtime.reporter.report(queue, fields, conditions)
     if not is_ready(queue):
         return True
     if plan or changed:
@@ -66,12 +71,13 @@ def refuse_queue(queue: Queue, reason: str, message: str, runtime: Runtime) -> N
     runtime.reporter.report(queue, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
 
-def status_fields(queue: Queue, spec: QueueSpec) -> dict[str, object]:
+def status_fields(queue: Queue, spec: QueueSpec, place: Place) -> dict[str, object]:
     return {
         "observedGeneration": queue.meta.generation,
         "stream": queue.name.stream,
         "priorityLevels": spec.effective_priority_levels or None,
         "deadLetterStream": queue.name.dead_letter_stream if spec.dead_letter.enabled else None,
+        "nats": place.model_dump(by_alias=True, exclude_none=True),
     }
 
 

@@ -14,31 +14,28 @@ from protoqueue_operator.core.deployment import (
     is_superfluous,
     selector,
 )
-from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec
 from protoqueue_operator.core.resources import Group, Key
-from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.brokers import Home
 from protoqueue_operator.reconcile.runtime import Applied, Runtime
 
 
-async def bring_workers(
-    group: Group, spec: ConsumerGroupSpec, queue: QueueSpec, broker: Broker, runtime: Runtime
-) -> None:
+async def bring_workers(group: Group, spec: ConsumerGroupSpec, home: Home, runtime: Runtime) -> None:
     """Make the Deployment as the template says; without a template, end the one there was.
 
     Raises ForeignAsset, InvalidSpec where the API server does not take the template, and ApiError.
     """
     async with runtime.state_of(group.meta.key, group.meta.uid).lock:
         if spec.worker and spec.worker.template is not None:
-            await _apply(group, spec, spec.worker.template, _connection(queue, broker, runtime), runtime)
+            await _apply(group, spec, spec.worker.template, _connection(home, runtime), runtime)
         else:
             await _end(group, spec, runtime)
 
 
-def _connection(queue: QueueSpec, broker: Broker, runtime: Runtime) -> WorkerConnection:
-    if queue.nats is None:
+def _connection(home: Home, runtime: Runtime) -> WorkerConnection:
+    if home.secret is None:
         return WorkerConnection(runtime.settings.worker_nats_url)
-    return WorkerConnection("", queue.nats.connection_secret_ref.name, broker.connection.credentials)
+    return WorkerConnection("", home.secret, home.broker.connection.credentials, home.version)
 
 
 async def _apply(
