@@ -6,9 +6,7 @@ import pytest
 import yaml
 
 from chart.rendering import CHART, KUBERNETES_VERSIONS, MATRIX, Object, Values, helm, only, pod_specs, render
-
-WITHOUT_KUBERNETES_SCHEMA = {"ServiceMonitor", "PrometheusRule", "Queue"}
-"""Custom kinds: promtool and the API server of the release test judge what these hold."""
+from custom_kinds import is_known, stored
 
 every_combination = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
@@ -24,8 +22,19 @@ def test_helm_lint_finds_nothing(name: str) -> None:
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 def test_kubernetes_knows_every_field_that_is_rendered(values: Values, version: str) -> None:
     for each in render(values):
-        if each["kind"] not in WITHOUT_KUBERNETES_SCHEMA:
+        if is_known(each):
+            stored(each)
+        else:
             validate(json.dumps(each, sort_keys=True), version)
+
+
+def test_a_field_that_the_prometheus_operator_does_not_know_is_found() -> None:
+    monitor = only(render(MATRIX["monitored"]), "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    with pytest.raises(AssertionError, match="scrape_timeout"):
+        stored({**monitor, "spec": {**monitor["spec"], "endpoints": [{**endpoint, "scrape_timeout": "1s"}]}})
+    with pytest.raises(AssertionError, match="interval"):
+        stored({**monitor, "spec": {**monitor["spec"], "endpoints": [{**endpoint, "interval": "often"}]}})
 
 
 @cache

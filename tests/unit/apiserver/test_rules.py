@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from protoqueue_devcluster.apiserver.rules import InvalidRule, parse_rules, quantity
-from protoqueue_devcluster.apiserver.schema import MISSING, parse_schema
+from protoqueue_devcluster.apiserver.schema import MISSING, go_pattern, parse_schema
 from protoqueue_devcluster.apiserver.validation import validate
 
 
@@ -99,3 +99,11 @@ def test_quantities_are_numbers(text: str, number: Any) -> None:
 def test_what_is_no_quantity_is_refused() -> None:
     with pytest.raises(ValueError, match="quantities must match"):
         quantity("1 Gi")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [("^a$", "a\n", False), (r"^a\z", "a", True), ("^(?i)(abort|warn)?$", "Warn", True), ("^(?i)a|b$", "xB", True)],
+)
+def test_a_pattern_is_read_as_go_reads_it(pattern: str, text: str, matches: bool) -> None:
+    assert bool(go_pattern(pattern).search(text)) is matches

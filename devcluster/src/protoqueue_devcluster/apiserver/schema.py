@@ -100,8 +100,8 @@ ANYTHING = Node(preserve=True)
 
 
 def go_pattern(pattern: str) -> re.Pattern[str]:
-    r"""Compile an RE2 pattern: its `$` and `\\z` mean the very end. Raises re.error."""
-    text = pattern.replace(r"\z", r"\Z")
+    r"""Compile an RE2 pattern: its `$` and `\\z` mean the very end, and flags may follow a `^`. Raises re.error."""
+    text = re.sub(r"\A\^(\(\?[is]+\))", r"\1^", pattern.replace(r"\z", r"\Z"))
     if text.endswith("$") and not text.endswith(r"\$"):
         text = text[:-1] + r"\Z"
     return re.compile(text)
