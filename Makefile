@@ -59,8 +59,8 @@ helm: $(BIN)/helm ## Put the real helm into .venv/bin
 e2e-kind: $(VENV)/dev.stamp $(BIN)/helm ## Install images and chart into a new kind cluster and run the cluster tests there
 	BIN=$(BIN) hack/e2e_kind.sh
 
-images: $(VENV)/dev.stamp $(BIN)/helm ## Build the images and test them; needs docker, or root and Debian's docker.io
-	PROTOQUEUE_TEST_IMAGES=1 $(BIN)/pytest tests/chart/test_images.py
+images: $(VENV)/dev.stamp $(BIN)/helm ## Build the images, test them and print their sizes; needs docker, or root and Debian's docker.io
+	$(BIN)/pytest -s -v tests/chart/test_images.py
 
 wheels: $(VENV)/dev.stamp ## Build every distribution into dist/
 	@for dist in $(DISTS); do $(BIN)/uv build -q -p $(BIN)/python --no-build-isolation --out-dir dist $$dist || exit 1; done

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from chart.rendering import ROOT
+
+LOCAL_BASE = "protoqueue-test/base"
 PACKAGES = "ca-certificates,python3,python3-pip,python3-venv"
 HOSTS_OWN = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 """What a machine behind a proxy needs to reach its package index; only the base made here is given them."""
@@ -48,19 +52,41 @@ def program() -> str:
 
 @contextlib.contextmanager
 def docker() -> Iterator[Docker]:
-    """Skips the test, with the reason, where there is no daemon and none can be started."""
-    if shutil.which("docker") and answers(""):
-        yield Docker("", "")
-        return
-    missing = [tool for tool in ("docker", "dockerd", "debootstrap") if not shutil.which(tool)]
-    if missing or os.geteuid() != 0:
-        why = f"no {', '.join(missing)}" if missing else "only root can start one"
-        pytest.skip(f"no docker daemon answers, and none can be started here: {why}")
+    """Skips the test, with the reason, where there is no daemon or no base image, and none can be had."""
     # Not one of pytest's directories, of which it keeps the last three: an image store is a gigabyte.
-    with tempfile.TemporaryDirectory(prefix="protoqueue-docker-") as scratch, daemon(Path(scratch)) as host:
-        base = "protoqueue-test/base"
-        import_base(Path(scratch) / "base", host, base)
-        yield Docker(host, base)
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protoqueue-docker-")))
+        if shutil.which("docker") and answers(""):
+            host = ""
+        else:
+            require("no docker daemon answers", "docker", "dockerd")
+            host = stack.enter_context(daemon(scratch))
+        if can_pull(host):
+            yield Docker(host, "")
+        else:
+            require("the Dockerfile's base image cannot be pulled", "debootstrap")
+            import_base(scratch / "base", host, LOCAL_BASE)
+            yield Docker(host, LOCAL_BASE)
+
+
+def require(trouble: str, *tools: str) -> None:
+    """Skips the test unless root can help itself with these."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        pytest.skip(
+            f"{trouble}, and there is no {' or '.join(missing)} here (Debian: apt install docker.io debootstrap)"
+        )
+    if os.geteuid() != 0:
+        pytest.skip(f"{trouble}, and only root can run {' and '.join(tools)}: sudo make images")
+
+
+def can_pull(host: str) -> bool:
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    try:
+        Docker(host, "")("pull", "--quiet", base)
+    except (AssertionError, subprocess.TimeoutExpired):
+        return False
+    return True
 
 
 def answers(host: str) -> bool:
