@@ -1,11 +1,11 @@
 """Ordered queues: one at a time and in order per key, whatever happens."""
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
-from protoqueue import InvalidTask, Outgoing, Reject, Task
+from protoqueue import InvalidTask, Outgoing, Reject, Snooze, Task
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -111,6 +111,80 @@ async def test_a_redriven_ordered_task_comes_back_to_its_key(make_queue, make_wo
 
     await eventually(redriven)
     await eventually(lambda: seen == [(1, "k"), (1, "k")])
+
+
+async def test_in_a_broadcast_queue_only_the_group_that_gave_an_ordered_task_up_gets_it_again(
+    make_queue, make_worker, start
+) -> None:
+    queue = await make_queue(GroupSpec("good"), GroupSpec("bad"), partitions=2, broadcast=True)
+    seen: Counter[str] = Counter()
+    for group in ("good", "bad"):
+        worker = make_worker(group=group)
+
+        @worker.handler
+        async def work(task: Task, *, group: str = group) -> None:
+            seen[group] += 1
+            if group == "bad" and seen[group] == 1:
+                raise Reject("first")
+
+        start(worker)
+    await queue.enqueue(1, ordering_key="k")
+
+    async def redriven() -> bool:
+        return await queue.redrive() == 1
+
+    await eventually(redriven)
+    await eventually(lambda: seen["bad"] == 2)
+    last = await queue.enqueue(2, ordering_key="k")
+    await eventually(lambda: seen.total() == 5)
+    assert last
+    assert seen == {"good": 2, "bad": 3}
+
+
+async def test_neither_a_snooze_nor_a_hand_back_nor_a_crash_costs_an_ordered_task_an_attempt(
+    make_queue, make_worker, start
+) -> None:
+    retry = {"initial_delay": 0.05, "max_attempts": 2}
+    queue = await make_queue(GroupSpec(retry=retry, visibility_s=0.5), partitions=2)
+    await queue.enqueue_batch([Outgoing(number, ordering_key="k") for number in (1, 2)])
+    (lost,) = await queue.receive(1, group="mailers")  # and never settled: its holder has crashed
+    for _ in range(3):
+        worker, started = make_worker(grace_s=0), asyncio.Event()
+
+        @worker.handler
+        async def hang(payload: int, *, started: asyncio.Event = started) -> None:
+            started.set()
+            await asyncio.sleep(60)
+
+        serving = asyncio.create_task(worker.serve())
+        await asyncio.wait_for(started.wait(), 10)
+        worker.stop()
+        await asyncio.wait_for(serving, 10)
+    worker, seen = make_worker(), []
+
+    @worker.handler
+    async def work(payload: int, task: Task) -> None:
+        seen.append((payload, task.attempt))
+        if len(seen) <= 3:
+            raise Snooze(0.05)
+        if payload == 1:
+            raise ValueError
+
+    start(worker)
+    await eventually(lambda: seen[-1:] == [(2, 1)])
+    assert seen == [*[(1, 1)] * 4, (1, 2), (2, 1)]
+    (letter,) = [letter async for letter in queue.dead_letters()]
+    assert (letter.task.id, letter.reason, letter.attempts) == (lost.id, "MaxAttempts", 2)
+
+
+async def test_an_ordered_task_that_kills_its_worker_goes_to_the_dead_letters(make_queue) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 3}, visibility_s=0.3), partitions=1)
+    await queue.enqueue_batch([Outgoing(number, ordering_key="k") for number in (1, 2)])
+    taken = []
+    while not taken or taken[-1].payload() == 1:
+        taken += await queue.receive(1, wait=5, group="mailers")
+    assert [(task.payload(), task.attempt) for task in taken] == [*[(1, 1)] * 3, (2, 1)]
+    assert [letter.reason async for letter in queue.dead_letters()] == ["Crashed"]
 
 
 async def test_an_ordered_queue_wants_a_key(make_queue) -> None:

@@ -103,8 +103,8 @@ def test_in_broadcast_a_group_gets_only_its_own_retries_and_starts_where_it_says
 def test_an_ordered_queue_has_one_task_in_flight_per_partition() -> None:
     made = consumers({"ordering": {"partitions": 2}}, maxInFlight=50)
     assert [(each.name, each.filter_subjects, each.max_ack_pending) for each in made] == [
-        ("mailers_o0", ("pq.default.email.ordered.0",), 1),
-        ("mailers_o1", ("pq.default.email.ordered.1",), 1),
+        ("mailers_o0", ("pq.default.email.ordered.0", "pq.default.email.retry.*.0"), 1),
+        ("mailers_o1", ("pq.default.email.ordered.1", "pq.default.email.retry.*.1"), 1),
     ]
 
 

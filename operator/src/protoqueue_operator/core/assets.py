@@ -212,17 +212,17 @@ def group_consumers(group: Group, spec: ConsumerGroupSpec, queue: QueueSpec) -> 
         paused=spec.paused or queue.paused,
         deliver_policy="new" if queue.delivery == "Broadcast" and spec.start_from == "New" else "all",
     )
+    retrying = name.name if queue.delivery == "Broadcast" else "*"
     if queue.ordering:
         return tuple(
             replace(
                 base,
                 name=name.partition_consumer(partition),
-                filter_subjects=(name.queue.ordered(partition),),
+                filter_subjects=(name.queue.ordered(partition), name.queue.retry(retrying, partition)),
                 max_ack_pending=1,
             )
             for partition in range(queue.ordering.partitions)
         )
-    retrying = name.name if queue.delivery == "Broadcast" else "*"
     return tuple(
         replace(
             base,
