@@ -7,6 +7,7 @@ import pytest
 
 from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
+from protoqueue.naming import DONE_BUCKET, GroupName, QueueName
 from protoqueue_devcluster.kube.client import QUEUES, ApiError
 from waiting import eventually
 
@@ -129,11 +130,15 @@ async def test_a_restarted_operator_writes_nothing_where_nothing_changed(lab: La
 async def test_deleting_the_queue_keeps_or_removes_its_streams(lab: Lab, policy: str, kept: bool) -> None:
     await lab.queue(deletionPolicy=policy)
     await lab.ready()
+    done = f"$KV.{DONE_BUCKET}.{GroupName(QueueName(lab.namespace, 'email'), 'mailers').done_key('nightly@1')}"
+    await lab.nats.jetstream().publish(done, b"")
     await lab.delete(QUEUES, "email")
     await lab.gone(QUEUES, "email")
     for suffix in ("", "_LATER", "_DLQ"):
         assert (await lab.stream(suffix=suffix) is not None) is kept
     assert await lab.entry("email") is None
+    noted = await lab.api(f"STREAM.INFO.KV_{DONE_BUCKET}", {"subjects_filter": done})
+    assert bool(noted["state"].get("subjects")) is kept, "a queue of the same name counts its tasks from 1 again"
 
 
 async def test_a_queue_made_anew_gets_its_tasks_back(lab: Lab) -> None:

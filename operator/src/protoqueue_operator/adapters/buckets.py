@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.naming import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET
+from protoqueue.naming import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, QueueName
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import nanoseconds
 from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
@@ -82,6 +82,11 @@ class ConfigBucket:
 def bucket_of(stream: str) -> str | None:
     """The bucket of the contract that this stream is; None where it is another."""
     return next((bucket.name for bucket in BUCKETS if _stream(bucket.name) == stream), None)
+
+
+def finished_tasks(queue: QueueName) -> tuple[str, str]:
+    """Stream and subject of what workers have noted about a queue's tasks in `pq-done`."""
+    return _stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{queue.config_key}.>"
 
 
 def _stream(bucket: str) -> str:

@@ -1,5 +1,6 @@
 """What happens to JetStream's assets when a resource is deleted."""
 
+from protoqueue_operator.adapters.buckets import finished_tasks
 from protoqueue_operator.core.assets import Consumer, Owner
 from protoqueue_operator.core.plan import DeleteStream, plan_group_removal
 from protoqueue_operator.core.queue import QueueSpec
@@ -77,6 +78,8 @@ async def _dispose(queue: Queue, policy: str, runtime: Runtime) -> str:
             return what
         # The queue before what it sources, so that nothing comes due into a stream that is gone.
         await apply_plan(broker.jetstream, [DeleteStream(name) for name in reversed(streams)], {})
+        # Sequences, and the ids and notes that hold them, begin anew with a queue of the same name.
+        await broker.jetstream.purge(*finished_tasks(queue.name))
     await broker.configs.purge(queue.name.config_key)
     return ""
 
