@@ -25,7 +25,7 @@ def operator_registry() -> CollectorRegistry:
     cache.observe_group({"metadata": {**_META, "name": "mailers"}, "spec": spec, "status": status})
     metrics.reconcile_seconds.labels("Queue").observe(0)
     metrics.reconcile_errors.labels("Queue", "InvalidSpec").inc()
-    metrics.registry.register(Gauges(cache, lambda: 0.0, lambda: True, lambda: True))
+    metrics.registry.register(Gauges(cache, lambda: 0.0, lambda: 0.0, lambda: True, lambda: True))
     return metrics.registry
 
 

@@ -58,6 +58,9 @@ async def started(settings: kopf.OperatorSettings, memo: Operation, **_: Any) ->
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.watching.inactivity_timeout = WATCH_INACTIVITY_S
+    settings.watching.chunk_size = 500
+    settings.networking.connect_timeout = 10.0
+    settings.networking.request_timeout = 60.0
     settings.watching.label_selectors["apps", "v1", "deployments"] = GROUP_LABEL
     settings.queueing.idle_timeout = 1.0
     await memo.start()
@@ -70,14 +73,14 @@ async def stopped(memo: Operation, **_: Any) -> None:
 
 @kopf.on.event(GROUP, VERSION, "queues")
 async def queue_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.queue_seen(event["type"], event["object"])
+    memo.watches.bring("Queue", event["type"], event["object"])
 
 
 @kopf.on.event(GROUP, VERSION, "consumergroups")
 async def group_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.group_seen(event["type"], event["object"])
+    memo.watches.bring("ConsumerGroup", event["type"], event["object"])
 
 
 @kopf.on.event("apps", "v1", "deployments", labels={GROUP_LABEL: kopf.PRESENT})
 async def deployment_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.deployment_seen(event["type"], event["object"])
+    memo.watches.bring("Deployment", event["type"], event["object"])

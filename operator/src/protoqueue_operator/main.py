@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from protoqueue_operator import handlers
     from protoqueue_operator.adapters.kubernetes import Kubernetes
     from protoqueue_operator.reconcile.operation import Operation
-    from protoqueue_operator.reconcile.runtime import Settings
+    from protoqueue_operator.reconcile.runtime import DEFAULT_SYNC_PERIOD_S, Settings
 
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
         monitoring_url=options.liveness,
         lease=_lease(options.leader_elect),
         identity=f"{socket.gethostname()}_{os.getpid()}",
+        namespaces=tuple(options.namespace),
+        sync_period_s=options.sync_period or DEFAULT_SYNC_PERIOD_S,
     )
     halted = asyncio.Event()
     operation = Operation(settings, Kubernetes(handlers.log_in), halted.set)
@@ -98,6 +100,13 @@ def _lease_name(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    """A name: patterns, which kopf would take, cannot be listed."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a namespace")
+    return text
+
+
 def _event_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
@@ -123,7 +132,17 @@ def _parser() -> argparse.ArgumentParser:
         help="what workers are given as theirs, where it differs (PROTOQUEUE_WORKER_NATS_URL)",
     )
     run_command.add_argument(
-        "--namespace", action="append", default=[], help="watch only this one; may be given more than once"
+        "--namespace",
+        action="append",
+        type=_namespace,
+        default=[],
+        help="watch only this one; may be given more than once",
+    )
+    run_command.add_argument(
+        "--sync-period",
+        type=float,
+        metavar="SECONDS",
+        help="how often what the watches brought is compared with a listing",
     )
     run_command.add_argument(
         "--liveness", help="URL to answer probes on, such as http://0.0.0.0:8080/healthz; /metrics is beside it"

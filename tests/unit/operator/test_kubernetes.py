@@ -1,3 +1,9 @@
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
 import kopf
 import pytest
 from aiohttp import web
@@ -76,3 +82,80 @@ async def test_a_name_that_is_no_segment_names_nothing(name: str) -> None:
     kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server="http://127.0.0.1:1"))
     with pytest.raises(Gone):
         await kubernetes.get(Key("Secret", "mine", name))
+
+
+async def test_expired_credentials_are_renewed_once_however_many_requests_notice() -> None:
+    logins = 0
+
+    def log_in() -> kopf.ConnectionInfo:
+        nonlocal logins
+        logins += 1
+        return kopf.ConnectionInfo(server=str(server.make_url("/")), token=f"token-{logins}")
+
+    async def answer(request: web.Request) -> web.Response:
+        await asyncio.sleep(0.05)  # long enough for all of them to be under way
+        return web.json_response({}, status=401 if request.headers["Authorization"].endswith("-1") else 200)
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(log_in)
+        await asyncio.gather(*(kubernetes.get(DEPLOYMENT) for _ in range(5)), return_exceptions=True)
+        await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert logins == 2
+
+
+async def test_credentials_that_stay_refused_are_an_error() -> None:
+    async with serving(_refuse) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        with pytest.raises(ApiError, match="by way of trial") as raised:
+            await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert raised.value.status == 401
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_busy_server_is_asked_again_when_it_says(status: int) -> None:
+    asked: list[float] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        return await _answer(status if len(asked) < 3 else 200, {"Retry-After": "1"})
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert len(asked) == 3
+    assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(asked))
+
+
+@pytest.mark.parametrize(("status", "headers"), [(500, {}), (429, {}), (409, {"Retry-After": "0"})])
+async def test_who_does_not_ask_for_patience_is_taken_at_the_first_word(status: int, headers: dict[str, str]) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return await _answer(status, headers)
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        with pytest.raises(ApiError):
+            await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert len(asked) == 1
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[TestServer]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield server
+
+
+async def _refuse(_: web.Request) -> web.Response:
+    return await _answer(401)
+
+
+async def _answer(status: int, headers: dict[str, str] | None = None) -> web.Response:
+    return web.json_response({"message": "by way of trial"}, status=status, headers=headers)

@@ -3,9 +3,10 @@
 Plain requests with JSON bodies: at thousands of objects the generated client's models cost more than the API itself.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,12 +22,17 @@ Json = dict[str, Any]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 _PLURALS = {
-    "Queue": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/queues",
-    "ConsumerGroup": "apis/protoqueue.dev/v1alpha1/namespaces/{namespace}/consumergroups",
-    "Secret": "api/v1/namespaces/{namespace}/secrets",
-    "Lease": "apis/coordination.k8s.io/v1/namespaces/{namespace}/leases",
-    "Deployment": "apis/apps/v1/namespaces/{namespace}/deployments",
+    "Queue": ("apis/protoqueue.dev/v1alpha1", "queues"),
+    "ConsumerGroup": ("apis/protoqueue.dev/v1alpha1", "consumergroups"),
+    "Secret": ("api/v1", "secrets"),
+    "Event": ("api/v1", "events"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
+    "Deployment": ("apis/apps/v1", "deployments"),
 }
+_PAGE = 500
+_WAITS = 3
+"""How often a server that asks for patience is asked again, before whoever asked is told."""
+_LONGEST_WAIT_S = 10.0
 
 
 class ApiError(Exception):
@@ -62,6 +68,16 @@ class Kubernetes:
     async def get(self, key: Key) -> Json:
         """Raises ApiError, Gone."""
         return await self._ask("GET", _path(key))
+
+    async def pages(self, kind: str, namespace: str | None, selector: str) -> AsyncIterator[Json]:
+        """All objects of a kind, in one namespace or (None) in all, as lists of at most 500. Raises ApiError."""
+        query = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self._ask("GET", _collection(kind, namespace), query=query)
+            yield page
+            if not (rest := page["metadata"].get("continue")):
+                return
+            query["continue"] = rest
 
     async def namespace_is_terminating(self, name: str) -> bool:
         """True also when it is gone. Raises ApiError."""
@@ -135,12 +151,12 @@ class Kubernetes:
 
     async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Raises ApiError."""
-        await self._ask("POST", f"api/v1/namespaces/{_segment(namespace)}/events", event)
+        await self._ask("POST", _collection("Event", namespace), event)
 
     async def close(self) -> None:
-        if self._session:
-            await self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        if session:
+            await session.close()
 
     async def _scale_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
         root = "/".join(("apis" if "/" in api_version else "api", *map(_segment, api_version.split("/"))))
@@ -162,10 +178,13 @@ class Kubernetes:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Json:
-        for refused_before in (False, True):
+        """Logs in anew where the credentials have expired, and waits where the server is busy and says for how long."""
+        path_and_query = path + (f"?{urlencode(query)}" if query else "")
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        refused, waited = False, 0
+        while True:
             session = self._session or self._open()
-            url = f"{self._server}/{path}" + (f"?{urlencode(query)}" if query else "")
-            data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+            url = f"{self._server}/{path_and_query}"
             try:
                 async with session.request(
                     method, url, data=data, headers={"Content-Type": content_type}, timeout=_TIMEOUT
@@ -173,13 +192,17 @@ class Kubernetes:
                     answer: Json = json.loads(await response.read() or b"{}")
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
                 raise ApiError(0, "Unreachable", f"the Kubernetes API did not answer: {error!r}") from error
-            if response.status == 401 and not refused_before:
-                await self.close()
-                continue
-            if response.status >= 400:
+            if response.status < 400:
+                return answer
+            if response.status == 401 and not refused:
+                refused = True
+                if session is self._session:  # else another request has logged in already
+                    await self.close()
+            elif (wait_s := _retry_after_s(response)) is not None and waited < _WAITS:
+                waited += 1
+                await asyncio.sleep(wait_s)
+            else:
                 raise _error(response.status, answer)
-            return answer
-        raise AssertionError("unreachable: the second answer is returned or raised")
 
     def _open(self) -> aiohttp.ClientSession:
         credentials = self._login()
@@ -197,8 +220,9 @@ def _path(key: Key) -> str:
     return f"{_collection(key.kind, key.namespace)}/{_segment(key.name)}"
 
 
-def _collection(kind: str, namespace: str) -> str:
-    return _PLURALS[kind].format(namespace=_segment(namespace))
+def _collection(kind: str, namespace: str | None) -> str:
+    root, plural = _PLURALS[kind]
+    return f"{root}/{plural}" if namespace is None else f"{root}/namespaces/{_segment(namespace)}/{plural}"
 
 
 def _segment(name: str) -> str:
@@ -214,6 +238,14 @@ def _lease(key: Key, holder: str, now: str, duration_s: float, resource_version:
         metadata["resourceVersion"] = resource_version
     spec = {"holderIdentity": holder, "leaseDurationSeconds": int(duration_s), "renewTime": now}
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    """As client-go does: only a server that is busy (429) or failing (5xx) can ask to be asked again."""
+    text = response.headers.get("Retry-After", "")
+    if not text.isdigit() or not (response.status == 429 or response.status >= 500):
+        return None
+    return min(float(text), _LONGEST_WAIT_S)
 
 
 def _error(status: int, answer: Json) -> ApiError:

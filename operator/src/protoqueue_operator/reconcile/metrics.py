@@ -39,11 +39,13 @@ class Gauges(Collector):
         self,
         cache: Cache,
         sample_age_s: Callable[[], float],
+        watches_behind_s: Callable[[], float],
         nats_is_up: Callable[[], bool],
         is_leader: Callable[[], bool],
     ) -> None:
         self._cache = cache
         self._sample_age_s = sample_age_s
+        self._watches_behind_s = watches_behind_s
         self._nats_is_up = nats_is_up
         self._is_leader = is_leader
 
@@ -52,6 +54,11 @@ class Gauges(Collector):
         yield self._groups()
         yield _gauge(
             "protoqueue_operator_sample_age_seconds", "Age of the oldest backlog samples.", self._sample_age_s()
+        )
+        yield _gauge(
+            "protoqueue_operator_watches_behind_seconds",
+            "For how long the watches have owed what the API server lists.",
+            self._watches_behind_s(),
         )
         yield _gauge("protoqueue_operator_nats_up", "Whether the operator's own NATS answers.", self._nats_is_up())
         yield _gauge("protoqueue_operator_leader", "Whether this replica acts.", self._is_leader())

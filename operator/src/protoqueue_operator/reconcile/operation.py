@@ -20,11 +20,14 @@ from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.runtime import Runtime, Settings
 from protoqueue_operator.reconcile.sampling import Sampler
 from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.watches import Watches
 
 _AWAY_AFTER_S = 3.0
 """A connection lost for less is not worth a word in every object's status."""
 
 _STALLED_AFTER_S = 60.0
+_BEHIND_AFTER_S = 90.0
+"""A watch that hangs is begun anew by kopf before that."""
 
 
 class Operation:
@@ -37,6 +40,7 @@ class Operation:
         self.was_deposed = False
         """Whether the Lease was lost while acting."""
         self._cache = Cache()
+        self.watches = Watches(kubernetes, settings.namespaces, self)
         self._watched: dict[Key, Meta] = {}
         """What the watches have brought so far: answers to our own writes put the cache ahead of them."""
         self._reporter = Reporter(kubernetes, self._cache, _now)
@@ -45,12 +49,19 @@ class Operation:
         self._scaler = Scaler(self._runtime)
         self._metrics = Metrics()
         self._metrics.registry.register(
-            Gauges(self._cache, self.stalled_for_s, self._nats_is_up, lambda: self._is_leading)
+            Gauges(
+                self._cache,
+                self.stalled_for_s,
+                self.watches.behind_for_s,
+                self._nats_is_up,
+                lambda: self._is_leading,
+            )
         )
         self._dispatcher = Dispatcher(self._runtime, self._scaler, self._metrics)
         self._is_leading = False
         self._election: Election | None = None
         self._electing: asyncio.Task[None] | None = None
+        self._comparing: asyncio.Task[None] | None = None
         self._monitoring: MonitoringServer | None = None
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._away: dict[Broker, asyncio.TimerHandle] = {}
@@ -61,6 +72,7 @@ class Operation:
         if settings.monitoring_url:
             self._monitoring = MonitoringServer(settings.monitoring_url, self._metrics.registry, self.trouble)
             await self._monitoring.start()
+        self._comparing = asyncio.create_task(self.watches.run(settings.sync_period_s), name="watches")
         if settings.lease is None:
             self._begin()
             return
@@ -84,8 +96,8 @@ class Operation:
         self._halt()
 
     async def stop(self) -> None:
-        if self._electing:
-            self._electing.cancel()
+        for task in filter(None, (self._electing, self._comparing)):
+            task.cancel()
         await cancel(*(task for _, task in self._samplers.values()))
         await self._dispatcher.work.stop()
         await self._reporter.stop()
@@ -124,8 +136,12 @@ class Operation:
         """A queue lives elsewhere, or is reached by other credentials."""
         self._dispatcher.look_again(queue)
 
-    def queue_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """A Queue as a watch reports it; `event` as in the Kubernetes API, None from the first listing."""
+    def object_seen(self, kind: str, event: str | None, body: Mapping[str, Any]) -> None:
+        """An object as a watch or a listing reports it; `event` as in the Kubernetes API, None from the first one."""
+        seen = {"Queue": self._queue_seen, "ConsumerGroup": self._group_seen, "Deployment": self._deployment_seen}
+        seen[kind](event, body)
+
+    def _queue_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         key = Key("Queue", body["metadata"]["namespace"], body["metadata"]["name"])
         if event == "DELETED":
             self._watched.pop(key, None)
@@ -138,8 +154,8 @@ class Operation:
         if is_news:  # a group may have been looked at, and refused, before its queue was known
             self._dispatcher.add_groups_of(key)
 
-    def group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """A ConsumerGroup as a watch reports it. Its queue waits for it to go, and its siblings to take its place."""
+    def _group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
+        """Its queue waits for it to go, and its siblings to take its place."""
         key = Key("ConsumerGroup", body["metadata"]["namespace"], body["metadata"]["name"])
         before = self._cache.groups.get(key)
         if event == "DELETED":
@@ -157,8 +173,7 @@ class Operation:
         if _has_moved(before, now):
             self._dispatcher.work.add(now.key)
 
-    def deployment_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """A Deployment that carries the group label, as a watch reports it."""
+    def _deployment_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         meta = parse_meta(body, "Deployment")
         group = Key("ConsumerGroup", meta.namespace, body["metadata"]["labels"][GROUP_LABEL])
         before = self._cache.deployments.get(meta.key)
@@ -173,14 +188,20 @@ class Operation:
             self._scaler.size_changed(known)
 
     def stalled_for_s(self) -> float:
-        """Seconds since the slowest sampler last finished a round."""
+        """Age of the oldest sample, of whichever broker."""
         now = time.monotonic()
         return max((now - sampler.sampled_at for sampler, _ in self._samplers.values()), default=0.0)
 
     def trouble(self) -> str | None:
         """Why the process should be restarted, or None."""
-        stalled_s = self.stalled_for_s()
-        return f"no backlog was sampled for {stalled_s:.0f} s" if stalled_s > _STALLED_AFTER_S else None
+        for broker, (sampler, _) in self._samplers.items():
+            # A NATS that some tenant's Secret names may hold its sampler up as it likes, and nobody else's.
+            stalled_s = time.monotonic() - sampler.sampled_at if broker is self._brokers.own else 0.0
+            if stalled_s > _STALLED_AFTER_S:
+                return f"no backlog was sampled for {stalled_s:.0f} s"
+        if (behind_s := self.watches.behind_for_s()) > _BEHIND_AFTER_S:
+            return f"the watches have been behind the API server for {behind_s:.0f} s"
+        return None
 
     def _nats_is_up(self) -> bool:
         return self._is_leading and self._brokers.own.connection.is_up

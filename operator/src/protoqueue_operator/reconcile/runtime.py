@@ -16,6 +16,8 @@ from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.reporting import Reporter
 
+DEFAULT_SYNC_PERIOD_S = 120.0
+
 
 @dataclass(frozen=True)
 class Established:
@@ -72,6 +74,10 @@ class Settings:
     lease: Key | None = None
     """The Lease that replicas contend for; None where there is only one."""
     identity: str = ""
+    namespaces: tuple[str, ...] = ()
+    """What is watched; none: all."""
+    sync_period_s: float = DEFAULT_SYNC_PERIOD_S
+    """How often what the watches brought is compared with a listing."""
 
 
 @dataclass

@@ -1,0 +1,113 @@
+"""What the watches brought against what an API server lists: only what is really missing is told."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import kopf
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from protoqueue_operator.adapters.kubernetes import Kubernetes
+from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.reconcile.operation import Operation
+from protoqueue_operator.reconcile.runtime import Settings
+from protoqueue_operator.reconcile.watches import Watches
+from unit.operator.samples import queue_body
+
+
+class Listing:
+    """An API server that lists some Queues, and nothing of any other kind."""
+
+    def __init__(self) -> None:
+        self.version = "20"
+        self.queues: list[dict[str, Any]] = []
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path_qs)
+        items = self.queues if request.path.endswith("/queues") else []
+        start = int(request.query.get("continue", 0))
+        end = start + 2  # smaller pages than asked for: a server may
+        rest = {"continue": str(end)} if end < len(items) else {}
+        return web.json_response({"metadata": {"resourceVersion": self.version, **rest}, "items": items[start:end]})
+
+
+class Seen(list[tuple[str | None, str, str]]):
+    def object_seen(self, kind: str, event: str | None, body: Any) -> None:
+        assert kind == "Queue"
+        self.append((event, body["metadata"]["name"], body["metadata"]["uid"]))
+
+
+@pytest.fixture
+def listing() -> Listing:
+    return Listing()
+
+
+@pytest.fixture
+async def kubernetes(listing: Listing) -> AsyncIterator[Kubernetes]:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", listing.answer)
+    async with TestServer(app) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        yield kubernetes
+        await kubernetes.close()
+
+
+async def told(kubernetes: Kubernetes, brought: list[dict[str, Any]]) -> tuple[Watches, Seen]:
+    seen = Seen()
+    watches = Watches(kubernetes, (), seen)
+    for body in brought:
+        watches.bring("Queue", None, body)
+    seen.clear()
+    await watches.compare(underway_s=0)
+    return watches, seen
+
+
+async def test_what_was_brought_in_time_is_not_told_again(kubernetes: Kubernetes, listing: Listing) -> None:
+    listing.queues = [queue_body(name=name) for name in ("a", "b", "c")]
+    watches, seen = await told(kubernetes, listing.queues)
+    assert not seen
+    assert watches.behind_for_s() == 0
+    assert len([path for path in listing.asked if "/queues?" in path]) == 2, "page by page"
+
+
+@pytest.mark.parametrize("brought", [[], [queue_body(resourceVersion="9")], [queue_body(uid="older")]])
+async def test_what_is_newer_than_the_watch_brought_is_told_and_owed_until_it_comes(
+    kubernetes: Kubernetes, listing: Listing, brought: list[dict[str, Any]]
+) -> None:
+    listing.queues = [queue_body(resourceVersion="10")]
+    watches, seen = await told(kubernetes, brought)
+    assert seen == [("MODIFIED", "email", "uid-of-email")]
+    assert watches.behind_for_s() > 0
+    watches.bring("Queue", "MODIFIED", queue_body(resourceVersion="9"))
+    assert watches.behind_for_s() > 0, "that was an older one"
+    watches.bring("Queue", "MODIFIED", queue_body(resourceVersion="10"))
+    assert watches.behind_for_s() == 0
+
+
+async def test_what_is_gone_is_told_and_owed_by_nobody(kubernetes: Kubernetes) -> None:
+    watches, seen = await told(kubernetes, [queue_body(resourceVersion="10")])
+    assert seen == [("DELETED", "email", "uid-of-email")]
+    assert watches.behind_for_s() == 0, "after a gap in the history no watch will bring it"
+    seen.clear()
+    await watches.compare(underway_s=0)
+    assert not seen
+
+
+async def test_what_is_newer_than_the_list_is_not_taken_for_gone(kubernetes: Kubernetes, listing: Listing) -> None:
+    listing.version = "20"
+    _, seen = await told(kubernetes, [queue_body(resourceVersion="21")])
+    assert not seen
+
+
+async def test_watches_that_stay_behind_are_a_reason_to_begin_anew(kubernetes: Kubernetes, listing: Listing) -> None:
+    settings = Settings(Credentials(("nats://127.0.0.1:1",)), "nats://127.0.0.1:1")
+    operation = Operation(settings, kubernetes, lambda: None)
+    listing.queues = [queue_body(resourceVersion="10")]
+    await operation.watches.compare(underway_s=0)
+    assert operation.trouble() is None, "kopf begins a watch that hangs anew; it is given the time"
+    ((key, (_, version)),) = operation.watches._owed.items()
+    operation.watches._owed[key] = time.monotonic() - 91, version
+    assert operation.trouble() == "the watches have been behind the API server for 91 s"
