@@ -31,8 +31,8 @@ QUIET = {
     'protoqueue_group_workers{queue="orders/email", group="mailers", state="actual"}': "2x60",
     'protoqueue_running_tasks{queue="orders/email", group="mailers", pod="w1"}': "1x60",
     'protoqueue_running_tasks{queue="orders/email", group="mailers", pod="w2"}': "1x60",
-    'protoqueue_rate_limit_wait_seconds_total{queue="orders/email", group="mailers", pod="w1"}': "0+6x60",
-    'protoqueue_rate_limit_wait_seconds_total{queue="orders/email", group="mailers", pod="w2"}': "0+6x60",
+    'protoqueue_rate_limit_held_back_seconds_total{queue="orders/email", group="mailers", pod="w1"}': "0+6x60",
+    'protoqueue_rate_limit_held_back_seconds_total{queue="orders/email", group="mailers", pod="w2"}': "0+6x60",
 }
 """A cluster in which all is well, one sample a minute for an hour."""
 
@@ -70,7 +70,7 @@ def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
         ("ProtoQueueBacklogOld", {"protoqueue_queue_oldest_task_seconds": "0+60x60"}, {"queue": "orders/email"}),
         ("ProtoQueueDeadLettersGrowing", {'state="dead"': "0+1x60"}, {"queue": "orders/email"}),
         ("ProtoQueueWorkersMissing", {'state="actual"': "1x60"}, {"queue": "orders/email", "group": "mailers"}),
-        ("ProtoQueueRateLimitSaturated", {"protoqueue_rate_limit_wait": "0+59x60"}, {"queue": "orders/email"}),
+        ("ProtoQueueRateLimitSaturated", {"protoqueue_rate_limit_held_back": "0+54x60"}, {"queue": "orders/email"}),
     ],
 )
 def test_an_alert_fires_for_its_cause_alone(
@@ -88,9 +88,17 @@ def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
 
 
 @needs_promtool
-def test_a_saturated_limit_without_a_backlog_is_no_alert(tmp_path: Path) -> None:
-    series = QUIET | {name: "0+59x60" for name in QUIET if "rate_limit_wait" in name}
-    series |= {name: "0x60" for name in QUIET if 'state="ready"' in name}
+@pytest.mark.parametrize(
+    "quiet",
+    [
+        {'state="ready"': "0x60"},  # whoever waits is all there is
+        {'held_back_seconds_total{queue="orders/email", group="mailers", pod="w2"}': "0+20x60"},  # one of two has room
+    ],
+    ids=["no backlog", "half of the workers"],
+)
+def test_a_limit_that_is_reached_now_and_then_is_no_alert(tmp_path: Path, quiet: dict[str, str]) -> None:
+    series = QUIET | {name: "0+60x60" for name in QUIET if "rate_limit_held_back" in name}
+    series |= {name: values for part, values in quiet.items() for name in QUIET if part in name}
     assert firing_after_an_hour(tmp_path, series) == []
 
 

@@ -137,6 +137,22 @@ def test_one_who_queues_behind_others_reports_its_whole_wait():
     assert run(scenario())[-2:] == [pytest.approx(2, abs=0.01), pytest.approx(4, abs=0.01)]
 
 
+def test_time_in_which_tokens_lack_counts_once_however_many_wait():
+    async def scenario():
+        limiter = Limiter(GROUP, MemoryStore())
+        limiter.update(None, limit(1, 2, 1, "Worker"))
+        await limiter.acquire(1)
+        assert limiter.held_back_s == 0
+        waiting = asyncio.gather(*(limiter.acquire(1) for _ in range(3)))
+        await asyncio.sleep(1)
+        under_way = limiter.held_back_s
+        await waiting
+        await asyncio.sleep(10)
+        return under_way, limiter.held_back_s
+
+    assert run(scenario()) == (pytest.approx(1, abs=0.01), pytest.approx(6, abs=0.01))
+
+
 def test_a_worker_fetches_no_more_tasks_than_will_soon_get_their_tokens():
     async def scenario():
         limiter = Limiter(GROUP, MemoryStore())

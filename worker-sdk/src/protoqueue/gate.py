@@ -56,6 +56,11 @@ class Gate:
     def _on_wait(self, seconds: float) -> None:
         self.waited_s += seconds
 
+    @property
+    def held_back_s(self) -> float:
+        """Seconds in which a limit held tasks back: never more than there have been."""
+        return 0.0 if self._limiter is None else self._limiter.held_back_s
+
     def room(self, free: int) -> int:
         """Of `free` slots, those worth fetching for."""
         return free if self._limiter is None else self._limiter.room(free)

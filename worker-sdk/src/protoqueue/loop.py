@@ -255,7 +255,8 @@ class WorkLoop:
             pace = (self._finished - before) / (now - then)
             before, then = self._finished, now
             self._fetcher.tick(pace)
-            self._metrics.running, self._metrics.limited_s = self.running, self._gate.waited_s
+            self._metrics.running = self.running
+            self._metrics.limited_s, self._metrics.held_back_s = self._gate.waited_s, self._gate.held_back_s
             if self._queue is not None and not self._queue.partitions:
                 await self._return_fetched(older_than=HOLD_S)
 

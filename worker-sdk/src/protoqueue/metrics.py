@@ -47,6 +47,7 @@ class WorkerMetrics(Collector):
         self.redelivered = 0
         self.dropped = 0
         self.limited_s = 0.0
+        self.held_back_s = 0.0
         self._where = (queue, group)
         self._tasks: Counter[tuple[str, str]] = Counter()
         self._run = Durations()
@@ -80,6 +81,11 @@ class WorkerMetrics(Collector):
             ),
             ("protoqueue_dropped_tasks", "Tasks dropped for good: the queue keeps no dead letters.", self.dropped),
             ("protoqueue_rate_limit_wait_seconds", "How long tasks waited for a rate limit.", self.limited_s),
+            (
+                "protoqueue_rate_limit_held_back_seconds",
+                "Time in which a rate limit held tasks back, however many.",
+                self.held_back_s,
+            ),
         )
         for name, text, value in counters:
             family = CounterMetricFamily(name, text, labels=_WHERE)

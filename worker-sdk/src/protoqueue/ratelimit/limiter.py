@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from protoqueue.errors import ConfigurationError
@@ -70,6 +70,14 @@ class Limiter:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._waiting = 0
+        self._held_s = 0.0
+        self._held_since: float | None = None
+
+    @property
+    def held_back_s(self) -> float:
+        """Seconds so far in which tokens were lacking, however many tasks waited for them at the same time."""
+        running = 0.0 if self._held_since is None else asyncio.get_running_loop().time() - self._held_since
+        return self._held_s + running
 
     @property
     def limited(self) -> bool:
@@ -130,7 +138,8 @@ class Limiter:
             for bucket in buckets:
                 asked, granted = granted, bucket.usable(granted)
                 if not granted:
-                    await bucket.advance(asked, self._nap)
+                    with self._holding_back():
+                        await bucket.advance(asked, self._nap)
                     waited = True
                     break
             else:
@@ -138,6 +147,16 @@ class Limiter:
                 for bucket in buckets:
                     bucket.spend(granted)
                 return granted, waited
+
+    @contextlib.contextmanager
+    def _holding_back(self) -> Iterator[None]:
+        """One at a time: whoever has the turn waits for all."""
+        loop = asyncio.get_running_loop()
+        self._held_since = begun = loop.time()
+        try:
+            yield
+        finally:
+            self._held_since, self._held_s = None, self._held_s + loop.time() - begun
 
     async def _nap(self, seconds: float) -> None:
         changed = self._changed
