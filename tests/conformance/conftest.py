@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from conformance.kubeapi import Api, connected, real_cluster
+from conformance.kubectl import Kubectl
 from conformance.widgets import Widgets, definition, unique
 from protoqueue_devcluster.components import running_apiserver
 from waiting import eventually
@@ -60,3 +61,8 @@ async def namespace(api: Api) -> AsyncIterator[str]:
 @pytest.fixture
 def widgets(group: str, namespace: str) -> Widgets:
     return Widgets(group, namespace)
+
+
+@pytest.fixture
+def kubectl(api: Api, namespace: str, tmp_path: Path) -> Kubectl:
+    return Kubectl(api.kubeconfig, namespace, tmp_path)

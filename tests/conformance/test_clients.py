@@ -2,69 +2,16 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 from kubernetes import aio
 
 from conformance.kubeapi import Api
+from conformance.kubectl import Kubectl
 from conformance.widgets import Widgets
 from waiting import eventually
-
-KUBECTL = Path(sys.executable).parent / "kubectl"
-
-
-@dataclass(frozen=True)
-class Kubectl:
-    """The real kubectl, in one namespace and with a cache of its own."""
-
-    kubeconfig: Path
-    namespace: str
-    home: Path
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "KUBECONFIG": str(self.kubeconfig),
-            "HOME": str(self.home),
-            "KUBECACHEDIR": str(self.home),
-        }
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            str(KUBECTL), "-n", self.namespace, *arguments, env=self._environment,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-
-    async def fails(self, *arguments: str, given: Any = None) -> str:
-        """Run to failure; returns what it says on stderr."""
-        code, _, errors = await self._run(*arguments, given=given)
-        assert code != 0
-        return errors
-
-    async def __call__(self, *arguments: str, given: Any = None) -> str:
-        """Run to success with a manifest on stdin; returns stdout."""
-        code, output, errors = await self._run(*arguments, given=given)
-        assert code == 0, errors
-        return output
-
-    async def _run(self, *arguments: str, given: Any) -> tuple[int | None, str, str]:
-        process = await self.start(*arguments)
-        text = json.dumps(given).encode() if given is not None else None
-        output, errors = await asyncio.wait_for(process.communicate(text), timeout=30)
-        return process.returncode, output.decode(), errors.decode()
-
-
-@pytest.fixture
-def kubectl(api: Api, namespace: str, tmp_path: Path) -> Kubectl:
-    return Kubectl(api.kubeconfig, namespace, tmp_path)
 
 
 @pytest.fixture
@@ -199,15 +146,6 @@ async def test_delete_waits_for_finalizers(kubectl: Kubectl, api: Api, widgets: 
 async def test_explain_reads_the_schema(kubectl: Kubectl, path: str) -> None:
     assert "how big" in await kubectl("explain", f"{path}.spec.size")
     assert "List of environment variables" in await kubectl("explain", "pod.spec.containers.env")
-
-
-async def test_imperative_commands_create_typed_objects(kubectl: Kubectl) -> None:
-    await kubectl("create", "configmap", "m", "--from-literal=a=b")
-    await kubectl("create", "secret", "generic", "s", "--from-literal=user=u")
-    await kubectl("create", "serviceaccount", "a")
-    assert json.loads(await kubectl("get", "configmap", "m", "-o", "json"))["data"] == {"a": "b"}
-    assert json.loads(await kubectl("get", "secret", "s", "-o", "json"))["data"] == {"user": "dQ=="}
-    assert json.loads(await kubectl("get", "serviceaccount", "a", "-o", "json"))["metadata"]["name"] == "a"
 
 
 async def test_a_list_of_objects_is_applied(kubectl: Kubectl) -> None:

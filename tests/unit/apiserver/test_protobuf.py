@@ -74,6 +74,19 @@ def test_fields_of_later_versions_are_passed_over() -> None:
     assert parsed["metadata"] == {"name": "a"}
 
 
+def test_a_workload_is_read_whole_or_not_at_all() -> None:
+    container = field(1, "main") + field(2, "image") + field(5, "")
+    known = field(2, field(3, field(2, field(2, container + field(8, b"")))))
+    unset = field(3, field(1, 0) + field(5, b""))  # a status as Go writes it
+    assert parse_protobuf(request("Deployment", known + unset, "apps/v1"))["spec"] == {
+        "template": {"spec": {"containers": [{"name": "main", "image": "image"}]}}
+    }
+    mounted = field(2, field(3, field(2, field(2, container + field(9, field(1, "volume"))))))
+    with pytest.raises(ApiError) as refused:
+        parse_protobuf(request("Deployment", mounted, "apps/v1"))
+    assert refused.value.code == 415
+
+
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
