@@ -78,6 +78,11 @@ async def test_a_rule_over_two_fields_is_refused_at_their_parent(api: Api, widge
     assert reply.causes == [("spec", "FieldValueInvalid")]
 
 
+async def test_a_value_out_of_bounds_does_not_hide_the_rules(api: Api, widgets: Widgets) -> None:
+    reply = await api.post(widgets.path, widgets.named("bad", size=11, cron="x", every="y"))
+    assert reply.causes == [("spec.size", "FieldValueInvalid"), ("spec", "FieldValueInvalid")]
+
+
 async def test_a_rule_on_the_name_is_refused_at_the_root(api: Api, widgets: Widgets) -> None:
     reply = await api.post(widgets.path, widgets.named("a.b"))
     assert reply.message == f'Widget.{widgets.group} "a.b" is invalid: <nil>: Invalid value: name must be a DNS label'

@@ -62,6 +62,7 @@ ATOMIC_MODELS = frozenset(
         "V1SecretReference", "V1TopologySelectorTerm", "V1TypedLocalObjectReference",
     }
 )  # fmt: skip
+ATOMIC_MAPS = frozenset({("V1PodSpec", "nodeSelector"), ("V1ServiceSpec", "selector")})
 # Present in an empty object: Go structs that are not pointers, and fields without omitempty.
 BARE = frozenset(
     {
@@ -206,7 +207,7 @@ def _field_node(model: str, each: Field) -> Node:
             changes |= {"list_type": list_type, "list_keys": keys, "patch_key": patch_key, "patch_strategy": strategy}
     if (model, each.name) in RETAINED_KEYS:
         changes["patch_strategy"] = "merge,retainKeys" if node.type == "array" else "retainKeys"
-    if node.atomic and each.name == "selector":
+    if (model, each.name) in ATOMIC_MAPS:
         changes["atomic"] = True
     return replace(node, **changes)
 

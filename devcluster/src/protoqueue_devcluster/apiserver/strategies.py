@@ -3,19 +3,23 @@
 import functools
 import ipaddress
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .access_rules import check_binding, check_role
 from .builtin import ModelNode
+from .contents import check_config_map, check_secret
 from .kinds import Kind
+from .podspecs import pod_causes, template_causes
 from .schema import MISSING, Node
 from .selectors import matches_label_selector
-from .statuses import Cause, forbidden_field, invalid_value, required
+from .statuses import Cause, bad_request, forbidden_field, invalid_value, required
 
 Object = dict[str, Any]
 Resource = tuple[str, str]
-IMMUTABLE_DATA = ("data", "binaryData", "immutable")
+MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)\Z")
 NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -90,22 +94,34 @@ def _keep_status(obj: Object) -> Object:
     return obj
 
 
-def _check_selector(obj: Object, old: Object | None) -> list[Cause]:
-    """A workload's selector must select its template, and stay."""
-    spec = obj.get("spec", {})
+def _check_workload(obj: Object, old: Object | None) -> list[Cause]:
+    """A workload's selector must select its template, and stay; its pods must be such as never end."""
+    spec, before = obj.get("spec", {}), (old or {}).get("spec", {})
+    if spec == before:
+        return []
     selector, labels = spec.get("selector"), spec.get("template", {}).get("metadata", {}).get("labels")
-    causes = []
-    if selector and not matches_label_selector(selector, labels or {}):
+    causes = list(_replica_causes(spec))
+    if selector == {}:
+        what = "statefulset" if obj["kind"] == "StatefulSet" else "deployment"
+        causes.append(invalid_value("spec.selector", selector, f"empty selector is invalid for {what}"))
+    elif selector and not matches_label_selector(selector, labels or {}):
         text = "`selector` does not match template `labels`"
         causes.append(invalid_value("spec.template.metadata.labels", labels, text))
-    if old is not None and selector != old.get("spec", {}).get("selector"):
+    if old is not None and selector != before.get("selector"):
         causes.append(invalid_value("spec.selector", selector, "field is immutable"))
+    if spec.get("template") != before.get("template"):
+        causes += template_causes(spec, ("Always",))
     return causes
+
+
+def _replica_causes(spec: Object) -> Iterator[Cause]:
+    if spec.get("replicas", 0) < 0:
+        yield invalid_value("spec.replicas", spec["replicas"], "must be greater than or equal to 0")
 
 
 def _check_pod(obj: Object, old: Object | None) -> list[Cause]:
     if old is None:
-        return []
+        return list(pod_causes(obj.get("spec", {}), "spec"))
     mutable = ("activeDeadlineSeconds", "terminationGracePeriodSeconds", "tolerations", "schedulingGates")
 
     def fixed(spec: Object) -> Object:
@@ -121,43 +137,55 @@ def _check_pod(obj: Object, old: Object | None) -> list[Cause]:
     return [forbidden_field("spec", f"{text},`spec.terminationGracePeriodSeconds`")]
 
 
-def _check_immutable_data(obj: Object, old: Object | None) -> list[Cause]:
-    if old is None or not old.get("immutable"):
-        return []
-    changed = [name for name in IMMUTABLE_DATA if obj.get(name) != old.get(name)]
-    return [forbidden_field(name, "field is immutable when `immutable` is set") for name in changed]
-
-
-def _check_role_binding(obj: Object, old: Object | None) -> list[Cause]:
-    if old is not None and obj.get("roleRef") != old.get("roleRef"):
-        return [invalid_value("roleRef", obj.get("roleRef"), "cannot change roleRef")]
-    return []
-
-
-def _check_secret(obj: Object, old: Object | None) -> list[Cause]:
-    causes = _check_immutable_data(obj, old)
-    if old is not None and obj.get("type") != old.get("type"):
-        causes.append(invalid_value("type", obj.get("type"), "field is immutable"))
+def _check_lease(obj: Object, _old: Object | None) -> list[Cause]:
+    """Raises ApiError 400 for a time without its microseconds: clients that leave them out fail on real servers."""
+    spec = obj.get("spec") or {}
+    for name in ("acquireTime", "renewTime"):
+        if name in spec and not MICRO_TIME.match(spec[name]):
+            why = f'parsing time "{spec[name]}" as "2006-01-02T15:04:05.000000Z07:00"'
+            raise bad_request(f'Lease in version "v1" cannot be handled as a Lease: {why}')
+    causes = []
+    if spec.get("leaseDurationSeconds", 1) < 1:
+        causes.append(
+            invalid_value("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0")
+        )
+    if spec.get("leaseTransitions", 0) < 0:
+        text = "must be greater than or equal to 0"
+        causes.append(invalid_value("spec.leaseTransitions", spec["leaseTransitions"], text))
     return causes
+
+
+def _check_event(obj: Object, old: Object | None) -> list[Cause]:
+    """An event is in the namespace of what it tells of; what has none is told of in `default`."""
+    named = obj.get("involvedObject", {}).get("namespace", "")
+    if old is not None or (named or "default") == obj["metadata"]["namespace"]:
+        return []
+    return [invalid_value("involvedObject.namespace", named, "does not match event.namespace")]
 
 
 PLAIN = Strategy()
 PLAIN_STATUS = Strategy(create=_empty_status)
-WORKLOAD = Strategy(create=_empty_status, check=_check_selector)
+WORKLOAD = Strategy(create=_empty_status, check=_check_workload)
+ROLE = Strategy(check=check_role)
+BINDING = Strategy(check=check_binding)
 STRATEGIES: Mapping[Resource, Strategy] = {
     ("", "namespaces"): Strategy(create=_new_namespace),
     ("", "pods"): Strategy(create=_new_pod, check=_check_pod),
     ("", "services"): Strategy(create=_new_service),
     ("", "nodes"): Strategy(create=_keep_status),
-    ("", "configmaps"): Strategy(check=_check_immutable_data),
-    ("", "secrets"): Strategy(check=_check_secret),
+    ("", "configmaps"): Strategy(check=check_config_map),
+    ("", "secrets"): Strategy(check=check_secret),
+    ("", "events"): Strategy(check=_check_event),
+    ("coordination.k8s.io", "leases"): Strategy(check=_check_lease),
     ("", "persistentvolumeclaims"): Strategy(create=_new_claim),
     ("apps", "deployments"): WORKLOAD,
     ("apps", "replicasets"): replace(WORKLOAD, create=lambda obj: {**obj, "status": {"replicas": 0}}),
     ("apps", "statefulsets"): replace(WORKLOAD, create=lambda obj: {**obj, "status": {"replicas": 0}}),
     ("apps", "daemonsets"): WORKLOAD,
-    ("rbac.authorization.k8s.io", "rolebindings"): Strategy(check=_check_role_binding),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): Strategy(check=_check_role_binding),
+    ("rbac.authorization.k8s.io", "roles"): ROLE,
+    ("rbac.authorization.k8s.io", "clusterroles"): ROLE,
+    ("rbac.authorization.k8s.io", "rolebindings"): BINDING,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): BINDING,
 }
 
 

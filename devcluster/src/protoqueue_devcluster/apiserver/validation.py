@@ -12,6 +12,14 @@ from .rules import Rule
 from .schema import MISSING, Bounds, Node
 from .statuses import Cause, duplicate, invalid_value, not_supported, required
 
+BLOCKING = frozenset(
+    {
+        "FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
+)  # fmt: skip
+"""After such errors rules are not evaluated: they could not rely on what the schema promises."""
+
 UNCHECKED = Cause(
     "FieldValueInvalid",
     "Invalid value: null: some validation rules were not checked because the object was invalid; "
@@ -29,9 +37,9 @@ FORMATS = {
 def validate(value: Any, old: Any, node: Node) -> list[Cause]:
     """Everything wrong with `value`; `old` is what it replaces, or MISSING."""
     causes = list(shape(value, old, node, ""))
-    if causes:
-        return [*causes, UNCHECKED] if node.has_rules else causes
-    return list(_rules(value, old, node, ""))
+    if node.has_rules and any(cause.reason in BLOCKING for cause in causes):
+        return [*causes, UNCHECKED]
+    return [*causes, *_rules(value, old, node, "")]
 
 
 def type_name(value: Any) -> str:
