@@ -341,3 +341,33 @@ async def test_a_running_task_can_be_cancelled_by_its_id_and_its_worker_goes_on(
     assert not await queue.cancel(receipt.id)
     await eventually(lambda: is_empty(queue))
     assert not await letters_of(queue)
+
+
+async def test_a_task_that_waits_can_be_cancelled_and_its_neighbours_stay(backend, spec) -> None:
+    queue = await backend.queue(spec)
+    receipts = await queue.enqueue_batch(list(range(20)))
+    assert await queue.cancel(receipts[7].id)
+    assert not await queue.cancel(receipts[7].id)
+    worker, seen = worker_of(backend, queue), []
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        seen.append(payload)
+
+    assert await worker.run_once() == 19
+    assert sorted(seen) == [number for number in range(20) if number != 7]
+
+
+async def test_a_task_that_waits_for_its_retry_can_be_cancelled(backend, spec) -> None:
+    queue = await backend.queue(spec, GroupSpec(retry={"initial_delay": 60}))
+    worker = worker_of(backend, queue)
+
+    @worker.handler
+    async def fail(payload: int) -> None:
+        raise ValueError
+
+    receipt = await queue.enqueue(1)
+    assert await worker.run_once() == 1
+    assert (await queue.stats()).scheduled == 1
+    assert await queue.cancel(receipt.id)
+    assert await is_empty(queue)

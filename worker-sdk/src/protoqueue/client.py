@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
+from protoqueue.cancelling import cancel_task
 from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
 from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
 from protoqueue.ids import new_task_id, new_task_ids
-from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName, is_token
+from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName
 from protoqueue.outgoing import Prepared, prepare
 from protoqueue.peek import oldest_tasks
 from protoqueue.receive import Holder, ReceivedTask, receive_tasks
@@ -36,7 +37,6 @@ _BATCHES_AT_ONCE = 2
 """One is put together while the server stores the other."""
 
 _SINGLES_AT_ONCE = 100
-_CANCEL_S = 1.0
 
 
 async def connect(
@@ -223,17 +223,14 @@ class Queue:
         return await receive_tasks(holder, max_tasks, wait)
 
     async def cancel(self, task_id: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
-        """Take back a task enqueued with `delay` or `at` before it is due, or stop it while it runs.
+        """Take a task back that is not due yet, waits for its retry or a worker, or stop it while it runs.
 
         A running async handler gets a CancelledError at its next await, and the task is done with; a plain function
-        runs on, but its worker turns to other tasks. False when the task is none of these: it waits for a worker, or is
-        over.
+        runs on, but its worker turns to other tasks. What `receive` has lent does not come back. False when there is no
+        such task any more. A task that waits is looked for in the queue, from the time in its id on: raises Unavailable
+        when that takes longer than `timeout` seconds.
         """
-        if is_token(task_id):
-            subject = self._settings.name.scheduled(task_id)
-            if await self._broker.purge(self._settings.later_stream, subject, timeout):
-                return True
-        return await self._broker.call(self._settings.name.cancellations, task_id.encode(), min(timeout, _CANCEL_S))
+        return await cancel_task(self._broker, self._settings, task_id, timeout)
 
     async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
         """The oldest tasks in the queue, waiting or running, without consuming them."""

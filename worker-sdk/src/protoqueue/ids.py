@@ -2,6 +2,8 @@
 
 import os
 import time
+from datetime import UTC, datetime
+from uuid import RFC_4122, UUID
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _COUNTED = (1 << 62) - 1
@@ -21,3 +23,13 @@ def new_task_ids(count: int) -> list[str]:
     entropy = int.from_bytes(os.urandom(10))
     first = (milliseconds << 80) | _VERSION_AND_VARIANT | ((entropy >> 68) << 64) | (entropy & (_COUNTED >> 1))
     return [f"{value:032x}" for value in range(first, first + count)]
+
+
+def made_at(task_id: str) -> datetime | None:
+    """When an id was made, by its producer's clock; None for one that does not say."""
+    try:
+        uuid = UUID(task_id)
+        is_dated = uuid.variant == RFC_4122 and uuid.version == 7
+        return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC) if is_dated else None
+    except (ValueError, OverflowError, OSError):
+        return None

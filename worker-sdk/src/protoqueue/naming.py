@@ -258,6 +258,12 @@ def anonymous_id(sequence: int) -> str:
     return f"task@{sequence}"
 
 
+def sequence_in(task_id: str) -> int:
+    """The stream sequence that an id of these two kinds ends with; 0 for others."""
+    _, at, digits = task_id.rpartition("@")
+    return int(digits) if at and digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
+
+
 def number_of(subject: str) -> int:
     """The level or partition of a task's subject, new or retried."""
     return int(subject.rpartition(".")[2])
