@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cluster.lab import Lab
+from cluster.operator_process import OperatorProcess
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES, STATEFUL_SETS, Kind
 from waiting import eventually
 
@@ -259,6 +260,29 @@ async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit
     await lab.kube.merge(DEPLOYMENTS, {"spec": spec}, "mailers", lab.namespace)
     await eventually(is_changed)
     assert await lab.replicas() == 0, "an apply does not bring workers up"
+
+
+async def test_a_deployment_edited_while_the_operator_was_away_is_put_right(
+    lab: Lab, operator: OperatorProcess
+) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": IDLE}, replicas=0)
+    await lab.ready(groups=("mailers",))
+    operator.stop()
+    try:
+        containers = (await lab.get(DEPLOYMENTS, "mailers"))["spec"]["template"]["spec"]["containers"]
+        containers[0]["command"] = ["sleep", "1"]
+        await lab.kube.merge(
+            DEPLOYMENTS, {"spec": {"template": {"spec": {"containers": containers}}}}, "mailers", lab.namespace
+        )
+    finally:
+        operator.start()
+
+    async def repaired() -> bool:
+        body = await lab.get(DEPLOYMENTS, "mailers")
+        return bool(body["spec"]["template"]["spec"]["containers"][0]["command"] == ["sleep", "1000"])
+
+    await eventually(repaired)
 
 
 @pytest.mark.parametrize("worker", [None, {"template": None, "scaleTargetRef": {"name": "existing"}}])

@@ -5,9 +5,11 @@ import pytest
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.deployment import (
+    APPLIED,
     WorkerConnection,
     check_ownership,
     desired_deployment,
+    is_as_desired,
     is_superfluous,
     parse_deployment,
     selector,
@@ -89,6 +91,46 @@ def test_the_group_controls_its_deployment_and_no_other() -> None:
     assert (owned.replicas, owned.observed_replicas) == (4, 3)
     with pytest.raises(ForeignAsset, match="scaleTargetRef"):
         check_ownership(group(), parse_deployment(live()))
+
+
+def as_applied(desired: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """A Deployment as it is after that apply, of which all fields count as one."""
+    entry = {
+        "manager": "protoqueue-operator",
+        "operation": "Apply",
+        "fieldsV1": {"f:metadata": {}, "f:spec": {"f:selector": {}, "f:template": {}}},
+    }
+    stated = {name: desired["metadata"][name] for name in ("annotations", "ownerReferences")}
+    return live(**{**stated, "managedFields": [entry], **fields})
+
+
+def test_what_was_applied_is_known_again_whatever_its_size() -> None:
+    desired = desired_deployment(group(), TEMPLATE, HERE, None)
+    applied = parse_deployment(as_applied(desired_deployment(group(), TEMPLATE, HERE, 3)))
+    assert is_as_desired(applied, group(), desired)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"annotations": {}},
+        {"annotations": {APPLIED: "of another template"}},
+        {"ownerReferences": []},
+        {"managedFields": []},
+    ],
+)
+def test_a_deployment_of_another_making_or_that_was_changed_is_not_as_desired(change: dict[str, Any]) -> None:
+    desired = desired_deployment(group(), TEMPLATE, HERE, None)
+    assert not is_as_desired(parse_deployment(as_applied(desired, **change)), group(), desired)
+
+
+def test_another_template_or_another_connection_is_another_application() -> None:
+    made = [
+        desired_deployment(group(), TEMPLATE, HERE, None),
+        desired_deployment(group(), {**TEMPLATE, "metadata": {}}, HERE, None),
+        desired_deployment(group(), TEMPLATE, WorkerConnection("nats://there"), None),
+    ]
+    assert len({each["metadata"]["annotations"][APPLIED] for each in made}) == 3
 
 
 def test_credentials_come_as_a_mounted_secret_and_never_as_text() -> None:

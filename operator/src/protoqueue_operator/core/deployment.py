@@ -1,5 +1,7 @@
 """The Deployment of a group whose workers the operator runs, as a server-side apply configuration."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +10,15 @@ from protoqueue.naming import GroupName
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.crds import API_VERSION
 from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.managed_fields import applied_fields, holds_all
 from protoqueue_operator.core.refusals import ForeignAsset
 from protoqueue_operator.core.resources import Group, Key, parse_meta
 
 GROUP_LABEL = "protoqueue.dev/consumer-group"
 FIELD_MANAGER = "protoqueue-operator"
+APPLIED = "protoqueue.dev/applied"
+"""Annotation with a digest of what was applied."""
+
 _SECRET_VOLUME = "protoqueue-nats"  # noqa: S105 -- a volume's name
 _SECRET_VERSION = "protoqueue.dev/nats-secret-version"  # noqa: S105 -- an annotation's name
 _SECRET_PATH = "/etc/protoqueue/nats"  # noqa: S105 -- where it is mounted
@@ -34,6 +40,10 @@ class Deployment:
     """Whether `spec.replicas` belongs to what the operator applied: leaving it out would then reset it to 1."""
     is_going: bool = False
     """Whether it is being deleted."""
+    applied: str | None = None
+    """The digest of what was applied."""
+    applied_fields: str = "{}"
+    """The fields that still are as they were applied."""
 
 
 def parse_deployment(body: Mapping[str, Any]) -> Deployment:
@@ -53,6 +63,8 @@ def parse_deployment(body: Mapping[str, Any]) -> Deployment:
             if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
         ),
         is_going=meta.deleting_since is not None,
+        applied=(body["metadata"].get("annotations") or {}).get(APPLIED),
+        applied_fields=applied_fields(body["metadata"], FIELD_MANAGER),
     )
 
 
@@ -69,6 +81,15 @@ def check_ownership(group: Group, deployment: Deployment | None) -> None:
             "rename the group, or name the Deployment in spec.worker.scaleTargetRef",
             field="spec.worker.template",
         )
+
+
+def is_as_desired(deployment: Deployment, group: Group, desired: Mapping[str, Any]) -> bool:
+    """Whether exactly this, but for the size, was applied for the group, and nobody has changed any of it since."""
+    return (
+        deployment.controller_uid == group.meta.uid
+        and deployment.applied == desired["metadata"]["annotations"][APPLIED]
+        and holds_all(deployment.applied_fields, desired)
+    )
 
 
 def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec) -> bool:
@@ -120,32 +141,32 @@ def desired_deployment(
         "app.kubernetes.io/managed-by": FIELD_MANAGER,
         GROUP_LABEL: group.meta.name,
     }
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "ConsumerGroup",
+        "name": group.meta.name,
+        "uid": group.meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
     spec: dict[str, Any] = {
         "selector": {"matchLabels": {GROUP_LABEL: group.meta.name}},
         "template": _pod_template(template, labels, group.name, connection),
     }
+    metadata = {
+        "name": group.meta.name,
+        "namespace": group.meta.namespace,
+        "labels": labels,
+        "annotations": {APPLIED: _digest(labels, owner, spec)},
+        "ownerReferences": [owner],
+    }
     if replicas is not None:
         spec["replicas"] = replicas
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": group.meta.name,
-            "namespace": group.meta.namespace,
-            "labels": labels,
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "ConsumerGroup",
-                    "name": group.meta.name,
-                    "uid": group.meta.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": spec,
-    }
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+
+
+def _digest(*parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _pod_template(

@@ -29,15 +29,6 @@ class Established:
 
 
 @dataclass(frozen=True)
-class Applied:
-    """The Deployment as it was after the last apply; while it stays so, there is nothing to apply."""
-
-    digest: str
-    uid: str
-    generation: int
-
-
-@dataclass(frozen=True)
 class ScaleSeen:
     """What the scale subresource of a scaleTargetRef said, and when in monotonic seconds."""
 
@@ -55,7 +46,6 @@ class GroupState:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the size or the Deployment of the group is read and written."""
     established: Established | None = None
-    applied: Applied | None = None
     scale: ScaleSeen | None = None
     history: History = field(default_factory=History)
     rates: Rates | None = None

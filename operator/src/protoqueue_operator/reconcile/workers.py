@@ -1,7 +1,5 @@
 """The Deployment of a group that has a template, from the first apply to its end."""
 
-import hashlib
-import json
 from contextlib import suppress
 
 from protoqueue_operator.adapters.kubernetes import Gone, Invalid
@@ -11,13 +9,14 @@ from protoqueue_operator.core.deployment import (
     WorkerConnection,
     check_ownership,
     desired_deployment,
+    is_as_desired,
     is_superfluous,
     selector,
 )
 from protoqueue_operator.core.refusals import InvalidSpec
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.reconcile.brokers import Home
-from protoqueue_operator.reconcile.runtime import Applied, Runtime
+from protoqueue_operator.reconcile.runtime import Runtime
 
 
 async def bring_workers(group: Group, spec: ConsumerGroupSpec, home: Home, runtime: Runtime) -> None:
@@ -46,20 +45,20 @@ async def _apply(
     runtime: Runtime,
 ) -> None:
     key = _key(group)
-    state = runtime.state_of(group.meta.key, group.meta.uid)
-    digest = _digest(desired_deployment(group, template, connection, None))
+    desired = desired_deployment(group, template, connection, None)
     known = runtime.cache.deployments.get(key)
-    if known and state.applied == Applied(digest, known.uid, known.generation):
+    if known and is_as_desired(known, group, desired):
         return
     live = await _read(key, runtime)
     check_ownership(group, live)
+    if live and is_as_desired(live, group, desired):
+        return
     replicas = _first_size(spec) if live is None else live.replicas if live.applies_replicas else None
     try:
         body = await runtime.kubernetes.apply(key, desired_deployment(group, template, connection, replicas))
     except Invalid as error:
         raise InvalidSpec(f"the API server does not take it: {error}", field="spec.worker.template") from error
     deployment = runtime.cache.observe_deployment(body)
-    state.applied = Applied(digest, deployment.uid, deployment.generation)
     runtime.reporter.report(group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas})
 
 
@@ -71,7 +70,6 @@ async def _end(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
     with suppress(Gone):
         await runtime.kubernetes.delete(known.key, known.uid)
     runtime.cache.remove(known.key, known.uid)
-    runtime.state_of(group.meta.key, group.meta.uid).applied = None
     runtime.reporter.event(
         group.meta, "Normal", "WorkersEnded", "spec.worker has no template: the Deployment was deleted"
     )
@@ -91,7 +89,3 @@ def _key(group: Group) -> Key:
 
 def _first_size(spec: ConsumerGroupSpec) -> int:
     return spec.autoscale.min_replicas if spec.autoscale else spec.replicas
-
-
-def _digest(configuration: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()

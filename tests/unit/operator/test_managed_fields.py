@@ -1,0 +1,117 @@
+"""What of an apply configuration its manager still holds, by managed fields as a real API server writes them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from protoqueue_operator.core.managed_fields import applied_fields, holds_all
+
+CONFIGURATION: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {
+        "name": "mailers",
+        "namespace": "default",
+        "labels": {"team": "mail"},
+        "annotations": {},
+        "finalizers": ["a"],
+        "ownerReferences": [{"uid": "u", "name": "mailers", "kind": "ConsumerGroup"}],
+    },
+    "spec": {
+        "selector": {"matchLabels": {"app": "mailers"}},
+        "template": {
+            "spec": {
+                "nodeSelector": None,
+                "containers": [
+                    {
+                        "name": "worker",
+                        "command": ["worker", "tasks:worker"],
+                        "ports": [{"containerPort": 80}],
+                        "securityContext": {"runAsUser": 0},
+                        "env": [{"name": "A", "value": ""}],
+                    }
+                ],
+                "volumes": [{"name": "scratch", "emptyDir": {}}],
+            }
+        },
+    },
+}
+WORKER = 'k:{"name":"worker"}'
+
+
+def held() -> dict[str, Any]:
+    container = {
+        ".": {},
+        "f:name": {},
+        "f:command": {},
+        "f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}},
+        "f:securityContext": {"f:runAsUser": {}},
+        "f:env": {'k:{"name":"A"}': {".": {}, "f:name": {}, "f:value": {}}},
+    }
+    return {
+        "f:metadata": {
+            "f:labels": {"f:team": {}},
+            "f:finalizers": {'v:"a"': {}},
+            "f:ownerReferences": {'k:{"uid":"u"}': {}},
+        },
+        "f:spec": {
+            "f:selector": {},
+            "f:template": {
+                "f:spec": {
+                    "f:containers": {WORKER: container},
+                    "f:volumes": {'k:{"name":"scratch"}': {".": {}, "f:emptyDir": {}, "f:name": {}}},
+                }
+            },
+        },
+    }
+
+
+def metadata(fields: object, **entry: str) -> dict[str, Any]:
+    return {"managedFields": [{"manager": "us", "operation": "Apply", "fieldsV1": fields, **entry}]}
+
+
+def without(fields: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """Nothing is left of a field of which somebody else has taken all."""
+    first, *rest = path
+    below = without(fields[first], rest) if rest else {}
+    others = {name: node for name, node in fields.items() if name != first}
+    return {**others, first: below} if below else others
+
+
+def is_whole(fields: object) -> bool:
+    return holds_all(applied_fields(metadata(fields), "us"), CONFIGURATION)
+
+
+def test_what_was_applied_and_left_alone_is_held() -> None:
+    assert is_whole(held())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "f:metadata/f:labels/f:team",
+        'f:metadata/f:finalizers/v:"a"',
+        'f:metadata/f:ownerReferences/k:{"uid":"u"}',
+        "f:spec/f:selector",
+        f"f:spec/f:template/f:spec/f:containers/{WORKER}",
+        f"f:spec/f:template/f:spec/f:containers/{WORKER}/f:command",
+        f"f:spec/f:template/f:spec/f:containers/{WORKER}/f:securityContext/f:runAsUser",
+        f'f:spec/f:template/f:spec/f:containers/{WORKER}/f:ports/k:{{"containerPort":80,"protocol":"TCP"}}',
+        f'f:spec/f:template/f:spec/f:containers/{WORKER}/f:env/k:{{"name":"A"}}/f:value',
+        'f:spec/f:template/f:spec/f:volumes/k:{"name":"scratch"}',
+    ],
+)
+def test_a_field_that_somebody_else_has_changed_or_removed_is_not_held(path: str) -> None:
+    assert not is_whole(without(held(), path.split("/")))
+
+
+def test_without_managed_fields_nothing_is_held() -> None:
+    assert not is_whole({})
+    assert not holds_all(applied_fields({}, "us"), CONFIGURATION)
+
+
+@pytest.mark.parametrize("entry", [{"manager": "kubectl"}, {"operation": "Update"}, {"subresource": "status"}])
+def test_only_what_the_manager_applied_counts(entry: dict[str, str]) -> None:
+    assert applied_fields(metadata(held(), **entry), "us") == "{}"
+    assert json.loads(applied_fields(metadata(held()), "us")) == held()
