@@ -51,12 +51,13 @@ class Election:
         self._lost()
 
     async def resign(self) -> None:
-        """Let another begin at once rather than after LEASE_S."""
+        """Let another begin at once rather than after LEASE_S, unless the API server takes its time."""
         if not self.is_leader or self._seen is None:
             return
         self.is_leader = False
-        with contextlib.suppress(ApiError):
-            await self._kubernetes.put_lease(self._lease, "", self._seen.version, _now(), LEASE_S)
+        with contextlib.suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(RENEW_S):
+                await self._kubernetes.put_lease(self._lease, "", self._seen.version, _now(), LEASE_S)
 
     async def _try(self) -> bool:
         """Take or renew the Lease; False where it is another's, or the API server did not answer."""

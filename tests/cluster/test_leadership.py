@@ -1,0 +1,181 @@
+"""Of several replicas one acts, and never two at a time: what each wrote, and when, is seen on its way to the API."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cluster.detour import Asked, Detour
+from cluster.lab import Lab, unique
+from cluster.operator_process import OperatorProcess
+from cluster.replica import Replica
+from nats_server import NatsServer
+from protoqueue_devcluster.kube.client import LEASES, ApiError
+from waiting import eventually
+
+FAILOVER_S = 15
+
+
+@dataclass
+class Candidate:
+    """A replica and its way to the API server."""
+
+    replica: Replica
+    detour: Detour
+
+    def writes(self) -> list[Asked]:
+        """What changed or was to change anything but the Lease."""
+        return [each for each in self.detour.asked if each.method != "GET" and "/leases" not in each.path]
+
+
+@pytest.fixture
+def lease() -> str:
+    return f"default/{unique('operator')}"
+
+
+@pytest.fixture
+async def candidates(
+    kubeconfig: Path, server: NatsServer, tmp_path: Path, lease: str, lab: Lab, operator: OperatorProcess
+) -> AsyncIterator[list[Candidate]]:
+    """Two that contend for one Lease and serve the test's namespace, while the session's operator rests."""
+    operator.stop()
+    made = []
+    for number in range(2):
+        directory = tmp_path / f"replica{number}"
+        directory.mkdir()
+        detour = Detour(kubeconfig, directory)
+        await detour.start()
+        arguments = ("--namespace", lab.namespace, "--leader-elect", lease)
+        made.append(Candidate(Replica(detour.kubeconfig, server.url, directory, *arguments), detour))
+    yield made
+    for candidate in made:
+        candidate.replica.kill()
+        await candidate.detour.stop()
+    operator.start()
+
+
+async def lead(first: Candidate, second: Candidate) -> None:
+    """Let the first be the leader, the second wait."""
+    first.replica.start()
+    await eventually(first.replica.leads)
+    second.replica.start()
+    await eventually(second.replica.metrics)
+
+
+async def test_a_killed_leader_is_replaced_in_time_and_what_it_was_at_is_done_once(
+    lab: Lab, candidates: list[Candidate]
+) -> None:
+    first, second = candidates
+    await lead(first, second)
+    names = tuple(f"burst{number}" for number in range(60))
+    burst = asyncio.gather(*(lab.queue(name) for name in names))
+    await eventually(lambda: len(first.writes()) > 30, interval_s=0.005)
+    first.replica.kill()
+    killed = time.monotonic()
+    await burst
+    await lab.ready(queues=names)
+    begun = second.writes()[0].at
+    assert begun - killed < FAILOVER_S
+    assert begun > first.writes()[-1].at, "nobody acted before the other had ended"
+    assert 30 < len(first.writes()) < 2 * len(names), "it was killed in the middle"
+    written = [each for each in (*first.writes(), *second.writes()) if each.status == 200]
+    for name in names:
+        paths = [each.path.rpartition("/queues/")[2] for each in written]
+        # Once more where the leader was killed between a write and its answer.
+        assert paths.count(name) <= 2, "one finalizer"
+        assert paths.count(f"{name}/status") <= 3, "one status, and the first numbers"
+
+
+async def test_a_leader_that_ends_in_order_hands_over_at_once(lab: Lab, candidates: list[Candidate]) -> None:
+    first, second = candidates
+    await lead(first, second)
+    await asyncio.to_thread(first.replica.stop)
+    await eventually(second.replica.leads, timeout_s=5)
+
+
+async def test_a_leader_ends_in_order_although_the_api_server_does_not_answer(
+    lab: Lab, candidates: list[Candidate]
+) -> None:
+    leader, detour = candidates[0].replica, candidates[0].detour
+    leader.start()
+    await eventually(leader.leads)
+    detour.open.clear()
+    await asyncio.to_thread(leader.stop)
+
+
+async def test_a_leader_cut_off_from_the_api_stops_before_the_other_begins(
+    lab: Lab, candidates: list[Candidate]
+) -> None:
+    first, second = candidates
+    await lead(first, second)
+    await lab.queue()
+    await lab.ready()
+    first.detour.open.clear()
+    cut = time.monotonic()
+    await lab.queue("during")
+    await eventually(lambda: first.replica.exit_code == 1, timeout_s=FAILOVER_S)
+    assert not await second.replica.leads(), "the one ended by itself before the other began"
+    await lab.ready(queues=("during",))
+    assert time.monotonic() - cut < FAILOVER_S + 1
+    assert not [each for each in first.writes() if each.at > cut]
+    first.detour.open.set()
+
+
+async def test_a_leader_whose_lease_was_taken_stops(lab: Lab, candidates: list[Candidate], lease: str) -> None:
+    leader = candidates[0].replica
+    leader.start()
+    await eventually(leader.leads)
+    namespace, name = lease.split("/")
+
+    async def taken() -> bool:
+        body = await lab.kube.get(LEASES, name, namespace)
+        spec = body["spec"] | {"holderIdentity": "another"}
+        patch = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "spec": spec}
+        try:
+            await lab.kube.merge(LEASES, patch, name, namespace)
+        except ApiError as error:
+            return error.code != 409
+        return True
+
+    await eventually(taken)
+    await eventually(lambda: leader.exit_code == 1, timeout_s=FAILOVER_S)
+
+
+@pytest.mark.parametrize("renewed", ["1999-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"])
+async def test_a_lease_is_judged_by_its_changes_and_not_by_anybodys_clock(
+    lab: Lab, candidates: list[Candidate], lease: str, renewed: str
+) -> None:
+    namespace, name = lease.split("/")
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 10, "renewTime": renewed}
+    await lab.kube.create(LEASES, {"metadata": {"name": name}, "spec": spec}, namespace)
+    candidate, started = candidates[0].replica, time.monotonic()
+    candidate.start()
+    await eventually(candidate.metrics)
+    seen = time.monotonic()
+    await eventually(candidate.leads, timeout_s=FAILOVER_S)
+    assert time.monotonic() - started > 9, "whatever its clock says, the holder may live"
+    assert time.monotonic() - seen < FAILOVER_S, "nor is it waited for for ever"
+
+
+async def test_a_deleted_lease_is_written_anew_by_its_holder(lab: Lab, candidates: list[Candidate], lease: str) -> None:
+    first, second = candidates
+    await lead(first, second)
+    namespace, name = lease.split("/")
+    body = await lab.kube.get(LEASES, name, namespace)
+    await lab.kube.delete(LEASES, name, namespace, body["metadata"]["uid"])
+
+    async def written() -> bool:
+        try:
+            return (await lab.kube.get(LEASES, name, namespace))["spec"]["holderIdentity"] != ""
+        except ApiError:
+            return False
+
+    await eventually(written)
+    await lab.queue()
+    await lab.ready()
+    assert [await each.replica.leads() for each in candidates].count(True) == 1
+    written_by = [bool(each.writes()) for each in candidates]
+    assert written_by.count(True) == 1, "only one has acted"
