@@ -4,12 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
 class OperatorProcess:
-    def __init__(self, kubeconfig: Path, nats_url: str, directory: Path, *arguments: str) -> None:
+    """`arguments` are those of `run`; `variables` go into its environment."""
+
+    def __init__(
+        self,
+        kubeconfig: Path,
+        nats_url: str,
+        directory: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url}
+        self._environment |= variables or {}
         self._command = [sys.executable, "-m", "protoqueue_operator", "run", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
         self.log = directory / "operator.log"
