@@ -32,12 +32,14 @@ class Cluster:
     async def helm(self, *arguments: str, check: bool = True) -> str:
         return await self._run(HELM, *arguments, "--namespace", NAMESPACE, check=check)
 
-    async def install(self, release: str = "pq", *options: str, check: bool = True, **changes: Any) -> str:
+    async def install(
+        self, release: str = "pq", *options: str, chart: Path = CHART, check: bool = True, **changes: Any
+    ) -> str:
         """Install or upgrade, and wait until everything is available."""
         values = self.kubeconfig.with_name("values.json")
         values.write_text(json.dumps({**self.values, **changes}))
         usual = ["--install", "--create-namespace", "--wait", "--timeout", "60s", "--values", str(values)]
-        return await self.helm("upgrade", release, str(CHART), *usual, *options, check=check)
+        return await self.helm("upgrade", release, str(chart), *usual, *options, check=check)
 
     async def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         return await self._run(KUBECTL, *arguments, stdin=stdin, check=check)

@@ -4,6 +4,7 @@ The tests follow a release through its life, in this order.
 """
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import nats
 from chart.observed import METRIC, OPERATOR, metrics_used
 from chart.rbac import Request, denied, permissions
 from chart.releasing import NAMESPACE, Cluster, running_cluster
-from chart.rendering import render
+from chart.rendering import CHART, render
 from nats_server import NatsServer, free_port
 from protoqueue.naming import QueueName
 from waiting import eventually
@@ -71,6 +72,22 @@ async def test_an_upgrade_replaces_the_operator_and_queues_stay_ready(cluster: C
 async def operator_pods(cluster: Cluster) -> list[str]:
     pods = await cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
     return [pod["metadata"]["uid"] for pod in pods["items"]]
+
+
+async def test_an_upgrade_brings_the_definitions_of_its_chart(cluster: Cluster, tmp_path: Path) -> None:
+    older = shutil.copytree(CHART, tmp_path / "protoqueue")
+    file = older / "files" / "crds" / "queues.yaml"
+    definition = yaml.safe_load(file.read_text())
+    (version,) = definition["spec"]["versions"]
+    del version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["deduplicationWindow"]
+    file.write_text(yaml.safe_dump(definition))
+    window = {**QUEUE, "metadata": {"name": "window", "namespace": "default"}, "spec": {"deduplicationWindow": "5m"}}
+
+    await cluster.install(chart=older)
+    assert "unknown field" in await cluster.kubectl("apply", "-f", "-", stdin=json.dumps(window), check=False)
+    await cluster.install()
+    await apply(cluster, window)
+    assert (await cluster.get("queue", "window"))["spec"]["deduplicationWindow"] == "5m"
 
 
 async def test_uninstalling_keeps_definitions_and_queues_and_another_installation_takes_them_over(
