@@ -75,6 +75,7 @@ async def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     for name in ("email", "receipts"):
         await provision(connection, QueueSpec(name), [GroupSpec("mailers", retry={"max_attempts": 1})])
     await connection.close()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROTOQUEUE_NATS_URL", server.url)
     for variable, value in (("PROTOQUEUE_QUEUE", "default/email"), ("PROTOQUEUE_GROUP", "mailers")):
         monkeypatch.setenv(variable, value)

@@ -189,6 +189,63 @@ async def test_a_handler_over_its_timeout_fails_the_attempt(make_queue, make_wor
     await eventually(buried)
 
 
+async def test_a_plain_function_that_hangs_after_its_timeout_takes_no_thread_from_the_next_task(
+    make_queue, make_worker, start
+) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker, release, done = make_worker(concurrency=1), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @worker.handler("hangs", timeout=0.1)
+    def hang(payload: int) -> None:
+        release.wait(30)
+
+    @worker.handler
+    def work(payload: int) -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    await queue.enqueue(1, type="hangs", priority=10)
+    await queue.enqueue(2)
+    start(worker)
+    await asyncio.wait_for(done.wait(), 10)
+    release.set()
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyError("missing")])
+@pytest.mark.parametrize("kind", ["async", "plain", "batch"])
+async def test_whatever_a_handler_raises_fails_the_attempt_and_not_the_worker(
+    make_queue, make_worker, start, raised: BaseException, kind: str
+) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker, done = make_worker(concurrency=1), asyncio.Event()
+
+    async def fail(payload: int) -> None:
+        raise raised
+
+    def fail_plainly(payload: int) -> None:
+        raise raised
+
+    async def fail_all(payloads: list[int]) -> None:
+        raise raised
+
+    register = {"async": worker.handler, "plain": worker.handler, "batch": worker.batch(max_wait=0)}[kind]
+    register({"async": fail, "plain": fail_plainly, "batch": fail_all}[kind])
+
+    @worker.handler("after")
+    async def after(payload: int) -> None:
+        done.set()
+
+    await queue.enqueue(1, priority=10)
+    await queue.enqueue(2, type="after")
+    start(worker)
+    await asyncio.wait_for(done.wait(), 10)
+
+    async def buried() -> bool:
+        return [letter.error_type async for letter in queue.dead_letters()] == [type(raised).__name__]
+
+    await eventually(buried)
+
+
 @pytest.mark.parametrize("cancel", ["itself", "something of its own"])
 async def test_a_handler_that_ends_in_cancellation_fails_the_attempt(make_queue, make_worker, start, cancel) -> None:
     queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))

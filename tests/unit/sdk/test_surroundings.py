@@ -1,8 +1,11 @@
 import asyncio
 import sys
+import threading
 
 import psutil
+import pytest
 
+from protoqueue.surroundings import Surroundings
 from waiting import eventually
 
 WORKER = """
@@ -27,3 +30,22 @@ async def test_processes_of_handlers_end_with_a_worker_that_is_killed(tmp_path) 
     worker.kill()
     await worker.wait()
     await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_functions_that_run_on_after_their_timeout_leave_others_their_threads_and_are_counted() -> None:
+    surroundings, release = Surroundings(2), threading.Event()
+
+    async def left_behind() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await surroundings.in_thread(release.wait, 30)
+
+    await left_behind()
+    assert (surroundings.left_behind, surroundings.has_busy_threads) == (0, True)
+    await left_behind()
+    assert surroundings.left_behind == 2
+    assert await asyncio.gather(*(surroundings.in_thread(abs, -n) for n in (1, 2))) == [1, 2]
+    release.set()
+    await eventually(lambda: not surroundings.has_busy_threads)
+    assert surroundings.left_behind == 0
+    surroundings.close()

@@ -82,11 +82,17 @@ class Fetcher:
 
     @property
     def stalled_s(self) -> float:
-        """How long no consumer has answered although there are slots to fill; 0 while there are none."""
-        busy = self._running() >= self._slots or self._gate.limited
-        if self._puller is None or self._paused or busy:
-            return 0.0
-        return time.monotonic() - self._puller.answered_at
+        """How long no consumer has said what it has although there are slots to fill; 0 while there are none."""
+        return 0.0 if self._puller is None or self._asks_nothing else time.monotonic() - self._puller.answered_at
+
+    @property
+    def unheard_s(self) -> float:
+        """The same, where a refusal too counts as an answer."""
+        return 0.0 if self._puller is None or self._asks_nothing else time.monotonic() - self._puller.heard_at
+
+    @property
+    def _asks_nothing(self) -> bool:
+        return self._paused or self._gate.limited or self._running() >= self._slots
 
     async def pump(self) -> None:
         """Ask whenever woken, until cancelled."""
@@ -109,5 +115,7 @@ class Fetcher:
         """To be called now and then with the tasks finished per second: look ahead accordingly, miss lost requests."""
         self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))
         if self._puller is not None:
+            if self._asks_nothing:
+                self._puller.expect_answers()
             self._puller.check()
         self.wake()

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import threading
-from asyncio import AbstractEventLoop, get_running_loop
+from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Protocol
@@ -18,6 +18,8 @@ from protoqueue.errors import ConfigurationError
 log = logging.getLogger(__name__)
 
 STALLED_AFTER_S = 30.0
+DEAF_AFTER_S = 60.0
+"""A worker that is connected and hears nothing for so long is to be started anew: requests are answered within 5 s."""
 
 
 class _Connection(Protocol):
@@ -29,11 +31,18 @@ class _Pulling(Protocol):
     @property
     def stalled_s(self) -> float: ...
 
+    @property
+    def unheard_s(self) -> float: ...
+
+    @property
+    def left_behind(self) -> int: ...
+
 
 class HealthServer:
-    """`/metrics`, `/healthz` (the event loop turns) and `/readyz` (connected, and pulls are answered).
+    """`/metrics`, `/readyz` (tasks can come) and `/healthz` (a new process would do no better).
 
-    It answers from a thread of its own: a stuck event loop is what `/healthz` has to report.
+    Without NATS, or without its consumers, a worker is not ready, and a restart would not help. It answers from a
+    thread of its own: a stuck event loop is one of the things to report.
     """
 
     def __init__(
@@ -45,6 +54,7 @@ class HealthServer:
         self._pulling = pulling
         self._loop = loop
         self._turned_at = monotonic()
+        self._turning: TimerHandle | None = None
         self._server = ThreadingHTTPServer(("", port), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="protoqueue-health", daemon=True)
@@ -74,25 +84,36 @@ class HealthServer:
         server._turn()
 
     def close(self) -> None:
+        if self._turning is not None:
+            self._turning.cancel()
         self._server.shutdown()
         self._server.server_close()
 
     def _turn(self) -> None:
         self._turned_at = monotonic()
-        self._loop.call_later(1, self._turn)
+        self._turning = self._loop.call_later(1, self._turn)
 
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body for a path."""
         if path == "/metrics":
             return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+        if path == "/healthz":
+            problems = self._unhealthy()
+        elif path == "/readyz":
+            problems = self._unhealthy() | self._unready()
+        else:
+            return 404, "text/plain", b"there are /metrics, /healthz and /readyz\n"
+        return (503 if problems else 200), "application/json", json.dumps(problems or {"status": "ok"}).encode()
+
+    def _unhealthy(self) -> dict[str, str]:
         problems = {}
-        if path in ("/healthz", "/readyz"):
-            if (stuck_s := monotonic() - self._turned_at) > STALLED_AFTER_S:
-                problems["event loop"] = f"stuck for {stuck_s:.0f} s: does an async handler block?"
-            if path == "/readyz":
-                problems |= self._unready()
-            return (503 if problems else 200), "application/json", json.dumps(problems or {"status": "ok"}).encode()
-        return 404, "text/plain", b"there are /metrics, /healthz and /readyz\n"
+        if (stuck_s := monotonic() - self._turned_at) > STALLED_AFTER_S:
+            problems["event loop"] = f"stuck for {stuck_s:.0f} s: does an async handler block?"
+        if self._connection.connected and (unheard_s := self._pulling.unheard_s) > DEAF_AFTER_S:
+            problems["pulling"] = f"NATS is connected and has answered nothing for {unheard_s:.0f} s"
+        if left_behind := self._pulling.left_behind:
+            problems["handlers"] = f"{left_behind} plain functions run on after their timeout: few threads are left"
+        return problems
 
     def _unready(self) -> dict[str, str]:
         if not self._connection.connected:
@@ -104,6 +125,8 @@ class HealthServer:
         answer = self.answer
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = 10  # for who connects and asks nothing
+
             def do_GET(self) -> None:  # http.server's name
                 status, content_type, body = answer(self.path.partition("?")[0])
                 self.send_response(status)

@@ -83,6 +83,16 @@ class WorkLoop:
         """How long pulling has been without an answer although this worker wants tasks."""
         return self._fetcher.stalled_s
 
+    @property
+    def unheard_s(self) -> float:
+        """How long NATS has not even refused a request of this worker."""
+        return self._fetcher.unheard_s
+
+    @property
+    def left_behind(self) -> int:
+        """How many functions run on that nobody waits for, once they leave too little room for others; else 0."""
+        return self._surroundings.left_behind
+
     async def apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
         """Take over new settings; None means that the resource does not exist (any more)."""
         async with self._applying:

@@ -37,8 +37,8 @@ class Puller:
         self._asked_at = [0.0] * len(self._inboxes)
         self._resting = [0.0] * len(self._inboxes)
         self._withdrawals: set[asyncio.Task[None]] = set()
-        self.answered_at = time.monotonic()
-        """When a consumer last answered anything; readiness looks at it."""
+        self.answered_at = self.heard_at = time.monotonic()
+        """When a consumer last had something or said that it had nothing, and when NATS last answered any request."""
 
     def _open(self, broker: Broker, stream: str, number: int, consumer: Consumer) -> Inbox:
         return broker.open_inbox(stream, consumer.name, partial(self._received, number), partial(self._ended, number))
@@ -69,14 +69,15 @@ class Puller:
             self._rest(request.source)
 
     def _received(self, number: int, delivery: Delivery) -> None:
-        self.answered_at = self._asked_at[number] = time.monotonic()
+        self.answered_at = self.heard_at = self._asked_at[number] = time.monotonic()
         self._allocation.received(number, delivery.pending)
         self._deliver(number, delivery)
 
     def _ended(self, number: int, why: PullEnd) -> None:
         self._allocation.ended(number)
+        self.heard_at = time.monotonic()
         if why is PullEnd.EMPTY:
-            self.answered_at = time.monotonic()
+            self.answered_at = self.heard_at
         else:
             self._resting[number] = time.monotonic() + (_GONE_WAIT_S if why is PullEnd.GONE else _REFUSED_WAIT_S)
             if why is PullEnd.GONE:
@@ -119,7 +120,12 @@ class Puller:
     def reset(self) -> None:
         """The connection is new: every request made before is void."""
         self._allocation.reset()
+        self.expect_answers()
         self._wake()
+
+    def expect_answers(self) -> None:
+        """Count the time without an answer from now on: before, nothing was to be asked for."""
+        self.answered_at = self.heard_at = time.monotonic()
 
     def _withdraw_later(self, number: int) -> None:
         task = asyncio.get_running_loop().create_task(self._inboxes[number].withdraw())

@@ -7,47 +7,52 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 
 class Surroundings:
-    """Threads and processes start when they are needed."""
+    """Threads and processes start when they are needed.
+
+    A function that is over its timeout or cancelled runs on, since nothing stops it but the end of the process. It
+    keeps its thread or process, which tasks then wait for in vain: there are as many threads in reserve as tasks at
+    once, and `left_behind` says when more than the reserve is gone.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.resources: Mapping[str, Any] = {}
-        self._in_threads = 0
-        self._count = threading.Lock()
-        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="protoqueue")
+        self._threads = ThreadPoolExecutor(2 * concurrency, thread_name_prefix="protoqueue")
+        self._process_count = min(concurrency, os.cpu_count() or 1)
         self._processes: ProcessPoolExecutor | None = None
+        self._lost_threads: set[Future[Any]] = set()
+        self._lost_processes: set[Future[Any]] = set()
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
         call = functools.partial(contextvars.copy_context().run, function, *arguments, **resources)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._counted, call)
-
-    def _counted(self, call: Callable[[], Any]) -> Any:
-        with self._count:
-            self._in_threads += 1
-        try:
-            return call()
-        finally:
-            with self._count:
-                self._in_threads -= 1
+        return await _ended(self._threads.submit(call), self._lost_threads)
 
     @property
     def has_busy_threads(self) -> bool:
-        """Whether a function still runs in a thread, which nothing can stop but the end of the process."""
-        return self._in_threads > 0
+        """Whether a function that nobody waits for any more still runs in a thread."""
+        return bool(self._lost_threads)
+
+    @property
+    def left_behind(self) -> int:
+        """How many functions run on that nobody waits for, once that leaves too few threads or processes; else 0."""
+        if len(self._lost_threads) >= self.concurrency:
+            return len(self._lost_threads)
+        return len(self._lost_processes) if len(self._lost_processes) >= self._process_count else 0
 
     async def in_process(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Function and arguments are pickled. A process that dies fails the attempts in all of them; new ones start."""
         if self._processes is None:
-            count = min(self.concurrency, os.cpu_count() or 1)
             context = multiprocessing.get_context("spawn")
-            self._processes = ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_the_worker)
+            self._processes = ProcessPoolExecutor(
+                self._process_count, mp_context=context, initializer=_end_with_the_worker
+            )
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._processes, function, *arguments)
+            return await _ended(self._processes.submit(function, *arguments), self._lost_processes)
         except BrokenExecutor:
             self._processes = None
             raise
@@ -57,6 +62,17 @@ class Surroundings:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             self._processes.shutdown(wait=False, cancel_futures=True)
+
+
+async def _ended(call: "Future[Any]", lost: "set[Future[Any]]") -> Any:
+    """What a call came to; one that is no longer waited for is among the `lost` until it ends."""
+    try:
+        return await asyncio.wrap_future(call)
+    except asyncio.CancelledError:
+        if call.running():
+            lost.add(call)
+            call.add_done_callback(lost.discard)
+        raise
 
 
 def _end_with_the_worker() -> None:
