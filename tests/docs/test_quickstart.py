@@ -1,4 +1,4 @@
-"""The quick start for this machine, typed as it stands there, on a cluster of its own."""
+"""The quick start for this machine and the first page, typed as they stand there, each on a cluster of its own."""
 
 import json
 import os
@@ -15,21 +15,22 @@ from docs.fences import ROOT, fences
 from waiting import eventually
 
 PAGE = ROOT / "docs/quickstart/local.md"
-NOT_TYPED = ("make demo", "source .venv", "mkdir", "cd ")
+FIRST_PAGE = ROOT / "README.md"
+NOT_TYPED = ("make ", "source .venv", ". .venv", "mkdir", "cd ")
 """The demo has a test of its own; where the tools and the folder are, the test says."""
 
 
 @dataclass
 class Terminal:
-    """A shell in a folder: `source` is understood, everything else is run."""
+    """A shell in a folder: `source` and `.` are understood, everything else is run."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def type(self, line: str) -> str:
         """What the command printed; an AssertionError when it failed."""
-        words = shlex.split(line)
-        if words[0] == "source":
+        words = shlex.split(line, comments=True)
+        if words[0] in ("source", "."):
             lines = (self.folder / words[1]).read_text().splitlines()
             pairs = (shlex.split(line.removeprefix("export "))[0].partition("=") for line in lines)
             self.environment |= {name: value for name, _, value in pairs}
@@ -44,9 +45,15 @@ class Terminal:
         return done.stdout
 
 
+def typed_on(page: Path) -> list[str]:
+    lines = [line[2:] for fence in fences(page, "console") for line in fence.text.splitlines()]
+    return [line for line in lines if not line.startswith(NOT_TYPED)]
+
+
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    for fence in fences(PAGE):
+def terminal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
+    """In a folder with the files of the page that is the parameter."""
+    for fence in fences(request.param):
         if fence.title:
             (tmp_path / fence.title).write_text(fence.text)
     opened = Terminal(tmp_path)
@@ -55,9 +62,22 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("terminal", [FIRST_PAGE], indirect=True, ids=lambda page: page.name)
+async def test_the_first_page_does_what_it_says(terminal: Terminal) -> None:
+    typed = typed_on(FIRST_PAGE)
+    look = typed.index("kubectl logs deployment/mailers")
+    for line in typed[:look]:
+        terminal.type(line)
+    await eventually(lambda: "sending to a@example.com attempt 1" in terminal.type(typed[look]), timeout_s=30)
+    for line in typed[look + 1 :]:
+        terminal.type(line)
+    assert not (terminal.folder / ".protoqueue/env").exists()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("terminal", [PAGE], indirect=True, ids=lambda page: page.name)
 async def test_the_quick_start_does_what_it_says(terminal: Terminal) -> None:
-    lines = [line[2:] for fence in fences(PAGE, "console") for line in fence.text.splitlines()]
-    typed = [line for line in lines if not line.startswith(NOT_TYPED)]
+    typed = typed_on(PAGE)
     stop = typed.index("protoqueue down")
     for line in typed[:stop]:
         terminal.type(line)
