@@ -33,7 +33,9 @@ _CONSUMER_REQUESTS = ("$JS.API.CONSUMER.CREATE.", "$JS.API.CONSUMER.DURABLE.CREA
 _REMOVALS = ("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.DELETE.")
 """Followed by the stream."""
 
-_CARRIED_OUT_S = (0.5, 5.0)
+_DONE_S = (0.5,)
+"""When to look after something was done. However often somebody does it again, no queue is looked at more often."""
+_ASKED_FOR_S = (0.5, 5.0)
 """When to look after a request was heard: it is heard before it is carried out, and a busy cluster takes its time."""
 
 COMPARE_AGAIN_S = 20.0
@@ -92,9 +94,9 @@ class DriftWatch:
         """The stream's name is the sixth part of every advisory's subject."""
         stream = message.subject.split(".")[5]
         if key := _queue_of(stream):
-            self._look_again(key)
+            self._look_soon(key, _DONE_S)
         elif bucket_of(stream):
-            self._bucket_touched()
+            self._bucket_touched(_DONE_S)
 
     def _consumer_asked_for(self, message: Msg) -> None:
         """Somebody else creates or updates a consumer that is, by its name, the operator's."""
@@ -102,7 +104,7 @@ class DriftWatch:
         consumer = rest.partition(".")[0]
         key = _queue_of(stream)
         if key and (consumer == SCHEDULED_CONSUMER or group_of_consumer(consumer)):
-            self._look_soon(key)
+            self._look_soon(key, _ASKED_FOR_S)
 
     def _removal_asked_for(self, message: Msg) -> None:
         """Somebody else removes messages: what the operator itself has stored may be among them."""
@@ -110,20 +112,19 @@ class DriftWatch:
         key = _queue_of(stream)
         queue = self._runtime.cache.queues.get(key) if key else None
         if queue and stream == queue.name.later_stream and isinstance(queue.spec, QueueSpec) and queue.spec.schedules:
-            self._look_soon(queue.meta.key)
+            self._look_soon(queue.meta.key, _ASKED_FOR_S)
         elif bucket_of(stream) == CONFIG_BUCKET:
-            self._bucket_touched()
+            self._bucket_touched(_ASKED_FOR_S)
 
-    def _bucket_touched(self) -> None:
+    def _bucket_touched(self, delays_s: tuple[float, ...]) -> None:
         """A bucket holds something of every queue, or is not there any more."""
         self._broker.configs.doubt()
         for key in self._runtime.brokers.queues_of(self._broker):
-            self._look_soon(key)
+            self._look_soon(key, delays_s)
 
-    def _look_soon(self, key: Key) -> None:
-        """However often it is asked for, one look at each moment."""
+    def _look_soon(self, key: Key, delays_s: tuple[float, ...]) -> None:
         loop = asyncio.get_running_loop()
-        for delay_s in _CARRIED_OUT_S:
+        for delay_s in delays_s:
             if (key, delay_s) not in self._soon:
                 self._soon.add((key, delay_s))
                 loop.call_later(delay_s, self._look_now, key, delay_s)
@@ -136,7 +137,7 @@ class DriftWatch:
         """Somebody wrote into `pq-config`; what the operator itself writes is not heard."""
         parts = message.subject.removeprefix(f"$KV.{CONFIG_BUCKET}.").split(".")
         if len(parts) >= 2:
-            self._look_again(Key("Queue", parts[0], parts[1]))
+            self._look_soon(Key("Queue", parts[0], parts[1]), _DONE_S)
 
 
 def _queue_of(stream: str) -> Key | None:
