@@ -187,6 +187,11 @@ class GroupName:
         """What every consumer of this group, and no other group's, begins with."""
         return f"{self.name}_"
 
+    @property
+    def roll_call(self) -> str:
+        """Where the group's workers are asked who they are and what they have to do; no stream stores it."""
+        return f"pq.{self.queue.config_key}.workers.{self.name}"
+
     def level_consumer(self, level: int) -> str:
         return f"{self.name}_p{level}"
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +15,7 @@ from protoqueue.insistence import until_answered
 from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
 from protoqueue.outcomes import Cancelled, Dead, Done, HandBack, Reason, RetryLater, Snoozed
+from protoqueue.presence import host_name
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.tally import Tallies
 
@@ -28,7 +28,7 @@ _IMMOVABLE = timedelta(hours=1)
 
 def process_name() -> str:
     """What a dead letter calls its worker: in Kubernetes the pod's name, and the process."""
-    return f"{os.environ.get('HOSTNAME') or socket.gethostname()}-{os.getpid()}"
+    return f"{host_name()}-{os.getpid()}"
 
 
 class Settler:

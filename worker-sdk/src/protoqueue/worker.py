@@ -19,6 +19,7 @@ from protoqueue.health import HealthServer
 from protoqueue.loop import WorkLoop
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.naming import GroupName, QueueName
+from protoqueue.presence import Presence, host_name
 from protoqueue.registry import Lifespan, Middleware, OnDeath, Registry
 from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
@@ -226,10 +227,15 @@ class Worker:
             surroundings.resources = await stack.enter_async_context(self._handlers.lifespan())
             await HealthServer.from_environment(stack, metrics.registry, connected, loop)
             following = asyncio.create_task(_follow(connected, group, loop))
-            listening = await connected.listen(
-                group.queue.cancellations, lambda task_id: loop.cancel(task_id.decode(errors="replace"))
-            )
-            stack.push_async_callback(listening.unsubscribe)
+            for subject, heard in (
+                (
+                    group.queue.cancellations,
+                    lambda task_id: b"" if loop.cancel(task_id.decode(errors="replace")) else None,
+                ),
+                (group.roll_call, lambda _: Presence(host_name(), loop.running).encode()),
+            ):
+                listening = await connected.listen(subject, heard)
+                stack.push_async_callback(listening.unsubscribe)
             following.add_done_callback(self._follow_ended)
             stack.push_async_callback(cancel, following)
             yield loop

@@ -16,6 +16,10 @@
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [get, patch]
+# Before a group gets smaller, its pods are marked by how much each has to do: idle ones go first.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, patch]
 {{- range .Values.rbac.scaleTargets }}
 - apiGroups: [{{ .apiGroup | quote }}]
   resources: [{{ .resource }}/scale]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import RawCredentials
+from nats.aio.client import NO_RESPONDERS_STATUS, RawCredentials
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -97,6 +97,34 @@ class Connection:
         except NatsError as error:
             raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
         return subscription
+
+    async def ask_everybody(self, subject: str, most: int, within_s: float) -> list[bytes]:
+        """What those who listen there answer: all that comes in time, or as many as `most`; nothing where nobody does.
+
+        Raises BrokerUnavailable.
+        """
+        answers: list[bytes] = []
+        enough = asyncio.Event()
+
+        def heard(message: Msg) -> None:
+            if message.headers and message.headers.get("Status") == NO_RESPONDERS_STATUS:
+                enough.set()
+                return
+            answers.append(message.data)
+            if len(answers) >= most:
+                enough.set()
+
+        inbox = self._client.new_inbox()
+        subscription = await self.subscribe(inbox, heard)
+        try:
+            await self._client.publish(subject, reply=inbox)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await enough.wait()
+            await subscription.unsubscribe()
+        except NatsError as error:
+            raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
+        return answers
 
     async def close(self) -> None:
         if self._connecting:

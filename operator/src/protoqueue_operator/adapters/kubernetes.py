@@ -25,6 +25,7 @@ _PLURALS = {
     "Queue": ("apis/protoqueue.dev/v1alpha1", "queues"),
     "ConsumerGroup": ("apis/protoqueue.dev/v1alpha1", "consumergroups"),
     "Secret": ("api/v1", "secrets"),
+    "Pod": ("api/v1", "pods"),
     "Event": ("api/v1", "events"),
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "Deployment": ("apis/apps/v1", "deployments"),
@@ -93,6 +94,16 @@ class Kubernetes:
             "PATCH",
             _path(key),
             {"metadata": {"resourceVersion": resource_version, "finalizers": list(finalizers)}},
+            content_type="application/merge-patch+json",
+            query={"fieldManager": FIELD_MANAGER},
+        )
+
+    async def annotate(self, key: Key, uid: str, annotations: Mapping[str, str]) -> None:
+        """Set these annotations of that very object. Raises Conflict (another uid), Gone, ApiError."""
+        await self._ask(
+            "PATCH",
+            _path(key),
+            {"metadata": {"uid": uid, "annotations": annotations}},
             content_type="application/merge-patch+json",
             query={"fieldManager": FIELD_MANAGER},
         )

@@ -13,6 +13,7 @@ from protoqueue_operator.core.load import ConsumerState, load_of
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import scaling
 from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
+from protoqueue_operator.reconcile.sparing import spare_the_busy
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +124,9 @@ class Scaler:
     ) -> bool:
         assert spec.worker
         target = spec.worker.scale_target_ref or ScaleTarget(name=group.meta.name)
+        # A StatefulSet's last one goes, whatever it does.
+        if 0 < decision.replicas < size.observed and size.selector and target.kind != "StatefulSet":
+            await spare_the_busy(group, size.selector, size.observed, self._runtime)
         try:
             answer = await self._runtime.kubernetes.set_scale(
                 target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas

@@ -167,10 +167,10 @@ class Broker(Protocol):
         """Have `changed` called when the key may have changed: a hint to read it, which may be missed or come early."""
 
     async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
-        """Whether one of those who `listen` on the subject said yes."""
+        """Whether one of those who `listen` on the subject answered."""
 
-    async def listen(self, subject: str, heard: Callable[[bytes], bool]) -> Subscription:
-        """Have `heard` called with what is called; only a yes is answered."""
+    async def listen(self, subject: str, heard: Callable[[bytes], bytes | None]) -> Subscription:
+        """Have `heard` called with what is called; what it returns is the answer, and None is none."""
 
     async def server_time_us(self, timeout_s: float) -> int:
         """The broker's clock, in microseconds since the epoch."""

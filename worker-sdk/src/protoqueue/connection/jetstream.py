@@ -185,10 +185,11 @@ class JetStreamBroker:
             raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
         return True
 
-    async def listen(self, subject: str, heard: Callable[[bytes], bool]) -> Subscription:
+    async def listen(self, subject: str, heard: Callable[[bytes], bytes | None]) -> Subscription:
         async def arrived(message: Msg) -> None:
-            if heard(message.data) and message.reply:
-                await self._send(message.reply, b"")
+            answer = heard(message.data)
+            if answer is not None and message.reply:
+                await self._send(message.reply, answer)
 
         return await self._nc.subscribe(subject, cb=arrived)
 

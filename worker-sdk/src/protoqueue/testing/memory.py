@@ -65,7 +65,7 @@ class MemoryBroker:
         self._forwards: list[tuple[Stream, Stream, QueueName]] = []
         self._keys: dict[tuple[str, str], Revision] = {}
         self._watches: list[tuple[tuple[str, str], Callable[[], None]]] = []
-        self._listeners: list[tuple[str, Callable[[bytes], bool]]] = []
+        self._listeners: list[tuple[str, Callable[[bytes], bytes | None]]] = []
         self._ahead_s = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
@@ -163,9 +163,9 @@ class MemoryBroker:
 
     async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
         answers = [heard(data) for listened, heard in self._listeners if listened == subject]
-        return any(answers)
+        return any(answer is not None for answer in answers)
 
-    async def listen(self, subject: str, heard: Callable[[bytes], bool]) -> Subscription:
+    async def listen(self, subject: str, heard: Callable[[bytes], bytes | None]) -> Subscription:
         listener = (subject, heard)
         self._listeners.append(listener)
         return _Watch(lambda: self._listeners.remove(listener))
