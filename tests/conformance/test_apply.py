@@ -146,3 +146,17 @@ async def test_apply_merges_containers_and_leaves_replicas_to_whoever_scales(api
             },
         }
     }
+
+
+async def test_an_applied_field_that_is_unknown_is_an_error(api: Api, widgets: Widgets) -> None:
+    for validation in ("Strict", "Ignore"):
+        path = f"{widgets.at('one')}?fieldManager=me&fieldValidation={validation}"
+        reply = await api.request("PATCH", path, widgets.applied("one", size=1, sizes=2), APPLY)
+        assert reply.status == 500
+        assert "failed to create typed patch object" in reply.message
+        assert ".spec.sizes: field not declared in schema" in reply.message
+
+
+async def test_a_configuration_says_what_it_is(api: Api, widgets: Widgets) -> None:
+    reply = await api.apply(widgets.at("one"), {"metadata": {"name": "one"}, "spec": {"size": 1}}, "me")
+    assert (reply.status, reply.message) == (400, "invalid object type: /, Kind=")

@@ -15,6 +15,30 @@ async def test_an_unknown_path_is_not_found_as_text(api: Api) -> None:
     assert reply.body == "404 page not found\n"
 
 
+async def test_a_resource_that_a_built_in_group_lacks_is_not_found_as_json(api: Api, namespace: str) -> None:
+    for tail in ("nothings", "configmaps/a/status"):
+        reply = await api.get(f"/api/v1/namespaces/{namespace}/{tail}")
+        assert (reply.status, reply.reason) == (404, "NotFound")
+        assert reply.message == "the server could not find the requested resource"
+
+
+async def test_built_in_collections_do_not_take_every_method(api: Api, namespace: str) -> None:
+    patched = await api.patch(f"/api/v1/namespaces/{namespace}/configmaps", {})
+    created = await api.post("/api/v1/configmaps", {"metadata": {"name": "a"}})
+    assert (patched.status, created.status) == (405, 405)
+
+
+async def test_a_custom_resource_says_what_it_is(api: Api, widgets: Widgets) -> None:
+    body = widgets.named("x")
+    without_kind = await api.post(widgets.path, {**body, "kind": ""})
+    assert without_kind.status == 400
+    assert "Object 'Kind' is missing in '{" in without_kind.message
+    without_version = await api.post(widgets.path, {key: body[key] for key in ("kind", "metadata", "spec")})
+    assert without_version.message == (
+        f"the API version in the data () does not match the expected API version ({widgets.group}/v1)"
+    )
+
+
 async def test_an_update_needs_a_name(api: Api, widgets: Widgets) -> None:
     reply = await api.put(widgets.path, widgets.named("x"))
     assert (reply.status, reply.message) == (400, "name must be provided")

@@ -132,3 +132,12 @@ async def test_a_merge_patch_replaces_whole_lists(api: Api, path: str) -> None:
     containers = [{"name": "d", "image": "y"}]
     reply = await api.patch(path, {"spec": {"template": {"spec": {"containers": containers}}}})
     assert [each["name"] for each in reply.body["spec"]["template"]["spec"]["containers"]] == ["d"]
+
+
+async def test_a_patch_cannot_rename_or_move(api: Api, widgets: Widgets) -> None:
+    await api.post(widgets.path, widgets.named("one"))
+    renamed = await api.patch(widgets.at("one"), {"metadata": {"name": "two"}})
+    assert (renamed.status, renamed.message) == (
+        400, "the name of the object (two) does not match the name on the URL (one)",
+    )  # fmt: skip
+    assert (await api.patch(widgets.at("one"), {"metadata": {"namespace": "default"}})).status == 400

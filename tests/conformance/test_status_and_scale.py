@@ -86,3 +86,9 @@ async def test_a_deployment_scales(api: Api, namespace: str) -> None:
     scaled = await api.put(f"{path}/d/scale", {**scale, "metadata": {"name": "d"}, "spec": {"replicas": 2}})
     assert scaled.body["spec"] == {"replicas": 2}
     assert (await api.get(f"{path}/d")).body["spec"]["replicas"] == 2
+
+
+async def test_nothing_scales_below_zero(api: Api, widgets: Widgets) -> None:
+    await api.post(widgets.path, widgets.named("one", replicas=1))
+    reply = await api.patch(widgets.at("one", "scale"), {"spec": {"replicas": -1}})
+    assert (reply.status, reply.causes) == (422, [(".spec.replicas", "FieldValueInvalid")])

@@ -63,6 +63,15 @@ async def test_what_does_not_exist_is_not_found(api: Api, widgets: Widgets) -> N
     assert (reply.status, reply.message) == (404, f'widgets.{widgets.group} "none" not found')
 
 
+async def test_the_body_must_have_the_name(api: Api, namespace: str) -> None:
+    maps = f"/api/v1/namespaces/{namespace}/configmaps"
+    await api.post(maps, {"metadata": {"name": "m"}})
+    reply = await api.put(f"{maps}/m", {"data": {"a": "b"}})
+    assert (reply.status, reply.message) == (
+        400, "the name of the object (m based on URL) was undeterminable: name must be provided",
+    )  # fmt: skip
+
+
 async def test_the_name_in_the_body_must_be_that_of_the_path(api: Api, widgets: Widgets) -> None:
     created = (await api.post(widgets.path, widgets.named("one"))).body
     reply = await api.put(widgets.at("two"), created)

@@ -34,6 +34,15 @@ async def test_a_watch_without_a_version_starts_with_what_exists(api: Api, widge
         assert (await watch.next())[0] == "DELETED"
 
 
+async def test_with_bookmarks_the_end_of_what_exists_is_told(api: Api, widgets: Widgets) -> None:
+    await api.post(widgets.path, widgets.named("a"))
+    for query in ("", "&resourceVersion=0"):
+        async with api.watch(widgets.path, f"allowWatchBookmarks=true&timeoutSeconds=20{query}") as watch:
+            assert (await watch.next())[0] == "ADDED"
+            kind, end = await watch.next()
+            assert (kind, end["metadata"]["annotations"]) == ("BOOKMARK", {"k8s.io/initial-events-end": "true"})
+
+
 async def test_a_watch_ends_at_its_timeout(api: Api, widgets: Widgets) -> None:
     start = await version(api, widgets)
     async with api.watch(widgets.path, f"resourceVersion={start}&timeoutSeconds=1") as watch:

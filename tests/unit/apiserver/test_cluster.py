@@ -11,7 +11,7 @@ from protoqueue_devcluster.apiserver import listing
 from protoqueue_devcluster.apiserver.cluster import Cluster
 from protoqueue_devcluster.apiserver.expiry import expire
 from protoqueue_devcluster.apiserver.kinds import Kind
-from protoqueue_devcluster.apiserver.registry import WriteOptions
+from protoqueue_devcluster.apiserver.options import WriteOptions
 from protoqueue_devcluster.apiserver.statuses import ApiError
 
 

@@ -10,7 +10,8 @@ from .builtin import model_node
 from .deletion import CLEANUP_FINALIZER, DeleteOptions, Deletion
 from .kinds import METADATA, Column, Kind, Kinds, ScalePaths
 from .names import LABEL, LABEL_TEXT, SUBDOMAIN
-from .registry import Registry, WriteOptions, timestamp
+from .options import WriteOptions
+from .registry import Registry, timestamp
 from .rules import InvalidRule, parse_rules
 from .schema import MISSING, Node, go_pattern, parse_schema
 from .statuses import Cause, forbidden_field, invalid_value, not_supported, required

@@ -1,5 +1,6 @@
 """From what a client sent to an object the registry can work on: identity, known fields, right types, defaults."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ def check_identity(kind: Kind, body: Any) -> None:
     """Refuse an object of another version or kind than its path names. Raises ApiError 400."""
     if not isinstance(body, dict):
         raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
+    if kind.custom:
+        _check_stated(kind, body)
     version = body.get("apiVersion", kind.group_version)
     if version != kind.group_version:
         expected = f"the expected API version ({kind.group_version})"
@@ -39,6 +42,19 @@ def check_identity(kind: Kind, body: Any) -> None:
             f"{named} in version {kind.version!r} cannot be handled as a {kind.kind}: {given} is not {expected}"
         )
     _check_metadata(kind, body)
+
+
+def _check_stated(kind: Kind, body: Object) -> None:
+    """What a custom resource is must be said, while a built-in one may leave it to its path."""
+    if not body.get("kind"):
+        text = json.dumps(body)
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {kind.kind}): "
+            f"Object 'Kind' is missing in '{text}' ({text[:30]} ...)"
+        )
+    if not body.get("apiVersion"):
+        expected = f"the expected API version ({kind.group_version})"
+        raise bad_request(f"the API version in the data () does not match {expected}")
 
 
 def _check_metadata(kind: Kind, body: Object) -> None:
@@ -63,6 +79,33 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
     Unknown fields are dropped; `field_validation` Strict refuses them (ApiError 400), Warn lists them. Parts that are
     the very objects of `known`, an object accepted before, are not looked at again.
     """
+    obj, unknown = _known(kind, body, known)
+    warnings = [f'unknown field "{path}"' for path in unknown.paths]
+    if warnings and field_validation == "Strict":
+        raise _unreadable(kind.kind, kind.version, "strict decoding error: " + ", ".join(warnings))
+    return Decoded(obj, () if field_validation == "Ignore" else tuple(warnings))
+
+
+def decode_configuration(kind: Kind, body: Object) -> Object:
+    """Accept `body` as what a server-side apply names: of a kind that is said, with no field that is unknown.
+
+    Raises ApiError 400, and 500, whatever the field validation, for unknown fields: so real servers do.
+    """
+    version, named = body.get("apiVersion", ""), body.get("kind", "")
+    if (version, named) != (kind.group_version, kind.kind):
+        raise bad_request(f"invalid object type: {version or '/'}, Kind={named}")
+    obj, unknown = _known(kind, body, None)
+    if unknown.paths:
+        metadata = obj["metadata"]
+        what = f"({metadata.get('namespace', '')}/{metadata.get('name', '')}; {version}, Kind={named})"
+        found = [f".{path}: field not declared in schema" for path in unknown.paths]
+        why = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
+        raise ApiError(500, "", f"failed to create typed patch object {what}: {why}")
+    return obj
+
+
+def _known(kind: Kind, body: Object, known: Object | None) -> tuple[Object, Unknown]:
+    """The part of `body` that its schema knows, of the right types, and the paths of the rest."""
     unknown = Unknown()
     obj = {**body, "apiVersion": kind.group_version, "kind": kind.kind}
     _check_metadata(kind, obj)
@@ -71,11 +114,8 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
     if not kind.custom:
         obj = {name: _without_nulls(value, name) for name, value in obj.items() if value is not None}
     obj = prune(obj, kind.schema, unknown)
-    warnings = [f'unknown field "{path}"' for path in unknown.paths]
-    if warnings and field_validation == "Strict":
-        raise _unreadable(kind.kind, kind.version, "strict decoding error: " + ", ".join(warnings))
     _check_types(kind, obj)
-    return Decoded({**settled, **obj}, () if field_validation == "Ignore" else tuple(warnings))
+    return {**settled, **obj}, unknown
 
 
 def _settled(obj: Object, known: Object | None) -> tuple[Object, Object]:

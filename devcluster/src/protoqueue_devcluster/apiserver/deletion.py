@@ -8,8 +8,9 @@ from typing import Any
 from . import statuses
 from .decoding import check_shape
 from .kinds import Kind
+from .options import dry_run_causes
 from .registry import Registry, timestamp
-from .statuses import bad_request
+from .statuses import bad_request, not_supported
 from .storage import Item
 
 Object = dict[str, Any]
@@ -18,7 +19,7 @@ ORPHAN = "orphan"
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 NAMESPACES = ("", "namespaces")
 DEFINITIONS = ("apiextensions.k8s.io", "customresourcedefinitions")
-POLICIES = frozenset({"Background", "Foreground", "Orphan"})
+POLICIES = ("Foreground", "Background", "Orphan")
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,26 @@ class DeleteOptions:
 
 
 def parse_delete_options(body: Any, query: Mapping[str, str]) -> DeleteOptions:
-    """Options from the body, else from the query. Raises ApiError 400."""
+    """Options from the body, else from the query. Raises ApiError 400, 422."""
     given = check_shape("V1DeleteOptions", body or {})
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     policy = given.get("propagationPolicy") or query.get("propagationPolicy") or "Background"
     orphan = given.get("orphanDependents", query.get("orphanDependents"))
+    dry_run = given.get("dryRun") or query.get("dryRun")
+    causes = list(dry_run_causes(dry_run))
+    if policy not in POLICIES:
+        causes.append(not_supported("propagationPolicy", policy, [*POLICIES, "nil"]))
+    if causes:
+        raise statuses.invalid("meta.k8s.io", "DeleteOptions", "", causes)
     if orphan in {True, "true"}:
         policy = "Orphan"
-    if policy not in POLICIES:
-        raise bad_request(f"invalid propagationPolicy: {policy}")
     preconditions = given.get("preconditions") or {}
     try:
         grace_s = None if grace is None else int(grace)
     except ValueError:
         raise bad_request(f"invalid gracePeriodSeconds: {grace}") from None
-    dry_run = bool(given.get("dryRun") or query.get("dryRun"))
     return DeleteOptions(
-        grace_s, policy, preconditions.get("uid", ""), preconditions.get("resourceVersion", ""), dry_run
+        grace_s, policy, preconditions.get("uid", ""), preconditions.get("resourceVersion", ""), bool(dry_run)
     )
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .kinds import Kind
+from .options import check_list_options
 from .selectors import Selector, parse_selector
-from .statuses import bad_request, expired
+from .statuses import bad_request, expired, too_large_version
 from .storage import Item, Store
 
 SNAPSHOTS = 64
@@ -45,6 +46,12 @@ def parse_version(text: str) -> int:
     return int(text)
 
 
+def check_known(store: Store, version: int) -> None:
+    """Raises ApiError 504 for a version that is yet to come."""
+    if version > store.version:
+        raise too_large_version(version, store.version)
+
+
 class Lister:
     """Pages of one first request come from one snapshot, as long as it is kept."""
 
@@ -53,7 +60,7 @@ class Lister:
         self._snapshots: OrderedDict[str, list[Item]] = OrderedDict()
 
     def page(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Page:
-        """Raises ApiError 400 for bad parameters, 410 for a token or version that is too old."""
+        """Raises ApiError: 400 or 422 for bad parameters, 504 for a version to come, 410 for one that is too old."""
         selector = selector_of(kind, query)
         collection = self._store.collection(kind.storage_key)
         limit = _limit(query.get("limit", ""))
@@ -67,9 +74,9 @@ class Lister:
         return self._cut(items, self._store.version, 0, limit, _scope(kind, namespace, query), selector.everything)
 
     def _check_version(self, query: Mapping[str, str]) -> None:
+        check_list_options(query, watch=False)
         match, version = query.get("resourceVersionMatch", ""), parse_version(query.get("resourceVersion", ""))
-        if match and not query.get("resourceVersion"):
-            raise bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided")
+        check_known(self._store, version)
         if match == "Exact" and version < self._store.version:
             raise expired("The resourceVersion for the provided list is too old.")
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from . import statuses
 from .kinds import Kind
-from .registry import Registry, WriteOptions
+from .options import WriteOptions
+from .registry import Registry
 from .statuses import Cause
 from .storage import Event, Key
 

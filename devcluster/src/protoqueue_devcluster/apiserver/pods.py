@@ -22,7 +22,9 @@ def success(code: int) -> Object:
 
 
 def bind(registry: Registry, kind: Kind, namespace: str, name: str, binding: Object) -> Object:
-    """Assign a pod to the node its Binding targets. Raises ApiError 404, and 409 once it is assigned."""
+    """Assign a pod to the node its Binding targets. Raises ApiError 400, 404, and 409 once it is assigned."""
+    if (binding.get("metadata") or {}).get("name") != name:
+        raise bad_request("name in URL does not match name in Binding object")
     pod = registry.get(kind, namespace, name).object
     node = (binding.get("target") or {}).get("name")
     if not node:
@@ -48,8 +50,11 @@ def evict(deletion: Deletion, kind: Kind, namespace: str, name: str, eviction: O
     return success(201)
 
 
-def log_url(registry: Registry, pod: Object, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Where the kubelet serves a container's log. Raises ApiError 400 where there is none to ask."""
+def log_url(registry: Registry, pod: Object, query: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
+    """Where the kubelet serves a container's log, with what to ask of it; None while the pod has no node.
+
+    Raises ApiError 400 for a container that is none of the pod's.
+    """
     metadata = pod["metadata"]
     container = query.get("container") or _only_container(pod)
     names = [each["name"] for each in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", []))]
@@ -57,7 +62,7 @@ def log_url(registry: Registry, pod: Object, query: Mapping[str, str]) -> tuple[
         raise bad_request(f"container {container} is not valid for pod {metadata['name']}")
     node_name = pod["spec"].get("nodeName")
     if not node_name:
-        raise bad_request(f"pod {metadata['name']} does not have a host assigned")
+        return None
     node_kind = registry.kinds.find("", "v1", "nodes")
     if node_kind is None:
         raise RuntimeError("the table of kinds lacks nodes")

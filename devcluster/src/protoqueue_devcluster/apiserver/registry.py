@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import last_applied, names, statuses
-from .decoding import decode, fill
+from .decoding import decode, decode_configuration, fill
 from .kinds import Kind, Kinds
 from .managed_fields import Managers, Writer, applied, ownable, read_managers, updated, with_managers
+from .options import WriteOptions
 from .patches.apply import apply_configuration
 from .schema import MISSING
 from .statuses import Cause
@@ -19,6 +20,7 @@ from .transitions import (
     Transition,
     changes_nothing,
     check_finalizers,
+    check_name,
     check_version,
     ends,
     kept_metadata,
@@ -31,16 +33,6 @@ from .validation import validate
 Object = dict[str, Any]
 Change = Callable[[Object], Object]
 MUST_NAME_VERSION = frozenset({("coordination.k8s.io", "leases")})
-
-
-@dataclass(frozen=True)
-class WriteOptions:
-    """How a write was asked for."""
-
-    manager: str = "unknown"
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,10 +139,10 @@ class Registry:
     ) -> Written:
         """PUT. Raises ApiError 404, 409, 422."""
         given = body.get("metadata") or {}
-        if given.get("name", name) != name:
-            raise statuses.bad_request(
-                f"the name of the object ({given.get('name')}) does not match the name on the URL ({name})"
-            )
+        if not given.get("name"):
+            undeterminable = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            raise statuses.bad_request(undeterminable)
+        check_name(given, name)
         if (kind.custom or kind.storage_key in MUST_NAME_VERSION) and not given.get("resourceVersion"):
             self.get(kind, namespace, name)
             cause = statuses.invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
@@ -205,8 +197,7 @@ class Registry:
         self, kind: Kind, namespace: str, name: str, body: Object, subresource: str, options: WriteOptions
     ) -> Written:
         """Server-side apply: creates what does not exist. Raises ApiError 409 on conflicts with other managers."""
-        decoded = decode(kind, body, options.field_validation)
-        configuration = decoded.object
+        configuration = decode_configuration(kind, body)
         configuration["metadata"] = {**configuration["metadata"], "name": name}
         if configuration["metadata"].get("managedFields"):
             raise statuses.bad_request("metadata.managedFields must be nil")
@@ -220,7 +211,7 @@ class Registry:
             obj = fill(kind, {**configuration, "metadata": metadata})
             _, paths = apply_configuration({}, part, kind.schema, (), writer)
             managers = applied((), {}, {}, kind.schema, writer, paths)
-            return self._insert(kind, obj, managers, options, decoded.warnings)
+            return self._insert(kind, obj, managers, options, ())
         old = self.as_version(kind, item.object)
         check_version(kind, configuration["metadata"], old)
         managers = self._managers(item)
@@ -231,7 +222,7 @@ class Registry:
         merged = last_applied.refreshed(merged, configuration, options.manager)
         new = fill(kind, rejoined(old, merged, live))
         new = limited(kind, new, old, subresource)
-        return self._store(Transition(kind, item, old, new, after, subresource, decoded.warnings), options)
+        return self._store(Transition(kind, item, old, new, after, subresource), options)
 
     def _store(self, transition: Transition, options: WriteOptions) -> Written:
         kind, item, old, new = transition.kind, transition.item, transition.old, transition.new

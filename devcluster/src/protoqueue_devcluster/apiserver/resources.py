@@ -9,13 +9,14 @@ from .cluster import Cluster
 from .decoding import check_identity
 from .deletion import parse_delete_options
 from .kinds import Kind
-from .listing import Page, selector_of
+from .listing import Page, check_known, parse_version, selector_of
 from .namespaces import check_deletable
 from .negotiation import Accepted, parse_body
+from .options import WriteOptions, parse_write_options
 from .patches.merge import apply_merge
 from .patches.operations import apply_operations
 from .patches.strategic import apply_strategic
-from .registry import WriteOptions, Written
+from .registry import Written
 from .reviews import review
 from .routes import Route
 from .scale import current_scale, read_scale, write_scale
@@ -24,7 +25,8 @@ from .storage import Item, encoded
 from .watching import versioned_json
 
 Object = dict[str, Any]
-PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
+APPLY = "application/apply-patch+yaml"
+PATCHES = ("application/json-patch+json", "application/merge-patch+json", APPLY)
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -40,17 +42,13 @@ class Call:
     user_agent: str
     body: bytes = b""
 
-    def options(self) -> WriteOptions:
-        """Raises ApiError 400."""
-        dry_run = self.query.get("dryRun", "")
-        if dry_run not in {"", "All"}:
-            raise bad_request(f'Invalid value: "{dry_run}": Unsupported value: "{dry_run}": supported values: "All"')
-        return WriteOptions(
-            manager=self.query.get("fieldManager") or self.user_agent.partition("/")[0][:128] or "unknown",
-            dry_run=bool(dry_run),
-            field_validation=self.query.get("fieldValidation") or "Warn",
-            force=self.query.get("force") in {"true", "1"},
-        )
+    @property
+    def media(self) -> str:
+        return self.content_type.partition(";")[0].strip()
+
+    def options(self, verb: str) -> WriteOptions:
+        """Raises ApiError 422."""
+        return parse_write_options(verb, self.query, self.user_agent, self.media == APPLY)
 
     def parsed(self) -> Any:
         return parse_body(self.body, self.content_type, self.kind.kind)
@@ -76,7 +74,7 @@ class Resources:
     def answer(self, verb: str, call: Call) -> Answer:
         """Raises ApiError."""
         if verb in {"get", "update", "patch"} and not call.route.name:
-            raise bad_request("name must be provided")
+            raise bad_request("name must be provided") if call.kind.custom else method_not_allowed()
         handler = {
             "get": self._get,
             "list": self._list,
@@ -91,6 +89,7 @@ class Resources:
         return handler(call)
 
     def _get(self, call: Call) -> Answer:
+        check_known(self._cluster.store, parse_version(call.query.get("resourceVersion", "")))
         item = self._registry.get(call.kind, call.route.namespace, call.route.name)
         if call.route.subresource == "scale":
             return Answer(encoded(read_scale(call.kind, item.object)))
@@ -140,10 +139,11 @@ class Resources:
             raise method_not_allowed()
         check_identity(kind, body)
         if kind.namespaced and not route.namespace and not kind.ephemeral:
-            raise bad_request("an empty namespace may not be set during creation")
+            empty = bad_request("an empty namespace may not be set during creation")
+            raise empty if kind.custom else method_not_allowed()
         if kind.ephemeral:
             return Answer(encoded(self._review(call, body)), 201)
-        return _written(self._registry.create(kind, route.namespace, body, call.options()))
+        return _written(self._registry.create(kind, route.namespace, body, call.options("create")))
 
     def _review(self, call: Call, body: Object) -> Object:
         obj = {**body, "kind": call.kind.kind, "apiVersion": call.kind.group_version}
@@ -161,14 +161,14 @@ class Resources:
     def _update(self, call: Call) -> Answer:
         kind, route, body = call.kind, call.route, call.parsed()
         if route.subresource == "scale":
-            scaled = write_scale(self._registry, kind, route.namespace, route.name, body, call.options())
+            scaled = write_scale(self._registry, kind, route.namespace, route.name, body, call.options("update"))
             return _written(scaled)
         check_identity(kind, body)
         if route.subresource == "finalize":
             return self._finalize(call, body)
         if route.subresource not in {"", "status"}:
             raise method_not_allowed()
-        options = call.options()
+        options = call.options("update")
         return _written(self._registry.replace(kind, route.namespace, route.name, body, route.subresource, options))
 
     def _finalize(self, call: Call, body: Object) -> Answer:
@@ -179,18 +179,18 @@ class Resources:
             return {**old, "spec": {**old.get("spec", {}), "finalizers": finalizers}}
 
         route = call.route
-        return _written(self._registry.update(call.kind, "", route.name, change, "finalize", call.options()))
+        return _written(self._registry.update(call.kind, "", route.name, change, "finalize", call.options("update")))
 
     def _patch(self, call: Call) -> Answer:
         kind, route = call.kind, call.route
-        media = call.content_type.partition(";")[0].strip()
+        media = call.media
         accepted = PATCHES if kind.custom else (*PATCHES, STRATEGIC)
         if media not in accepted:
             raise unsupported_media_type(accepted)
         if route.subresource not in {"", "status", "scale"}:
             raise method_not_allowed()
-        options = call.options()
-        if media == "application/apply-patch+yaml":
+        options = call.options("patch")
+        if media == APPLY:
             return self._apply(call, options)
         patch = call.parsed()
 
@@ -209,10 +209,6 @@ class Resources:
 
     def _apply(self, call: Call, options: WriteOptions) -> Answer:
         kind, route, body = call.kind, call.route, parse_body(call.body, call.content_type, call.kind.kind)
-        if not call.query.get("fieldManager"):
-            text = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-            raise bad_request(text)
-        check_identity(kind, body)
         named = (body.get("metadata") or {}).get("name", route.name)
         if named != route.name:
             raise bad_request(f"the name of the object ({named}) does not match the name on the URL ({route.name})")

@@ -5,9 +5,10 @@ from typing import Any
 from .decoding import check_shape
 from .jsonpath import find
 from .kinds import Kind, ScalePaths
-from .registry import Registry, WriteOptions, Written
+from .options import WriteOptions
+from .registry import Registry, Written
 from .selectors import label_selector_text
-from .statuses import internal_error
+from .statuses import ApiError, internal_error, invalid, invalid_value
 
 Object = dict[str, Any]
 
@@ -60,6 +61,14 @@ def with_replicas(kind: Kind, obj: Object, replicas: int) -> Object:
     return changed
 
 
+def _negative(kind: Kind, name: str, replicas: int) -> ApiError:
+    if kind.custom:
+        path = (kind.scale or ScalePaths()).spec_replicas
+        return invalid(kind.group, kind.kind, name, [invalid_value(path, replicas, "should be a non-negative integer")])
+    cause = invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
+    return invalid("autoscaling", "Scale", name, [cause])
+
+
 def write_scale(
     registry: Registry, kind: Kind, namespace: str, name: str, scale: Object, options: WriteOptions
 ) -> Written:
@@ -67,6 +76,8 @@ def write_scale(
     checked = check_shape("V1Scale", scale)
     replicas = checked.get("spec", {}).get("replicas", 0)
     version = checked.get("metadata", {}).get("resourceVersion")
+    if replicas < 0:
+        raise _negative(kind, name, replicas)
 
     def change(obj: Object) -> Object:
         changed = with_replicas(kind, obj, replicas)

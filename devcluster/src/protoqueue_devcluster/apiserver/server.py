@@ -102,7 +102,7 @@ class Server:
             return self._document(path, request.headers.get("Accept", ""))
         kind = self._cluster.kinds.find(route.group, route.version, route.resource)
         if kind is None or (route.subresource and not kind.has_subresource(route.subresource)):
-            return _text("404 page not found\n", 404)
+            return self._unserved(route)
         word = verb(request.method, route, request.query)
         headers = request.headers
         call = Call(
@@ -119,6 +119,12 @@ class Server:
         if word == "get" and route.subresource == "log":
             return await self._pod_log(request, call)
         return _response(self._resources.answer(word, call), call.accepted)
+
+    def _unserved(self, route: Route) -> web.Response:
+        """A built-in group tells of a resource it lacks; the servers of groups that there are not know only paths."""
+        if any(not kind.custom for kind in self._cluster.kinds.of(route.group, route.version)):
+            raise ApiError(404, "NotFound", "the server could not find the requested resource", {})
+        return _text("404 page not found\n", 404)
 
     def _document(self, path: str, accept: str) -> web.Response:
         accepted = parse_accept(accept)
@@ -181,10 +187,12 @@ class Server:
 
     async def _pod_log(self, request: web.Request, call: Call) -> web.StreamResponse:
         pod = self._cluster.registry.get(call.kind, call.route.namespace, call.route.name).object
-        url, query = pods.log_url(self._cluster.registry, pod, call.query)
+        place = pods.log_url(self._cluster.registry, pod, call.query)
+        if place is None:
+            return web.Response(status=204)
         if self._kubelets is None:
             self._kubelets = ClientSession(connector=TCPConnector(limit=0))
-        source = await pods.open_log(self._kubelets, url, query)
+        source = await pods.open_log(self._kubelets, *place)
         try:
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             await response.prepare(request)

@@ -66,8 +66,9 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details is not None:
             status["details"] = self.details
         status["code"] = self.code
@@ -118,6 +119,12 @@ def forbidden(group: str, plural: str, name: str, message: str, causes: Sequence
 
 def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
+
+
+def too_large_version(version: int, current: int) -> ApiError:
+    causes = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    text = f"Timeout: Too large resource version: {version}, current: {current}"
+    return ApiError(504, "Timeout", text, {"causes": causes, "retryAfterSeconds": 1})
 
 
 def expired(message: str) -> ApiError:

@@ -30,8 +30,15 @@ class Transition:
 
 
 def kept_metadata(kind: Kind, given: Object, old: Object) -> Object:
-    """The metadata given, with what a client cannot change as it was. Raises ApiError 409 for a stale version."""
+    """The metadata given, with what a client cannot change as it was.
+
+    Raises ApiError 400 for another name or namespace, 409 for a stale version or another uid.
+    """
     kept = old["metadata"]
+    check_name(given, kept["name"])
+    if given.get("namespace", kept.get("namespace")) != kept.get("namespace"):
+        text = "the namespace of the provided object does not match the namespace sent on the request"
+        raise statuses.bad_request(text)
     check_version(kind, given, old)
     if given.get("uid") and given["uid"] != kept["uid"]:
         text = f"Precondition failed: UID in precondition: {given['uid']}, UID in object meta: {kept['uid']}"
@@ -39,6 +46,14 @@ def kept_metadata(kind: Kind, given: Object, old: Object) -> Object:
     dropped = {"managedFields", "selfLink", *KEPT_METADATA}
     metadata = {key: value for key, value in given.items() if key not in dropped}
     return metadata | {key: kept[key] for key in KEPT_METADATA if key in kept}
+
+
+def check_name(given: Object, name: str) -> None:
+    """Raises ApiError 400 where the metadata given name another object than the path does."""
+    stated = given.get("name", name)
+    if stated != name:
+        text = f"the name of the object ({stated}) does not match the name on the URL ({name})"
+        raise statuses.bad_request(text)
 
 
 def check_version(kind: Kind, given: Object, old: Object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from . import tables
 from .kinds import Kind
 from .listing import parse_version, selector_of
+from .options import check_list_options
 from .selectors import Selector
 from .statuses import ApiError, bad_request
 from .storage import Collection, Event, Item, Store, Watcher, encoded
@@ -15,6 +16,7 @@ from .storage import Collection, Event, Item, Store, Watcher, encoded
 Object = dict[str, Any]
 DEFAULT_TIMEOUT_S = 1800.0
 BOOKMARK_EVERY_S = 60.0
+LAST_BOOKMARK_S = 2.0
 BATCH = 500
 Represent = Callable[[Item], bytes]
 
@@ -32,19 +34,17 @@ class WatchRequest:
     version: int
     initial: bool
     bookmarks: bool
-    announce_end: bool
     timeout_s: float
 
 
 def parse_watch(kind: Kind, namespace: str, name: str, query: Mapping[str, str]) -> WatchRequest:
-    """Raises ApiError 400."""
+    """Raises ApiError 400, 422."""
+    check_list_options(query, watch=True)
     fields = {**query}
     if name:
         fields["fieldSelector"] = ",".join(filter(None, [query.get("fieldSelector", ""), f"metadata.name={name}"]))
     version = parse_version(query.get("resourceVersion", ""))
     send_initial = query.get("sendInitialEvents")
-    if send_initial == "true" and query.get("resourceVersionMatch") != "NotOlderThan":
-        raise bad_request("sendInitialEvents requires resourceVersionMatch=NotOlderThan")
     try:
         timeout_s = float(query.get("timeoutSeconds") or DEFAULT_TIMEOUT_S)
     except ValueError:
@@ -55,7 +55,6 @@ def parse_watch(kind: Kind, namespace: str, name: str, query: Mapping[str, str])
         version=version,
         initial=send_initial == "true" or (send_initial is None and version == 0),
         bookmarks=query.get("allowWatchBookmarks") in {"true", "1"},
-        announce_end=send_initial == "true",
         timeout_s=timeout_s,
     )
 
@@ -82,12 +81,12 @@ class Watch:
                 yield frame("ERROR", encoded(error.body()))
                 return
             deadline = time.monotonic() + request.timeout_s
-            bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
+            bookmark_at = _next_bookmark(deadline)
             while (now := time.monotonic()) < deadline and not watcher.closed:
                 if not await watcher.wait(min(deadline, bookmark_at) - now):
                     if request.bookmarks and self._told < self._store.version:
                         yield self._bookmark()
-                    bookmark_at = time.monotonic() + BOOKMARK_EVERY_S
+                    bookmark_at = _next_bookmark(deadline)
                     continue
                 chunk = self._drained(watcher)
                 if chunk:
@@ -103,7 +102,7 @@ class Watch:
             items = self._collection.items(request.namespace)
             chosen = (item for item in items if request.selector.matches(item.object))
             frames.extend(frame("ADDED", self._represent(item)) for item in chosen)
-            if request.announce_end and request.bookmarks:
+            if request.bookmarks:
                 frames.append(self._bookmark({"annotations": {"k8s.io/initial-events-end": "true"}}))
         elif request.version:
             frames.extend(map(self._framed, self._collection.since(request.version, request.namespace)))
@@ -137,6 +136,13 @@ class Watch:
         metadata = {"resourceVersion": str(self._told), **(more or {})}
         body = {"apiVersion": self._kind.group_version, "kind": self._kind.kind, "metadata": metadata}
         return frame("BOOKMARK", encoded(body))
+
+
+def _next_bookmark(deadline: float) -> float:
+    """Every minute, and shortly before the end: so a client that comes back at once has missed nothing."""
+    now = time.monotonic()
+    last = deadline - LAST_BOOKMARK_S
+    return min(now + BOOKMARK_EVERY_S, last) if now < last else now + BOOKMARK_EVERY_S
 
 
 def representation(kind: Kind, form: str, include: str) -> Represent:
