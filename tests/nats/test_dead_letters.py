@@ -1,12 +1,17 @@
 """Dead letters: seen, put back, deleted; and tasks that never were any."""
 
+import asyncio
+import re
 import time
+import urllib.request
 from typing import Any
 
+import pytest
 from nats.aio.client import Client as Nats
 
-from protoqueue import DeadLetter, Outgoing, Reject
-from protoqueue.naming import QueueName
+from nats_server import free_port
+from protoqueue import DeadLetter, GroupNotFound, InvalidTask, Outgoing, Reject
+from protoqueue.naming import CONFIG_BUCKET, GroupName, QueueName
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -58,7 +63,10 @@ async def test_a_payload_that_is_not_what_the_handler_takes_is_buried_at_once(ma
     assert not calls
 
 
-async def test_a_queue_without_dead_letters_drops_what_fails_for_good(make_queue, make_worker, start) -> None:
+async def test_a_queue_without_dead_letters_drops_what_fails_for_good_and_counts_it(
+    make_queue, make_worker, start, monkeypatch
+) -> None:
+    monkeypatch.setenv("PROTOQUEUE_METRICS_PORT", str(port := free_port()))
     queue = await make_queue(GroupSpec(retry={"max_attempts": 1}), dead_letters=False)
     worker, calls = make_worker(), []
 
@@ -75,6 +83,13 @@ async def test_a_queue_without_dead_letters_drops_what_fails_for_good(make_queue
         return bool(calls) and (stats.ready, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 0, 0)
 
     await eventually(gone)
+
+    def counted() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            found = re.search(r"^protoqueue_dropped_tasks_total\{.*\} (\S+)$", answer.read().decode(), re.MULTILINE)
+        return found is not None and float(found[1]) == 1
+
+    await eventually(lambda: asyncio.to_thread(counted))
 
 
 async def test_redrive_takes_only_what_the_filters_choose_and_no_more_than_the_limit(
@@ -122,6 +137,32 @@ async def test_dead_letters_can_be_listed_by_group(make_queue, make_worker, star
     await letters_of(queue, 2)
     (letter,) = await letters_of(queue, 1, group="two")
     assert letter.group == "two"
+
+
+async def test_what_a_group_that_is_gone_has_given_up_is_kept(make_queue, make_worker, nc: Nats, queue_name) -> None:
+    """Nobody would take it: JetStream drops what no group of a Broadcast queue is interested in."""
+    queue = await make_queue(GroupSpec("stays"), GroupSpec("goes"), broadcast=True)
+    worker = make_worker(group="goes")
+
+    @worker.handler
+    async def refuse(payload: int) -> None:
+        raise Reject("no")
+
+    await queue.enqueue(1)
+    await worker.run_once()
+    key = GroupName(QueueName("default", queue_name), "goes").config_key
+    await (await nc.jetstream().key_value(CONFIG_BUCKET)).purge(key)
+    with pytest.raises(GroupNotFound, match="goes"):
+        await queue.redrive()
+    (letter,) = await letters_of(queue, 1)
+    assert await letter.delete()
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 0}, {"rate": -1}, {"limit": -1}])
+async def test_a_redrive_that_makes_no_sense_is_refused(make_queue, wrong: dict[str, int]) -> None:
+    queue = await make_queue()
+    with pytest.raises(InvalidTask):
+        await queue.redrive(**wrong)
 
 
 async def test_a_task_too_large_to_be_buried_stays_and_holds_nothing_up(

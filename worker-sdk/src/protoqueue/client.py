@@ -142,8 +142,8 @@ class Queue:
         outgoing = Outgoing(payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata)
         task_id = new_task_id()
         with self._tracing.sending(self._settings.name, task_id=task_id) if self._tracing else NOT_TRACED as trace:
-            published = await self._broker.publish(self._prepare(outgoing, task_id, trace).message, timeout)
-        return Receipt(task_id, published.duplicate)
+            prepared = self._prepare(outgoing, task_id, trace)
+            return prepared.receipt(await self._broker.publish(prepared.message, timeout))
 
     async def enqueue_batch(self, items: Iterable[Any], *, timeout: float | None = DEFAULT_TIMEOUT_S) -> list[Receipt]:
         """Store many tasks, payloads or `Outgoing`s, and return their receipts in order.
@@ -183,11 +183,13 @@ class Queue:
         """Put dead letters back into the queue, oldest first, and return how many.
 
         At most `limit`, at most `rate` per second, only those of a `group`, a task `type`, a `reason` if given. They
-        keep their id and start with fresh attempts. Raises QueueFull and Unavailable; what was put back until then
-        stays.
+        keep their id and start with fresh attempts. Raises QueueFull and Unavailable, and in a Broadcast queue
+        GroupNotFound for what a group that is gone has given up; what was put back until then stays.
         """
         if limit is not None and limit < 0:
             raise InvalidTask(f"limit cannot be negative: {limit}")
+        if rate is not None and rate <= 0:
+            raise InvalidTask(f"rate is in tasks per second and more than 0, not {rate}")
         letters = self.dead_letters(group=group)
         return await redrive_letters(letters, limit, rate, lambda letter: letter.matches(type, reason))
 
@@ -237,7 +239,12 @@ class Queue:
         return await oldest_tasks(self._broker, self._settings, limit, timeout)
 
     def _prepare(self, outgoing: Outgoing, task_id: str, trace: Mapping[str, str]) -> Prepared:
-        return prepare(outgoing, task_id, datetime.now(UTC), self._settings, self._broker.max_payload, trace)
+        try:
+            return prepare(outgoing, task_id, datetime.now(UTC), self._settings, self._broker.max_payload, trace)
+        except InvalidTask:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be
+            raise InvalidTask(f"the task cannot be enqueued like this: {error}") from error
 
     async def _store_all(self, batches: Iterator[Sequence[Prepared]], timeout: float | None) -> dict[str, Receipt]:
         """Receipts by id. After an error no further batch is begun; what is under way has ended when it is raised."""
@@ -272,8 +279,7 @@ class Queue:
 
         async def store(one: Prepared) -> Receipt:
             async with places:
-                published = await self._broker.publish(one.message, timeout)
-                return Receipt(one.task_id, published.duplicate)
+                return one.receipt(await self._broker.publish(one.message, timeout))
 
         return await asyncio.gather(*(store(one) for one in batch))
 

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from protoqueue import naming
 from protoqueue.codec import encode_payload, encode_task
-from protoqueue.connection import Message
+from protoqueue.connection import Message, Published
 from protoqueue.durations import to_timedelta
 from protoqueue.errors import InvalidTask, PayloadTooLarge
 from protoqueue.naming import Header, level_of, partition_of
 from protoqueue.settings import QueueSettings
-from protoqueue.task import Outgoing, Task
+from protoqueue.task import Outgoing, Receipt, Task
 
 HEADROOM = 4096
 """Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
@@ -27,6 +27,10 @@ class Prepared:
     task_id: str
     stream: str
     message: Message
+
+    def receipt(self, published: Published) -> Receipt:
+        """What its producer gets; a duplicate of a task's own id is this task, of which an earlier try was stored."""
+        return Receipt(self.task_id, published.duplicate and self.message.headers[Header.MSG_ID] != self.task_id)
 
 
 def prepare(
