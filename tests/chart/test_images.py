@@ -76,6 +76,11 @@ def test_an_image_made_from_scratch_holds_no_tools(
     assert "executable file not found" in engine(*CONFINED, "--entrypoint", tool, name, "--version", check=False)
 
 
+def test_no_compiler_is_left_in_the_image_that_users_build_on(engine: Docker, worker_image: str) -> None:
+    find = "import shutil; print(*filter(shutil.which, ['gcc', 'cc', 'make', 'git', 'curl']), sep=',', end='.')"
+    assert engine(*CONFINED, "--entrypoint", "python", worker_image, "-c", find) == "."
+
+
 def test_the_command_line_runs_confined(engine: Docker, cli_image: str) -> None:
     assert "enqueue" in engine(*CONFINED, "--network", "none", cli_image, "--help")
 

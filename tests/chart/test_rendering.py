@@ -133,6 +133,26 @@ def test_all_operators_of_a_release_contend_for_one_lease_that_its_role_names() 
     assert lease == f"{role['metadata']['namespace']}/{named[0]}"
 
 
+@pytest.mark.parametrize("values", [MATRIX["closed"], MATRIX["closed to nobody in particular"]])
+def test_a_closed_operator_is_scraped_by_those_who_are_named_and_by_all_where_nobody_is(values: Values) -> None:
+    objects = render(values)
+    policy = only(objects, "NetworkPolicy", "pq-protoqueue")["spec"]
+    (rule,) = policy["ingress"]
+    service = only(objects, "Service", "pq-protoqueue-metrics")["spec"]
+    assert [port["port"] for port in rule["ports"]] == [port["targetPort"] for port in service["ports"]]
+    assert rule.get("from", []) == values["networkPolicy"].get("metricsFrom", [])
+    assert policy["policyTypes"] == ["Ingress"], "NATS and the API server are wherever they are"
+
+
+def test_every_port_a_policy_names_is_one_of_the_pods() -> None:
+    objects = render(MATRIX["closed"])
+    ports = {
+        port["name"] for _, spec in pod_specs(objects) for each in spec["containers"] for port in each.get("ports", [])
+    }
+    for policy in (each for each in objects if each["kind"] == "NetworkPolicy"):
+        assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} <= ports
+
+
 def test_the_digest_wins_over_the_tag() -> None:
     digest = f"sha256:{'a' * 64}"
     deployment = only(render({"image": {"tag": "1", "digest": digest}}), "Deployment")
