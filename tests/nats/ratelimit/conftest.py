@@ -8,14 +8,16 @@ from nats.js.errors import NotFoundError
 import nats
 from nats_server import NatsServer
 from protoqueue.naming import RATE_BUCKET
+from provisioning import ensure_buckets
 
 
 class RateServer(NatsServer):
-    """A nats-server and the part of the operator that looks after the bucket `pq-rate`."""
+    """A nats-server and the part of the operator that looks after the buckets."""
 
     async def create_bucket(self) -> None:
-        """Anew and empty. It lies in memory: a restart of the server takes it away."""
+        """`pq-rate` anew and empty. It lies in memory: a restart of the server takes it away."""
         async with await nats.connect(self.url) as connection:
+            await ensure_buckets(connection)
             jetstream = connection.jetstream()
             with contextlib.suppress(NotFoundError):
                 await jetstream.delete_key_value(RATE_BUCKET)

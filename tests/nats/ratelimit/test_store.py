@@ -2,23 +2,28 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from nats.aio.client import Client
 
 import nats
+from protoqueue.connection import ConnectionOptions, JetStreamBroker
 from protoqueue.errors import Unavailable
-from protoqueue.naming import RATE_BUCKET
-from protoqueue.ratelimit import RateBucket
+from protoqueue.gate import BrokerStore
+from protoqueue.naming import CONFIG_BUCKET, RATE_BUCKET
 from protoqueue.ratelimit.store import Entry, StateMoved
 
 
 @pytest.fixture
-async def connection(server) -> AsyncIterator[Client]:
-    async with await nats.connect(server.url) as connection:
-        yield connection
+async def broker(server) -> AsyncIterator[JetStreamBroker]:
+    broker = await JetStreamBroker.connect(ConnectionOptions(server.url), 5)
+    yield broker
+    await broker.close()
 
 
-async def test_only_the_latest_revision_can_be_followed(connection):
-    store = RateBucket(connection)
+@pytest.fixture
+def store(broker) -> BrokerStore:
+    return BrokerStore(broker)
+
+
+async def test_only_the_latest_revision_can_be_followed(store):
     assert await store.get("a.b") is None
     first = await store.put_if("a.b", b"one", 0)
     assert await store.get("a.b") == Entry(b"one", first)
@@ -30,32 +35,34 @@ async def test_only_the_latest_revision_can_be_followed(connection):
     assert await store.get("a.b") == Entry(b"two", second)
 
 
-async def test_what_an_ordinary_key_value_client_writes_and_deletes_is_seen(connection):
-    bucket = await connection.jetstream().key_value(RATE_BUCKET)
-    revision = await bucket.put("a.b", b"by hand")
-    assert await RateBucket(connection).get("a.b") == Entry(b"by hand", revision)
-    await bucket.delete("a.b")
-    assert (await RateBucket(connection).get("a.b")).value == b""
+async def test_what_an_ordinary_key_value_client_writes_and_deletes_is_seen_and_can_be_followed(server, store):
+    async with await nats.connect(server.url) as connection:
+        bucket = await connection.jetstream().key_value(RATE_BUCKET)
+        revision = await bucket.put("a.b", b"by hand")
+        assert await store.get("a.b") == Entry(b"by hand", revision)
+        await bucket.delete("a.b")
+    deleted = await store.get("a.b")
+    assert deleted == Entry(b"", revision + 1)
+    assert await store.put_if("a.b", b"anew", deleted.revision) == revision + 2
 
 
-async def test_the_server_tells_its_time(connection):
+async def test_the_server_tells_its_time(store):
     # Test and server share a machine, so also a clock.
-    assert await RateBucket(connection).server_time_us() == pytest.approx(time.time() * 1e6, abs=1e6)
+    assert await store.server_time_us() == pytest.approx(time.time() * 1e6, abs=1e6)
 
 
-async def test_a_missing_bucket_is_unavailable(connection):
-    await connection.jetstream().delete_key_value(RATE_BUCKET)
-    store = RateBucket(connection)
-    with pytest.raises(Unavailable, match="pq-rate"):
-        await store.server_time_us()
+async def test_a_missing_bucket_is_unavailable(server, store):
+    async with await nats.connect(server.url) as connection:
+        for bucket in (RATE_BUCKET, CONFIG_BUCKET):
+            await connection.jetstream().delete_key_value(bucket)
     with pytest.raises(Unavailable, match="pq-rate"):
         await store.put_if("a.b", b"one", 0)
+    with pytest.raises(Unavailable, match="pq-config"):
+        await store.server_time_us()
 
 
-async def test_a_connection_that_is_closed_is_unavailable(server):
-    connection = await nats.connect(server.url)
-    await connection.close()
-    store = RateBucket(connection)
+async def test_a_connection_that_is_closed_is_unavailable(broker, store):
+    await broker.close()
     for call in (store.get("a.b"), store.put_if("a.b", b"one", 0), store.server_time_us()):
         with pytest.raises(Unavailable):
             await call

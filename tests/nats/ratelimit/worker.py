@@ -7,9 +7,10 @@ import asyncio
 import sys
 import time
 
-import nats
+from protoqueue.connection import ConnectionOptions, JetStreamBroker
+from protoqueue.gate import BrokerStore
 from protoqueue.naming import GroupName, QueueName
-from protoqueue.ratelimit import Limiter, RateBucket
+from protoqueue.ratelimit import Limiter
 from protoqueue.v1.config_pb2 import RateLimit
 
 SLOTS = 20
@@ -36,17 +37,13 @@ async def obey(limiter: Limiter) -> None:
 
 
 async def main(url: str, tasks: str, burst: str) -> None:
-    connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=_ignore)
-    limiter = Limiter(GroupName(QueueName("default", "email"), "mailers"), RateBucket(connection))
+    broker = await JetStreamBroker.connect(ConnectionOptions(url), 5)
+    limiter = Limiter(GroupName(QueueName("default", "email"), "mailers"), BrokerStore(broker))
     limiter.update(limit(tasks, burst), None)
     working = asyncio.create_task(work(limiter))
     await obey(limiter)
     working.cancel()
-    await connection.close()
-
-
-async def _ignore(error: Exception) -> None:
-    """The test stops the server on purpose."""
+    await broker.close()
 
 
 asyncio.run(main(*sys.argv[1:]))

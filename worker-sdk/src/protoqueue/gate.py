@@ -20,7 +20,8 @@ class BrokerStore:
 
     async def get(self, key: str) -> Entry | None:
         revision = await self._broker.read_key(RATE_BUCKET, key, _TIMEOUT_S)
-        return None if revision.value is None else Entry(revision.value, revision.number)
+        # What somebody has deleted leaves a mark, and only who knows its revision may write next.
+        return Entry(revision.value or b"", revision.number) if revision.number else None
 
     async def put_if(self, key: str, value: bytes, revision: int) -> int:
         try:
