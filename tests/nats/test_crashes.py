@@ -152,6 +152,52 @@ async def test_workers_and_clients_outlive_a_restart_of_nats(tmp_path: Path) -> 
     server.stop()
 
 
+async def test_a_handler_that_runs_on_while_nats_is_away_for_longer_than_its_lease_is_not_run_twice(
+    tmp_path: Path,
+) -> None:
+    """Its worker gets the task again, and knows that it runs."""
+    server = NatsServer(tmp_path / "nats")
+    await server.start()
+    nc = await nats.connect(server.url, max_reconnect_attempts=-1, error_cb=_ignore)
+    await provision(nc, QueueSpec("q"), [GroupSpec(visibility_s=0.6)])
+    async with await protoqueue.connect(server.url) as client:
+        queue = await client.queue("default/q")
+        worker, starts, release = protoqueue.Worker("default/q", group="mailers", url=server.url), [], asyncio.Event()
+
+        @worker.handler
+        async def work(payload: int) -> None:
+            starts.append(payload)
+            if payload == 1:
+                await release.wait()
+
+        serving = asyncio.create_task(worker.serve())
+        await queue.enqueue(1)
+        await eventually(lambda: starts == [1])
+        server.kill()
+        await asyncio.sleep(1.2)  # the lease runs out meanwhile
+        await server.start()
+        await queue.enqueue(2, timeout=None)
+        await eventually(lambda: 2 in starts)
+
+        async def come_again() -> bool:
+            info = await api(nc, f"CONSUMER.INFO.{QueueName('default', 'q').stream}.mailers_p1", {})
+            return info["num_redelivered"] >= 1
+
+        await eventually(come_again)
+        release.set()
+
+        async def empty() -> bool:
+            stats = await queue.stats()
+            return (stats.ready, stats.in_flight) == (0, 0)
+
+        await eventually(empty)
+        worker.stop()
+        await serving
+    assert starts == [1, 2]
+    await nc.close()
+    server.stop()
+
+
 async def test_a_worker_waits_for_nats_the_queue_and_the_group(tmp_path: Path) -> None:
     server = NatsServer(tmp_path / "nats")
     worker = WorkerProcess(SLOW.format(seconds=0), server.url, "default/q", tmp_path / "worker")

@@ -1,6 +1,9 @@
 """Groups with exactlyOnce: what has succeeded does not run again."""
 
 import asyncio
+import random
+import sqlite3
+from pathlib import Path
 
 from protoqueue import Task
 from protoqueue.connection import ACK
@@ -82,6 +85,47 @@ async def work(payload: int) -> None:
 
     await eventually(empty)
     assert sorted(map(int, told + last.told)) == list(range(12))
+
+
+BOOKING = """
+import sqlite3
+
+@worker.handler
+def book(payload: int, task: Task) -> None:
+    with sqlite3.connect({accounts!r}, timeout=30) as database:
+        if database.execute("INSERT OR IGNORE INTO booked VALUES (?)", (task.id,)).rowcount:
+            database.execute("UPDATE account SET balance = balance + ?", (payload,))
+    time.sleep(0.01)  # here, between the effect and the ledger, is where kills matter
+    tell(payload)
+"""
+
+
+async def test_an_effect_stored_with_its_task_s_id_happens_once_through_kills_at_any_moment(
+    make_queue, processes, tmp_path: Path
+) -> None:
+    accounts = tmp_path / "accounts.db"
+    with sqlite3.connect(accounts) as database:
+        database.executescript("CREATE TABLE booked (task PRIMARY KEY); CREATE TABLE account (balance)")
+        database.execute("INSERT INTO account VALUES (0)")
+    queue = await make_queue(GroupSpec(exactly_once=True, visibility_s=0.5, retry={"max_attempts": 100}))
+    await queue.enqueue_batch(list(range(400)))
+    dice, crew = random.Random(7), []
+    while len(crew) < 8:
+        worker = processes(BOOKING.format(accounts=str(accounts)), concurrency=4)
+        crew.append(worker)
+        wanted = dice.randint(1, 40)
+        await eventually(lambda worker=worker, wanted=wanted: len(worker.told) >= wanted, interval_s=0.005)
+        worker.kill()
+    crew.append(processes(BOOKING.format(accounts=str(accounts)), concurrency=4))
+
+    async def empty() -> bool:
+        stats = await queue.stats()
+        return (stats.ready, stats.in_flight, stats.dead) == (0, 0, 0)
+
+    await eventually(empty)
+    assert {int(line) for worker in crew for line in worker.told} <= set(range(400))
+    with sqlite3.connect(accounts) as database:
+        assert database.execute("SELECT balance FROM account").fetchone() == (sum(range(400)),)
 
 
 async def test_a_failed_task_is_not_in_the_ledger(make_queue, make_worker, start) -> None:
