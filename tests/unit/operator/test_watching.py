@@ -16,9 +16,16 @@ from unit.operator.samples import group_body, queue_body
 
 
 class Added(list[Key]):
-    """In the place of the work queue: what was to be looked at, in order."""
+    """In the place of the work queue: what was to be looked at, in order, and which of it can wait."""
 
-    add = list.append
+    def __init__(self) -> None:
+        super().__init__()
+        self.patient: list[Key] = []
+
+    def add(self, key: Key, patience_s: float = 0.0) -> None:
+        self.append(key)
+        if patience_s:
+            self.patient.append(key)
 
 
 @pytest.fixture
@@ -56,6 +63,17 @@ async def test_a_group_that_was_seen_before_its_queue_is_looked_at_again(operati
     operation.object_seen("Queue", None, queue_body())
     email, mailers = Key("Queue", "default", "email"), Key("ConsumerGroup", "default", "mailers")
     assert operation._dispatcher.work == [mailers, email, mailers]
+
+
+async def test_after_a_start_what_was_edited_meanwhile_does_not_wait_behind_what_is_ready(operation: Operation) -> None:
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "Reconciled", "observedGeneration": 1}]}
+    operation.object_seen("Queue", None, queue_body(name="same") | {"status": ready})
+    operation.object_seen("Queue", None, queue_body(name="edited", generation=2) | {"status": ready})
+    operation.object_seen("Queue", None, queue_body(name="new"))
+    operation.object_seen("Queue", None, queue_body(name="going", deletionTimestamp="2026-01-01T00:00:01Z"))
+    added: Any = operation._dispatcher.work
+    assert len(added) == 4
+    assert added.patient == [Key("Queue", "default", "same")]
 
 
 async def test_only_the_operators_own_nats_can_make_it_look_stuck(operation: Operation) -> None:

@@ -111,3 +111,27 @@ def test_pauses_grow_to_a_bound(failures: int, least: float, most: float) -> Non
     assert backoff_s(failures, -1) == pytest.approx(least)
     assert backoff_s(failures, 1) == pytest.approx(most)
     assert backoff_s(failures, 0) <= LONGEST_BACKOFF_S
+
+
+async def test_what_has_patience_lets_others_go_first_but_not_for_ever(start: Start) -> None:
+    served: list[str] = []
+    go = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        await go.wait()
+        served.append(key)
+
+    queue = start(handle, workers=1)
+    queue.add("under way")
+    await asyncio.sleep(0)
+    queue.add("patient", 60)
+    queue.add("a little patient", 0.001)
+    queue.add("upgraded", 60)
+    queue.add("urgent")
+    queue.add("upgraded")
+    await asyncio.sleep(0.01)
+    queue.add("late")
+    assert len(queue) == 6
+    go.set()
+    await eventually(lambda: len(queue) == 0)
+    assert served == ["under way", "urgent", "upgraded", "a little patient", "late", "patient"]

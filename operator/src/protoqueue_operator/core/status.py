@@ -20,6 +20,12 @@ def not_ready(generation: int, reason: str, message: str) -> Condition:
     return Condition(type="Ready", status="False", reason=reason, message=message, observed_generation=generation)
 
 
+def is_ready(resource: Queue | Group) -> bool:
+    """Whether the status says that this generation is Ready."""
+    condition, generation = resource.status.condition("Ready"), resource.meta.generation
+    return condition is not None and condition.status == "True" and condition.observed_generation == generation
+
+
 def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
     """TasksLost, where a stream has to be made anew that held tasks; it stands until the next generation."""
     generation, held = queue.meta.generation, queue.status.tasks

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 _MOVING_AGAIN_S = 5.0
 """Nothing tells when the last task of a queue that is to move is done."""
 
+RESYNC_PATIENCE_S = 30.0
+"""What is looked at only to be sure, as after a start, lets go first what somebody waits for."""
+
 _FOREIGN_AGAIN_S = 30.0
 """Nothing tells when somebody else's asset goes away."""
 
@@ -42,9 +45,9 @@ class Dispatcher:
         self._scaler = scaler
         self.work: WorkQueue[Key] = WorkQueue(self.look_at, workers)
 
-    def add_groups_of(self, queue: Key) -> None:
+    def add_groups_of(self, queue: Key, patience_s: float = 0.0) -> None:
         for group in self._runtime.cache.groups_of(queue):
-            self.work.add(group.meta.key)
+            self.work.add(group.meta.key, patience_s)
 
     def look_again(self, queue: Key) -> None:
         """Somebody else has touched the assets of a queue, or of its groups."""
@@ -55,8 +58,8 @@ class Dispatcher:
     def add_all_of(self, broker: Broker) -> None:
         """Whatever this broker holds is in question, as after it went away or came back."""
         for key in self._runtime.brokers.queues_naming(broker):
-            self.work.add(key)
-            self.add_groups_of(key)
+            self.work.add(key, RESYNC_PATIENCE_S)
+            self.add_groups_of(key, RESYNC_PATIENCE_S)
 
     async def look_at(self, key: Key) -> Again | None:
         with self._metrics.reconcile_seconds.labels(key.kind).time():

@@ -11,10 +11,11 @@ from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.adapters.leases import Election
 from protoqueue_operator.adapters.monitoring import MonitoringServer
 from protoqueue_operator.core.deployment import GROUP_LABEL
-from protoqueue_operator.core.resources import FINALIZER, Key, Meta, parse_meta
+from protoqueue_operator.core.resources import FINALIZER, Group, Key, Meta, Queue, parse_meta
+from protoqueue_operator.core.status import is_ready
 from protoqueue_operator.reconcile.brokers import Broker, Brokers
 from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.dispatch import Dispatcher
+from protoqueue_operator.reconcile.dispatch import RESYNC_PATIENCE_S, Dispatcher
 from protoqueue_operator.reconcile.metrics import Gauges, Metrics
 from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.runtime import Runtime, Settings
@@ -150,9 +151,10 @@ class Operation:
             self._dispatcher.add_groups_of(key)
             return
         is_news = key not in self._watched
-        self._look_if_moved(self._cache.observe_queue(body).meta)
+        queue = self._cache.observe_queue(body)
+        self._look_if_moved(queue)
         if is_news:  # a group may have been looked at, and refused, before its queue was known
-            self._dispatcher.add_groups_of(key)
+            self._dispatcher.add_groups_of(key, _patience_s(queue))
 
     def _group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         """Its queue waits for it to go, and its siblings to take its place."""
@@ -166,12 +168,13 @@ class Operation:
                 self._dispatcher.work.add(before.queue_key)
                 self._dispatcher.add_groups_of(before.queue_key)
             return
-        self._look_if_moved(self._cache.observe_group(body).meta)
+        self._look_if_moved(self._cache.observe_group(body))
 
-    def _look_if_moved(self, now: Meta) -> None:
+    def _look_if_moved(self, resource: Queue | Group) -> None:
+        now = resource.meta
         before, self._watched[now.key] = self._watched.get(now.key), now
         if _has_moved(before, now):
-            self._dispatcher.work.add(now.key)
+            self._dispatcher.work.add(now.key, 0.0 if before else _patience_s(resource))
 
     def _deployment_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
         meta = parse_meta(body, "Deployment")
@@ -205,6 +208,11 @@ class Operation:
 
     def _nats_is_up(self) -> bool:
         return self._is_leading and self._brokers.own.connection.is_up
+
+
+def _patience_s(resource: Queue | Group) -> float:
+    """What is Ready when it is first seen, as after a start, is looked at to be sure: nobody waits for it."""
+    return RESYNC_PATIENCE_S if is_ready(resource) and not resource.meta.deleting_since else 0.0
 
 
 def _has_moved(before: Meta | None, now: Meta) -> bool:

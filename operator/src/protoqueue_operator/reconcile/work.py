@@ -1,10 +1,12 @@
 """The work queue: which objects are to be looked at, each by one worker at a time, failures with growing pauses."""
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from protoqueue.cancellation import cancel
@@ -34,23 +36,27 @@ class WorkQueue(Generic[K]):
     def __init__(self, handle: Callable[[K], Awaitable[Again | None]], workers: int) -> None:
         self._handle = handle
         self._workers = workers
-        self._ready: asyncio.Queue[K] = asyncio.Queue()
-        self._waiting: set[K] = set()
+        self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
+        self._numbers = itertools.count()
+        self._waiting: dict[K, float] = {}
+        """Until when each is to be served, in the event loop's seconds."""
         self._busy: set[K] = set()
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, key: K) -> None:
-        """Serve the key as soon as a worker is free."""
+    def add(self, key: K, patience_s: float = 0.0) -> None:
+        """Serve the key as soon as a worker is free; one with patience lets others go first for so long."""
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._busy:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.put_nowait(key)
+            return
+        due = asyncio.get_running_loop().time() + patience_s
+        if due < self._waiting.get(key, inf):
+            self._waiting[key] = due
+            self._ready.put_nowait((due, next(self._numbers), key))
 
     def add_later(self, key: K, delay_s: float) -> None:
         """Serve the key after a while, unless it is added sooner."""
@@ -69,7 +75,7 @@ class WorkQueue(Generic[K]):
             timer.cancel()
 
     def __len__(self) -> int:
-        return self._ready.qsize() + len(self._busy)
+        return len(self._waiting) + len(self._busy)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"work {number}") for number in range(self._workers)]
@@ -87,8 +93,10 @@ class WorkQueue(Generic[K]):
 
     async def _work(self) -> None:
         while True:
-            key = await self._ready.get()
-            self._waiting.discard(key)
+            due, _, key = await self._ready.get()
+            if self._waiting.get(key) != due:  # it was added again meanwhile, with less patience
+                continue
+            del self._waiting[key]
             self._busy.add(key)
             try:
                 await self._serve(key)
