@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,16 @@ class NatsServer:
     def kill(self) -> None:
         """SIGKILL: nothing is flushed or said."""
         self._end(signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def hung(self) -> Iterator[None]:
+        """For a while it answers nothing, and no connection to it breaks."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:

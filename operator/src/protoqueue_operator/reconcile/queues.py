@@ -11,7 +11,7 @@ from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
-from protoqueue_operator.core.status import Fields, is_ready, loss_conditions, not_ready, ready, tasks
+from protoqueue_operator.core.status import Fields, loss_conditions, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
@@ -29,14 +29,22 @@ def valid_spec(queue: Queue) -> QueueSpec:
     return queue.spec
 
 
+def is_ready(queue: Queue) -> bool:
+    """Whether the status says that this generation is Ready."""
+    condition = queue.status.condition("Ready")
+    return (
+        condition is not None and condition.status == "True" and condition.observed_generation == queue.meta.generation
+    )
+
+
 async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     """Bring the queue into being; returns whether its groups should look at it again.
 
     Raises Refusal, BrokerUnavailable and ApiError.
     """
     spec = valid_spec(queue)
-    await hold(queue, runtime)
     home = await home_of(queue, spec, runtime)
+    await hold(queue, runtime)  # before anything is made, and not where nothing can be
     broker = home.broker
     desired = queue_streams(queue, spec)
     plan = await _streams(desired, broker.jetstream)

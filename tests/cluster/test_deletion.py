@@ -1,0 +1,113 @@
+"""What goes with a resource, what stays, and that nothing holds up a namespace for ever."""
+
+from typing import Any
+
+import pytest
+
+from cluster.lab import Lab
+from nats_server import NatsServer
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, NAMESPACES, QUEUES, ApiError
+from waiting import eventually
+
+
+async def namespace_is_gone(lab: Lab) -> bool:
+    try:
+        await lab.kube.get(NAMESPACES, lab.namespace)
+    except ApiError as error:
+        return error.code == 404
+    return False
+
+
+async def test_tasks_in_flight_stay_when_their_group_goes_and_reach_its_successor(lab: Lab) -> None:
+    await lab.queue(visibilityTimeout="1h")
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue_batch([{"n": number} for number in range(5)])
+        held = await queue.receive(max_tasks=3, wait=5, group="mailers")
+        await held[0].ack()
+        await lab.delete(CONSUMER_GROUPS, "mailers")
+        await lab.gone(CONSUMER_GROUPS, "mailers")
+        info = await lab.stream()
+        assert info is not None
+        assert info["state"]["messages"] == 4, "all but the one that was acknowledged"
+        await lab.group("successors")
+        await lab.ready(groups=("successors",))
+        again = await queue.receive(max_tasks=5, wait=5, group="successors")
+        assert sorted(task.payload()["n"] for task in again) == [1, 2, 3, 4]
+
+
+async def test_growing_levels_neither_lose_nor_reorder_what_is_stored(lab: Lab) -> None:
+    await lab.queue(priorityLevels=2)
+    await lab.group(priorityPolicy="Strict")
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        for number in range(4):
+            await queue.enqueue({"n": number}, priority=1)
+            await queue.enqueue({"n": number + 4}, priority=10)
+        await lab.queue(priorityLevels=10)
+        await lab.ready(groups=("mailers",))
+
+        async def told() -> bool:
+            await queue.enqueue({"n": 8}, priority=10, dedup_id="the highest of the new levels")
+            info = await lab.api(
+                f"STREAM.INFO.{lab.stream_name()}", {"subjects_filter": f"pq.{lab.namespace}.email.task.9"}
+            )
+            return bool(info["state"].get("subjects"))
+
+        await eventually(told)
+        found: list[int] = []
+        while len(found) < 9:
+            for task in await queue.receive(max_tasks=1, wait=5, group="mailers"):
+                found.append(task.payload()["n"])
+                await task.ack()
+    assert found == [8, 4, 5, 6, 7, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("policy", ["Delete", "DeleteIfEmpty"])
+async def test_a_stream_of_somebody_else_outlives_the_queue(lab: Lab, policy: str) -> None:
+    name = lab.stream_name(suffix="_DLQ")
+    await lab.queue(deletionPolicy=policy, deadLetter={"enabled": False})
+    await lab.ready()
+    await lab.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [f"foreign.{lab.namespace}"]})
+    await lab.nats.jetstream().publish(f"foreign.{lab.namespace}", b"theirs")
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")
+    assert await lab.stream() is None
+    left = await lab.stream(suffix="_DLQ")
+    assert left is not None
+    assert left["state"]["messages"] == 1
+    await lab.api(f"STREAM.DELETE.{name}")
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete", "DeleteIfEmpty"])
+async def test_a_namespace_goes_although_nats_hangs(lab: Lab, server: NatsServer, policy: str) -> None:
+    await lab.queue(deletionPolicy=policy)
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    with server.hung():
+        await lab.delete_namespace()
+        await eventually(lambda: namespace_is_gone(lab), timeout_s=90)
+
+
+async def test_a_namespace_goes_although_a_queue_to_be_emptied_is_not(lab: Lab) -> None:
+    await lab.queue(deletionPolicy="DeleteIfEmpty")
+    await lab.ready()
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.delete_namespace()
+    condition: dict[str, Any] = await lab.condition(QUEUES, "email", status="False", reason="NotEmpty")
+    assert "1 tasks" in condition["message"]
+    await eventually(lambda: namespace_is_gone(lab), timeout_s=60)
+    left = await lab.stream()
+    assert left is not None
+    assert left["state"]["messages"] == 1, "what was not to be lost is not"
+
+
+async def test_a_queue_that_never_was_is_deleted_at_once_although_its_secret_is_missing(lab: Lab) -> None:
+    await lab.queue(deletionPolicy="Delete", nats={"connectionSecretRef": {"name": "nowhere"}})
+    await lab.condition(QUEUES, "email", status="False", reason="SecretNotFound")
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")
