@@ -11,7 +11,7 @@ from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
-from protoqueue_operator.core.status import Fields, loss_conditions, not_ready, ready, tasks
+from protoqueue_operator.core.status import Fields, is_ready, loss_conditions, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_queue
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
@@ -27,14 +27,6 @@ def valid_spec(queue: Queue) -> QueueSpec:
         raise queue.spec
     check_queue(queue.spec)
     return queue.spec
-
-
-def is_ready(queue: Queue) -> bool:
-    """Whether the status says that this generation is Ready."""
-    condition = queue.status.condition("Ready")
-    return (
-        condition is not None and condition.status == "True" and condition.observed_generation == queue.meta.generation
-    )
 
 
 async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
