@@ -19,6 +19,24 @@ from waiting import eventually
 
 Run = Callable[..., Any]
 
+LOGGING = """
+import logging
+orders = logging.getLogger("orders")
+
+@worker.handler("async")
+async def run(task: Task) -> None:
+    orders.info("async\\n{")
+
+@worker.handler("plain")
+def run_plainly(task: Task) -> None:
+    orders.info("plain\\n{")
+
+@worker.handler("fails")
+async def fail(task: Task) -> None:
+    orders.info("fails\\n{")
+    raise ValueError
+"""
+
 
 @pytest.fixture
 def cli(server: NatsServer, tmp_path: Path) -> Run:
@@ -173,6 +191,30 @@ async def test_the_worker_command_finds_modules_in_the_current_directory_and_ser
     await eventually(lambda: asyncio.to_thread(counted))
     assert json.loads(await asyncio.to_thread(get, "/healthz")) == {"status": "ok"}
     assert json.loads(await asyncio.to_thread(get, "/readyz")) == {"status": "ok"}
+
+
+async def test_log_lines_of_a_worker_and_of_its_handlers_are_json_and_name_the_attempt(
+    make_queue, processes, monkeypatch
+) -> None:
+    monkeypatch.setenv("PROTOQUEUE_LOG_FORMAT", "json")
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 2, "initial_delay": 0.05}))
+    worker = processes(LOGGING)
+    receipts = {kind: await queue.enqueue(1, type=kind) for kind in ("async", "plain", "fails")}
+
+    def lines() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in worker.log.read_text().splitlines()]
+
+    await eventually(lambda: any(line["message"].startswith("task failed for good") for line in lines()))
+    for kind, attempts in (("async", [1]), ("plain", [1]), ("fails", [1, 2])):
+        mine = [line for line in lines() if line.get("task") == receipts[kind].id and line["logger"] == "orders"]
+        assert [(line["message"], line["attempt"]) for line in mine] == [(f"{kind}\n{{", n) for n in attempts]
+        assert {(line["queue"], line["group"]) for line in mine} == {(queue.name, "mailers")}
+    last = lines()[-1]
+    assert (last["level"], last["task"], last["attempt"], last["reason"]) == (
+        "error", receipts["fails"].id, 2, "MaxAttempts",
+    )  # fmt: skip
+    assert "ValueError" in last["exception"]
+    assert "task" not in lines()[0]
 
 
 async def test_a_worker_whose_metrics_port_is_taken_works_all_the_same(make_queue, processes, monkeypatch) -> None:

@@ -10,8 +10,9 @@ from typing import Protocol
 from protoqueue.codec import count_of, decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
+from protoqueue.log import RUNNING
 from protoqueue.naming import Header
-from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, Snoozed, outcome_of
+from protoqueue.outcomes import DONE, Dead, Failure, Outcome, Reason, Reject, RetryLater, outcome_of
 from protoqueue.registry import Registry
 from protoqueue.settings import GroupSettings
 from protoqueue.surroundings import Surroundings
@@ -58,6 +59,7 @@ async def execute(
     task = read
     started = time.perf_counter()
     outcome: Outcome = DONE
+    said = RUNNING.set((group.name, task))
     try:
         if tracing is None:
             await handlers.run(task, surroundings)
@@ -69,6 +71,8 @@ async def execute(
             raise
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
         _tell(error, outcome, task, group)
+    finally:
+        RUNNING.reset(said)
     return Executed(outcome, task, time.perf_counter() - started)
 
 
@@ -100,8 +104,6 @@ def _dead_on_arrival(delivery: Delivery, group: GroupSettings) -> Dead | None:
 
 
 def _tell(error: BaseException, outcome: Outcome, task: Task, group: GroupSettings) -> None:
-    if isinstance(outcome, Snoozed):
-        return
     fields = {"queue": str(group.name.queue), "group": group.name.name, "task": task.id, "attempt": task.attempt}
     if isinstance(outcome, RetryLater):
         fields["retry_in_s"] = round(outcome.delay.total_seconds(), 3)

@@ -3,17 +3,28 @@
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 from protoqueue.errors import ConfigurationError
+from protoqueue.naming import GroupName
+from protoqueue.task import Task
+
+RUNNING: ContextVar[tuple[GroupName, Task] | None] = ContextVar("protoqueue_running", default=None)
+"""The attempt a handler is at, so that whatever is logged within says which it is, in threads too."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """What was passed as `extra`."""
-    return {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    """What was passed as `extra`, and within a handler the attempt."""
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    running = RUNNING.get()
+    if running is None:
+        return extra
+    group, task = running
+    return {"queue": str(group.queue), "group": group.name, "task": task.id, "attempt": task.attempt} | extra
 
 
 class TextFormatter(logging.Formatter):
