@@ -69,6 +69,17 @@ async def test_workers_learn_their_group_from_the_bucket_and_changes_reach_them_
     assert (config["ack_wait"], config["max_ack_pending"]) == (11 * SECOND, 5)
 
 
+async def test_a_group_whose_workers_do_not_come_up_is_not_ready_until_they_do(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": lab.worker_template("raise SystemExit(1)")})
+    await lab.ready(groups=("mailers",))
+    await lab.kube.merge(DEPLOYMENTS, {"spec": {"progressDeadlineSeconds": 1}}, "mailers", lab.namespace)
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="WorkersFailing")
+    assert "timed out progressing" in condition["message"]
+    await lab.group(worker={"template": lab.worker_template("", MENDED="yes")})
+    await lab.ready(groups=("mailers",))
+
+
 async def test_a_change_of_the_queue_reaches_its_group(lab: Lab) -> None:
     await lab.queue(priorityLevels=2)
     await lab.group()

@@ -111,6 +111,29 @@ def test_what_was_applied_is_known_again_whatever_its_size() -> None:
 
 
 @pytest.mark.parametrize(
+    ("conditions", "trouble"),
+    [
+        (None, None),
+        ([{"type": "Progressing", "status": "True", "message": "fine"}], None),
+        ([{"type": "Available", "status": "False", "message": "not yet"}], None),
+        ([{"type": "ReplicaFailure", "status": "False", "message": "was once"}], None),
+        ([{"type": "Progressing", "status": "False", "message": "timed out"}], "timed out"),
+        (
+            [
+                {"type": "Progressing", "status": "False", "message": "timed out"},
+                {"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"},
+            ],
+            "violates PodSecurity",
+        ),
+    ],
+)
+def test_what_keeps_pods_from_coming_up_is_read_from_the_conditions(
+    conditions: list[dict[str, str]] | None, trouble: str | None
+) -> None:
+    assert parse_deployment({**live(), "status": {"conditions": conditions}}).trouble == trouble
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"annotations": {}},

@@ -44,6 +44,8 @@ class Deployment:
     """The digest of what was applied."""
     applied_fields: str = "{}"
     """The fields that still are as they were applied."""
+    trouble: str | None = None
+    """Why pods do not come into being or do not get ready, in the words of the Deployment's own conditions."""
 
 
 def parse_deployment(body: Mapping[str, Any]) -> Deployment:
@@ -65,7 +67,14 @@ def parse_deployment(body: Mapping[str, Any]) -> Deployment:
         is_going=meta.deleting_since is not None,
         applied=(body["metadata"].get("annotations") or {}).get(APPLIED),
         applied_fields=applied_fields(body["metadata"], FIELD_MANAGER),
+        trouble=_trouble((body.get("status") or {}).get("conditions") or []),
     )
+
+
+def _trouble(conditions: list[Mapping[str, str]]) -> str | None:
+    """A pod that is refused, as by Pod Security or a quota, says more than the deadline it makes the rollout miss."""
+    messages = {(each["type"], each["status"]): each.get("message", "") for each in conditions}
+    return messages.get(("ReplicaFailure", "True")) or messages.get(("Progressing", "False"))
 
 
 def selector(group: str) -> str:

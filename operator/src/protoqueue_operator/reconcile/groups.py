@@ -5,6 +5,7 @@ from typing import Any
 
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
+from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.load import ConsumerState, consumer_state, group_state
 from protoqueue_operator.core.plan import (
@@ -27,7 +28,7 @@ from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.moving import home_of
 from protoqueue_operator.reconcile.queues import valid_spec
 from protoqueue_operator.reconcile.runtime import Established, Runtime
-from protoqueue_operator.reconcile.workers import bring_workers
+from protoqueue_operator.reconcile.workers import bring_workers, workers_trouble
 
 
 async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
@@ -49,12 +50,16 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
     backlog = _backlog(consumers, infos)
-    runtime.reporter.report(
-        group,
-        {"observedGeneration": group.meta.generation, **_first_counts(group, backlog)},
-        [ready(group.meta.generation, "consumers and workers are as specified")],
-    )
+    fields = {"observedGeneration": group.meta.generation, **_first_counts(group, backlog)}
+    runtime.reporter.report(group, fields, [_condition(group, runtime)])
     return backlog
+
+
+def _condition(group: Group, runtime: Runtime) -> Condition:
+    """Made as specified is not enough where the cluster lets no worker come up."""
+    if trouble := workers_trouble(group, runtime):
+        return not_ready(group.meta.generation, "WorkersFailing", f"the Deployment {group.meta.name}: {trouble}")
+    return ready(group.meta.generation, "consumers and workers are as specified")
 
 
 def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> None:

@@ -10,7 +10,7 @@ from protoqueue.cancellation import cancel
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.adapters.leases import Election
 from protoqueue_operator.adapters.monitoring import MonitoringServer
-from protoqueue_operator.core.deployment import GROUP_LABEL
+from protoqueue_operator.core.deployment import GROUP_LABEL, Deployment
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Meta, Queue, parse_meta
 from protoqueue_operator.core.status import is_ready
 from protoqueue_operator.reconcile.brokers import Broker, Brokers
@@ -185,7 +185,7 @@ class Operation:
             self._dispatcher.work.add(group)
             return
         after = self._cache.observe_deployment(body)
-        if before is None or before.generation != after.generation or before.uid != after.uid:
+        if before is None or _is_news(before, after):
             self._dispatcher.work.add(group)
         elif before.observed_replicas != after.observed_replicas and (known := self._cache.groups.get(group)):
             self._scaler.size_changed(known)
@@ -220,6 +220,11 @@ def _has_moved(before: Meta | None, now: Meta) -> bool:
     if before is None or (FINALIZER in before.finalizers and FINALIZER not in now.finalizers):
         return True
     return (before.uid, before.generation, before.deleting_since) != (now.uid, now.generation, now.deleting_since)
+
+
+def _is_news(before: Deployment, after: Deployment) -> bool:
+    """Whether more than the number of its pods has changed."""
+    return (before.uid, before.generation, before.trouble) != (after.uid, after.generation, after.trouble)
 
 
 def _now() -> datetime:

@@ -31,6 +31,12 @@ async def bring_workers(group: Group, spec: ConsumerGroupSpec, home: Home, runti
             await _end(group, spec, runtime)
 
 
+def workers_trouble(group: Group, runtime: Runtime) -> str | None:
+    """Why workers that the operator runs do not come up, as far as the watch has said."""
+    known = runtime.cache.deployments.get(_key(group))
+    return known.trouble if known and known.controller_uid == group.meta.uid else None
+
+
 def _connection(home: Home, runtime: Runtime) -> WorkerConnection:
     if home.secret is None:
         return WorkerConnection(runtime.settings.worker_nats_url)
