@@ -15,6 +15,7 @@ import yaml
 from protoqueue.servers import shown_server, split_servers
 from protoqueue_operator.core.crds import crds
 from protoqueue_operator.core.credentials import SECRET_KEYS, Credentials, parse_credentials
+from protoqueue_operator.core.explanation import explained
 from protoqueue_operator.core.resources import Key
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 def write_crds(directory: Path) -> None:
     """Write one file per definition, as `make crds` keeps them in the repository."""
     for plural, definition in crds().items():
+        for version in definition["spec"]["versions"]:
+            version["schema"]["openAPIV3Schema"] = explained(version["schema"]["openAPIV3Schema"])
         text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=120)
         header = "# Generated from the pydantic models by `make crds`; a test fails when it is stale.\n"
         (directory / f"{plural}.yaml").write_text(header + text)

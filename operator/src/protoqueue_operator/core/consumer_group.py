@@ -82,7 +82,7 @@ class AutoscaleTarget(Model):
 
     tasks_per_worker: int | None = Field(None, ge=1, description="One worker for each so many tasks outstanding.")
     drain_time: Duration | None = Field(
-        None, description="As many workers as empty the queue within this time at the speed measured."
+        None, description="As many workers as empty the queue within this time at the speed measured. At least 100ms."
     )
 
     @model_validator(mode="after")
@@ -105,7 +105,7 @@ class Autoscale(Model):
         {"tasksPerWorker": 100}, validate_default=True, description="What the size is measured by."
     )
     scale_down_delay: Duration = Field(
-        "60s", validate_default=True, description="How long fewer workers must suffice before some go."
+        "60s", validate_default=True, description="How long fewer workers must suffice before some go. 0s: at once."
     )
     idle_delay: Duration = Field(
         "120s", validate_default=True, description="How long everything must stay empty before the last worker goes."
@@ -151,7 +151,9 @@ class ConsumerGroupSpec(Model):
         le=1_000_000,
         description="Most tasks with workers of this group at the same time, per priority level.",
     )
-    visibility_timeout: Duration | None = Field(None, description="Overrides the queue's visibilityTimeout.")
+    visibility_timeout: Duration | None = Field(
+        None, description="Overrides the queue's visibilityTimeout. At least 100ms."
+    )
     retry: Retry | None = Field(None, description="Replaces the queue's retry.")
     rate_limit: GroupRateLimit | None = Field(None, description="A limit beside the queue's own. Absent: none.")
     exactly_once: bool = Field(
@@ -165,7 +167,11 @@ class ConsumerGroupSpec(Model):
     worker: WorkerSource | None = Field(
         None, description="Who works: template or scaleTargetRef. Absent: workers run elsewhere."
     )
-    replicas: int = Field(1, ge=0, description="Number of workers while autoscale is absent. Written by kubectl scale.")
+    replicas: int = Field(
+        1,
+        ge=0,
+        description="Number of workers while autoscale is absent; without effect beside it. Written by kubectl scale.",
+    )
     autoscale: Autoscale | None = Field(None, description="Let the number of workers follow the backlog.")
 
 

@@ -23,12 +23,16 @@ class Limits(Model):
     """How much the queue takes, and what happens when it is full."""
 
     max_tasks: int | None = Field(None, ge=1, description="Most tasks kept, waiting or in flight. Absent: no limit.")
-    max_bytes: Quantity | None = Field(None, description="Most bytes kept, such as 10Gi. Absent: no limit.")
+    max_bytes: Quantity | None = Field(
+        None, description="Most bytes kept, as JetStream stores them, headers included. Absent: no limit."
+    )
     max_task_size: Quantity | None = Field(
-        None, description="Largest encoded task, such as 1Mi. Absent: what the NATS server allows (1Mi by default)."
+        None, description="Largest task with its metadata. Absent: what the NATS server allows, 1Mi unless configured."
     )
     max_age: Duration | None = Field(
-        None, description="How long a task may wait, from when it is due, before it is dropped. Absent: for ever."
+        None,
+        description="How long a task may wait, from when it is due, before it is dropped. At least 100ms. "
+        "Absent: for ever.",
     )
     on_full: Literal["Reject", "DropOldest"] = Field(
         "Reject",
@@ -43,7 +47,7 @@ class Retry(Model):
         5, ge=1, le=1000, description="Attempts before the task goes to the dead letters, the first one included."
     )
     initial_delay: Duration = Field("1s", validate_default=True, description="Wait before the second attempt.")
-    multiplier: float = Field(2, ge=1, le=100, description="Factor by which each further wait grows.")
+    multiplier: float = Field(2, ge=1, le=100, description="Factor by which each further wait grows, up to maxDelay.")
     max_delay: Duration = Field("5m", validate_default=True, description="Longest wait between two attempts.")
     jitter: float = Field(
         0.2, ge=0, le=1, description="Share of the wait by which it is spread at random to both sides: 0.2 is ±20%."
@@ -54,7 +58,9 @@ class DeadLetter(Model):
     """Where tasks go that failed for good."""
 
     enabled: bool = Field(True, description="false drops failed tasks; a metric counts them.")
-    max_age: Duration = Field("14d", validate_default=True, description="How long dead letters are kept.")
+    max_age: Duration = Field(
+        "14d", validate_default=True, description="How long dead letters are kept. At least 100ms."
+    )
     max_tasks: int = Field(100_000, ge=1, description="How many dead letters are kept; beyond, the oldest go.")
     expired: bool = Field(False, description="true keeps tasks that expire before a worker starts them.")
 
@@ -63,7 +69,7 @@ class RateLimit(Model):
     """At most `tasks` started per `per`, over all workers that share the limit."""
 
     tasks: int = Field(ge=1, description="Tasks that may start per period.")
-    per: Duration = Field("1s", validate_default=True, description="The period.")
+    per: Duration = Field("1s", validate_default=True, description="The period. At least 1ms.")
     burst: int | None = Field(
         None, ge=1, description="Most tasks that may start at once after a quiet time. Absent: the same as tasks."
     )
@@ -83,7 +89,7 @@ class Schedule(Model):
     cron: str | None = Field(
         None, max_length=128, description='Six fields, seconds first: "0 0 3 * * *" is every night at three.'
     )
-    every: Duration | None = Field(None, description="A fixed interval, at least 1s, in place of cron.")
+    every: Duration | None = Field(None, description="A fixed interval in place of cron. At least 1s.")
     time_zone: str | None = Field(
         None, max_length=64, description="IANA name of the cron's time zone, such as Europe/Berlin. Absent: UTC."
     )
@@ -91,7 +97,7 @@ class Schedule(Model):
     payload: Annotated[
         dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
     ] = Field(default_factory=dict, description="The task's payload, passed as JSON.")
-    priority: int = Field(5, ge=1, le=10, description="1 (lowest) to 10 (highest).")
+    priority: int = Field(5, ge=1, le=10, description="Higher goes first; which level that is, priorityLevels decides.")
 
 
 class SecretReference(Model):
@@ -134,7 +140,8 @@ class QueueSpec(Model):
         None,
         ge=1,
         le=10,
-        description="How many levels priorities 1 to 10 are mapped to; may only grow. Absent: 3. Not with ordering.",
+        description="How many levels the priorities 1 (lowest) to 10 are mapped to. May only grow. Not together with "
+        "ordering. Absent: 3.",
     )
     ordering: Ordering | None = Field(
         None, description="Run tasks with the same ordering key strictly in order, one at a time. Immutable."
@@ -149,12 +156,16 @@ class QueueSpec(Model):
     )
     limits: Limits = Field({}, validate_default=True, description="How much the queue takes. All optional.")
     deduplication_window: Duration = Field(
-        "2m", validate_default=True, description="How long a dedup_id keeps a second task of the same id out."
+        "2m",
+        validate_default=True,
+        description="How long a dedup_id keeps a second task of the same id out. Immediate and delayed tasks are "
+        "counted apart. At least 100ms.",
     )
     visibility_timeout: Duration = Field(
         "30s",
         validate_default=True,
-        description="How long a started task may go without a sign of life before another worker gets it.",
+        description="How long a started task may go without a sign of life before another worker gets it. Workers give "
+        "one while a handler runs, however long that takes. At least 100ms.",
     )
     retry: Retry = Field({}, validate_default=True, description="What happens to a task whose handler fails.")
     dead_letter: DeadLetter = Field({}, validate_default=True, description="Where tasks go that failed for good.")
@@ -170,8 +181,9 @@ class QueueSpec(Model):
     paused: bool = Field(False, description="Producers may still enqueue; nothing is delivered.")
     deletion_policy: Literal["Retain", "Delete", "DeleteIfEmpty"] = Field(
         "Retain",
-        description="What happens to the streams and their tasks when the Queue is deleted. DeleteIfEmpty keeps them, "
-        "and the Queue, until no task is left.",
+        description="What happens to the streams and their tasks when the Queue is deleted. Retain keeps them: a Queue "
+        "created again under that name finds its tasks. Delete removes them. DeleteIfEmpty keeps them, and the Queue, "
+        "until no task is left.",
     )
     nats: NatsConnection | None = Field(None, description="Another NATS connection than the operator's own.")
 
