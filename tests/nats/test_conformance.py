@@ -371,3 +371,17 @@ async def test_a_task_that_waits_for_its_retry_can_be_cancelled(backend, spec) -
     assert (await queue.stats()).scheduled == 1
     assert await queue.cancel(receipt.id)
     assert await is_empty(queue)
+
+
+async def test_purging_a_full_queue_removes_what_is_due_and_waits_for_room_too(backend, queue_name) -> None:
+    queue = await backend.queue(QueueSpec(queue_name, limits={"max_msgs": 2}))
+    await queue.enqueue_batch([1, 2])
+    await queue.enqueue(3, delay=0.05)
+
+    async def due() -> bool:
+        return (await queue.stats()).scheduled == 0
+
+    await eventually(due)
+    assert await queue.purge() == 3
+    await queue.enqueue(4)
+    assert [task.data for task in await queue.peek()] == [b"4"]

@@ -195,10 +195,11 @@ class Queue:
 
     async def purge(self, *, scheduled: bool = False, timeout: float = DEFAULT_TIMEOUT_S) -> int:
         """Remove every task that waits or runs, and with `scheduled` also those not yet due; returns how many."""
-        removed = await self._broker.purge(self._settings.stream, None, timeout)
+        name, later = self._settings.name, self._settings.later_stream
+        removed = await self._broker.purge(later, name.all_due, timeout)
+        removed += await self._broker.purge(self._settings.stream, None, timeout)
         if scheduled:
-            name = self._settings.name
-            removed += await self._broker.purge(self._settings.later_stream, name.all_scheduled, timeout)
+            removed += await self._broker.purge(later, name.all_scheduled, timeout)
         return removed
 
     async def receive(

@@ -124,11 +124,16 @@ class QueueName:
     @property
     def due_transform(self) -> tuple[str, str]:
         """Source and destination of the transform with which the queue takes over what has come due."""
-        return f"{self._prefix}.due.>", f"{self._prefix}.>"
+        return self.all_due, f"{self._prefix}.>"
 
     @property
     def all_scheduled(self) -> str:
         return f"{self._prefix}.scheduled.>"
+
+    @property
+    def all_due(self) -> str:
+        """What has come due and the queue has not taken over yet, as while it is full."""
+        return f"{self._prefix}.due.>"
 
     @property
     def all_recurring(self) -> str:

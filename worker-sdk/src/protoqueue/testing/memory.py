@@ -237,23 +237,25 @@ def _take_over(source: Stream, target: Stream, queue: QueueName, now: float) -> 
     _, destination = queue.due_transform
     prefix = queue.due(destination).removesuffix(">")
     for entry in list(source.entries.values()):
-        subject = _due_subject(entry, now)
-        if subject is None or not subject.startswith(prefix):
+        if _is_due(entry, now):
+            entry.message = _fired(entry.message)
+        due = entry.message
+        if not due.subject.startswith(prefix):
             continue
-        headers = {k: v for k, v in entry.message.headers.items() if not k.startswith("Nats-")}
-        if Header.SCHEDULE in entry.message.headers:
-            headers[Header.SCHEDULER] = entry.message.subject
-        moved = Message(destination.removesuffix(">") + subject.removeprefix(prefix), entry.message.data, headers)
+        subject = destination.removesuffix(">") + due.subject.removeprefix(prefix)
         try:
-            target.publish(moved, now)
+            target.publish(Message(subject, due.data, due.headers), now)
         except QueueFull:
-            return
+            continue
         source.remove(entry.sequence)
 
 
-def _due_subject(entry: Entry, now: float) -> str | None:
+def _is_due(entry: Entry, now: float) -> bool:
     schedule = entry.message.headers.get(Header.SCHEDULE)
-    if schedule is None:
-        return entry.message.subject
-    due = datetime.fromisoformat(schedule.removeprefix("@at ")).timestamp()
-    return entry.message.headers[Header.SCHEDULE_TARGET] if due <= now else None
+    return schedule is not None and datetime.fromisoformat(schedule.removeprefix("@at ")).timestamp() <= now
+
+
+def _fired(scheduled: Message) -> Message:
+    headers = {name: text for name, text in scheduled.headers.items() if not name.startswith("Nats-")}
+    headers[Header.SCHEDULER] = scheduled.subject
+    return Message(scheduled.headers[Header.SCHEDULE_TARGET], scheduled.data, headers)
