@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from protoqueue.connection.broker import (
@@ -25,7 +24,8 @@ from protoqueue.connection.broker import (
     StreamState,
     Subscription,
 )
-from protoqueue.connection.lasting import LastingClient, UnreadableCredentials
+from protoqueue.connection.direct import DirectClient
+from protoqueue.connection.lasting import UnreadableCredentials
 from protoqueue.connection.options import ConnectionOptions
 from protoqueue.connection.pulls import JetStreamInbox
 from protoqueue.connection.replies import (
@@ -38,7 +38,8 @@ from protoqueue.connection.replies import (
     parse_stream_state,
     refusal,
 )
-from protoqueue.connection.wire import encode_members
+from protoqueue.connection.requests import NobodyListens, Requests
+from protoqueue.connection.wire import encode_answer, encode_members
 from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
 from protoqueue.naming import CONFIG_BUCKET
 from protoqueue.servers import shown_server
@@ -54,8 +55,9 @@ _RETRY_WAIT_S = 0.1
 class JetStreamBroker:
     """See `Broker` for what its methods promise."""
 
-    def __init__(self, nc: Client) -> None:
+    def __init__(self, nc: DirectClient) -> None:
         self._nc = nc
+        self._requests = Requests(nc)
         self._reconnected: list[Callable[[], None]] = []
         self._closing = False
 
@@ -65,7 +67,7 @@ class JetStreamBroker:
 
         nats-py keeps its callbacks on the connection, so they are bound before there is one.
         """
-        nc = LastingClient()
+        nc = DirectClient()
         broker = cls(nc)
         try:
             async with asyncio.timeout(timeout_s):
@@ -80,6 +82,7 @@ class JetStreamBroker:
                     reconnected_cb=broker._on_reconnect,
                     **options.credentials(),
                 )
+                await broker._requests.open()
         except UnreadableCredentials as error:
             raise ConfigurationError(f"the NATS credentials cannot be used: {error}") from error
         except (TimeoutError, nats.errors.Error) as error:
@@ -143,15 +146,17 @@ class JetStreamBroker:
         parse_published(await self._ask(messages[-1].subject, messages[-1].data, commit, timeout_s, tries=1))
 
     async def _send_members(self, messages: Sequence[Message], batch: str) -> None:
-        """Send what is between the first and the last; nats-py flushes it with the last."""
+        """Send what is between the first and the last."""
         for chunk in encode_members(zip(range(2, len(messages)), messages[1:-1], strict=True), batch):
             if not self._nc.is_connected:
                 raise Unavailable("NATS is away: lost the connection within a batch")
-            # No public call sends bytes as they are. Many short publishes would cost more than all else of a batch.
-            await self._nc._send_command(chunk)  # noqa: SLF001
+            await self._nc.send(chunk)
 
     async def answer(self, reply: str, token: bytes) -> None:
-        await self._send(reply, token)
+        if self._nc.is_connected:
+            await self._nc.send(encode_answer(reply, token))
+        else:  # nats-py keeps it for when it is
+            await self._send(reply, token)
 
     async def answer_confirmed(self, reply: str, token: bytes, timeout_s: float) -> None:
         await self._ask(reply, token, None, timeout_s)
@@ -178,8 +183,8 @@ class JetStreamBroker:
 
     async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
         try:
-            await self._nc.request(subject, data, timeout=timeout_s)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            await self._requests.ask(subject, data, None, timeout_s)
+        except (NobodyListens, TimeoutError):
             return False
         except nats.errors.Error as error:
             raise Unavailable(f"NATS is away: {error or type(error).__name__}") from error
@@ -262,12 +267,11 @@ class JetStreamBroker:
             if left <= 0 or (tries and attempt > tries):
                 break
             try:
-                answer = await self._nc.request(subject, data, timeout=left, headers=dict(headers) if headers else None)
-                return bytes(answer.data)
-            except nats.errors.NoRespondersError:
+                return await self._requests.ask(subject, data, headers, left)
+            except NobodyListens:
                 why = "no stream takes this subject"
                 await asyncio.sleep(_RETRY_WAIT_S)
-            except nats.errors.TimeoutError:
+            except TimeoutError:
                 why = "no answer" if self._nc.is_connected else "not connected"
             except nats.errors.OutboundBufferLimitError:
                 why = "not connected, and the outbound buffer is full"

@@ -7,11 +7,10 @@ import json
 import logging
 
 import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from protoqueue.connection.broker import Ended, Receive
+from protoqueue.connection.direct import DirectClient
 from protoqueue.connection.replies import parse_delivery, parse_pull_end
 
 log = logging.getLogger(__name__)
@@ -24,7 +23,7 @@ class JetStreamInbox:
     that what was sent before is still handled rather than left to time out.
     """
 
-    def __init__(self, nc: Client, stream: str, consumer: str, receive: Receive, ended: Ended) -> None:
+    def __init__(self, nc: DirectClient, stream: str, consumer: str, receive: Receive, ended: Ended) -> None:
         self._nc = nc
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._receive = receive
@@ -36,7 +35,7 @@ class JetStreamInbox:
     async def request(self, batch: int, wait_s: float | None) -> None:
         if self._subscription is None:
             self._inbox = self._nc.new_inbox()
-            self._subscription = await self._nc.subscribe(f"{self._inbox}.*", cb=self._arrived)
+            self._subscription = await self._nc.subscribe_direct(f"{self._inbox}.*", self._arrived)
         # With `no_wait` and `expires` JetStream waits for the first message, gives what it has and ends the request. It
         # refuses that while other requests cover what is pending, so the request for a single task does without.
         body: dict[str, int | bool] = {"batch": batch}
@@ -53,10 +52,10 @@ class JetStreamInbox:
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError):
             await subscription.drain()  # type: ignore[no-untyped-call]
 
-    async def _arrived(self, message: Msg) -> None:
-        if message.reply.startswith("$JS.ACK."):
-            self._receive(parse_delivery(message))
-        elif (end := parse_pull_end(message)) is not None:
+    def _arrived(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if reply.startswith(b"$JS.ACK."):
+            self._receive(parse_delivery(subject, reply, data, headers))
+        elif (end := parse_pull_end(headers)) is not None:
             self._ended(end)
-        elif message.headers:
-            log.debug("ignored a status", extra={"headers": dict(message.headers)})
+        else:
+            log.debug("ignored a status: %r", headers)

@@ -1,12 +1,11 @@
 """What JetStream's answers mean: acknowledgements, refusals, reply subjects. Pure."""
 
 import base64
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from nats.aio.msg import Msg
+from pydantic_core import from_json
 
 from protoqueue.connection.broker import (
     ConsumerState,
@@ -18,19 +17,17 @@ from protoqueue.connection.broker import (
     StreamState,
     WrongRevision,
 )
+from protoqueue.connection.headers import RawHeaders, parse_headers, parse_status
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unavailable
 
 STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE = 10059, 10037, 10057
 _STORE_FAILED, _MESSAGE_TOO_LARGE, _BATCH_DUPLICATE = 10077, 10054, 10201
 _WRONG_SEQUENCE = (10071, 10164)
 
-_STATUS = "Status"
-_DESCRIPTION = "Description"
-
 
 def parse_published(data: bytes) -> Published:
     """Read a publish acknowledgement; raises what `refusal` says."""
-    answer = json.loads(data)
+    answer = from_json(data)
     if "error" in answer:
         raise refusal(answer["error"])
     return Published(answer["seq"], bool(answer.get("duplicate")))
@@ -50,15 +47,15 @@ def refusal(error: Mapping[str, Any]) -> ProtoQueueError | DuplicateInBatch | Wr
     return Unavailable(f"JetStream refused: {text} (error {code})")
 
 
-def parse_delivery(message: Msg) -> Delivery:
+def parse_delivery(subject: bytes, reply: bytes, data: bytes, headers: bytes) -> Delivery:
     """Read a delivered message; everything about it is in its reply subject, with or without a JetStream domain."""
-    parts = message.reply.split(".")
+    parts = reply.split(b".")
     base = 4 if len(parts) == 9 else 6
     return Delivery(
-        subject=message.subject,
-        data=message.data,
-        headers=message.headers or {},
-        reply=message.reply,
+        subject=subject.decode(),
+        data=data,
+        headers=RawHeaders(headers),
+        reply=reply.decode(),
         sequence=int(parts[base + 1]),
         deliveries=int(parts[base]),
         pending=int(parts[base + 4]),
@@ -66,12 +63,9 @@ def parse_delivery(message: Msg) -> Delivery:
     )
 
 
-def parse_pull_end(message: Msg) -> PullEnd | None:
-    """Why a pull request ended; None for a message that is a task or says nothing about the end."""
-    headers = message.headers
-    if message.reply or not headers or _STATUS not in headers:
-        return None
-    status, description = headers[_STATUS], str(headers.get(_DESCRIPTION, ""))
+def parse_pull_end(headers: bytes) -> PullEnd | None:
+    """Why a pull request ended; None where its status says nothing about the end."""
+    status, description = parse_status(headers)
     if status == "503" or "Deleted" in description:
         return PullEnd.GONE
     if status == "404" or (status == "408" and "Pending" not in description):
@@ -85,15 +79,9 @@ def parse_stored(answer: Mapping[str, Any]) -> StoredMessage:
         sequence=raw["seq"],
         subject=raw["subject"],
         data=base64.b64decode(raw.get("data", "")),
-        headers=_parse_headers(base64.b64decode(raw.get("hdrs", ""))),
+        headers=parse_headers(base64.b64decode(raw.get("hdrs", ""))),
         stored_at=datetime.fromisoformat(raw["time"]),
     )
-
-
-def _parse_headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode(errors="replace").split("\r\n")[1:]
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    return {name: value.strip() for name, _, value in pairs}
 
 
 def parse_stream_state(answer: Mapping[str, Any]) -> StreamState:

@@ -1,4 +1,4 @@
-"""Messages as bytes of the NATS protocol, for batches. Pure."""
+"""Messages as bytes of the NATS protocol, where they are many. Pure."""
 
 from collections.abc import Iterable, Iterator
 
@@ -27,6 +27,11 @@ def encode_members(numbered: Iterable[tuple[int, Message]], batch: str) -> Itera
             size = 0
     if chunk:
         yield b"".join(chunk)
+
+
+def encode_answer(reply: str, token: bytes) -> bytes:
+    """The `PUB` to a reply subject that the server gave."""
+    return f"PUB {reply} {len(token)}\r\n".encode() + token + b"\r\n"
 
 
 def _one_line(text: str) -> str:

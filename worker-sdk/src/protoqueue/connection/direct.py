@@ -1,0 +1,59 @@
+"""The way in for messages that come in numbers: past most of what nats-py does with each."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from protoqueue.connection.lasting import LastingClient
+
+Arrived: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]
+"""Takes the subject, the reply subject, the data and the headers of a message, each as it came or empty."""
+
+
+class DirectClient(LastingClient):
+    """nats-py's client, with subscriptions whose messages are handed on as they are, in the moment they are read.
+
+    nats-py parses all headers of a message, makes an object of it and passes that through a queue to a task for each
+    subscription. To a worker, which looks at few headers and waits for nothing where messages arrive, that is a third
+    of all its work, and to whoever awaits an answer another turn of the event loop. There is no public way around it:
+    this class builds on `_process_msg` and `_remove_sub`, and `tests/nats/test_direct.py` says what it needs of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._arrived: dict[int, Arrived] = {}
+
+    async def subscribe_direct(self, subject: str, arrived: Arrived) -> Subscription:
+        """Have `arrived` called with each message, also after a reconnect, until the subscription is ended."""
+        subscription = await self.subscribe(subject, cb=_unused)
+        self._arrived[subscription._id] = arrived  # noqa: SLF001
+        return subscription
+
+    async def send(self, commands: bytes) -> None:
+        """Send commands of the protocol as they are, with what else this turn of the event loop sends.
+
+        To be called while connected: `publish` knows what to do while it is not, and costs several times as much.
+        """
+        await self._send_command(commands)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._arrived.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        arrived = self._arrived.get(sid)
+        if arrived is None:
+            await super()._process_msg(sid, subject, reply, data, headers)  # type: ignore[arg-type]  # it takes None
+            return
+        try:
+            arrived(subject, reply, data, headers or b"")
+        except Exception as error:  # it must not end the reading
+            await self._error_cb(error)
+
+
+async def _unused(_message: Msg) -> None:
+    """nats-py wants a callback; what would come here is handed on before."""

@@ -1,0 +1,59 @@
+"""Headers in the bytes of NATS' protocol. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class RawHeaders(Mapping[str, str]):
+    """A message's headers, parsed once one that is there is asked for: of most tasks none is.
+
+    It takes the bytes from `NATS/1.0` on.
+    """
+
+    __slots__ = ("_parsed", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._parsed: dict[str, str] | None = None
+
+    @property
+    def _all(self) -> dict[str, str]:
+        if self._parsed is None:
+            self._parsed = parse_headers(self._raw)
+        return self._parsed
+
+    def get(self, name: str, /, default: Any = None) -> Any:
+        # What does not occur in the bytes is no header, and a look costs a tenth of parsing.
+        if self._parsed is None and name.encode() not in self._raw:
+            return default
+        return self._all.get(name, default)
+
+    def __getitem__(self, name: str) -> str:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return repr(self._all)
+
+
+def parse_headers(raw: bytes) -> dict[str, str]:
+    """What nats-py makes of it: lines that are no header are left out, and bytes that are no UTF-8 replaced."""
+    headers: dict[str, str] = {}
+    for line in raw.split(b"\r\n")[1:]:
+        name, colon, text = line.partition(b":")
+        name = name.strip()
+        if colon and name.isascii() and not any(map(str.isspace, name.decode())):
+            headers[name.decode()] = text.strip().decode(errors="replace")
+    return headers
+
+
+def parse_status(raw: bytes) -> tuple[str, str]:
+    """Code and description of a message of the server's own, as in `NATS/1.0 404 No Messages`; else both are empty."""
+    _, _, status = raw.partition(b"\r\n")[0].decode(errors="replace").partition(" ")
+    code, _, description = status.partition(" ")
+    return code, description
