@@ -13,6 +13,7 @@ under a millisecond, and handing the slot on would bend the shares.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from heapq import heapify, heapreplace
 
 from protoqueue.settings import Consumer
 
@@ -57,30 +58,26 @@ class Allocation:
     def plan(self, free: int) -> list[Request]:
         """What to ask for now with `free` slots, the requested ones not among them; it counts as asked."""
         wanted: dict[int, int] = {}
-        while free > 0:
-            number = self._next(wanted)
-            if number is None or self.sources[number].requested:
+        candidates = [n for n, source in enumerate(self.sources) if source.state is not State.EMPTY]
+        turns = [(self._service(n, 1), n) for n in (candidates[:1] if self._strict else candidates)]
+        heapify(turns)
+        while free > 0 and turns:
+            number = turns[0][1]
+            if self.sources[number].requested:
                 break
-            wanted[number] = wanted.get(number, 0) + 1
-            free -= 1
-            if self._strict:  # it would stay the next
-                wanted[number] += free
-                free = 0
+            share = free if len(turns) == 1 else 1
+            wanted[number] = wanted.get(number, 0) + share
+            free -= share
+            heapreplace(turns, (self._service(number, wanted[number] + 1), number))
         for number, batch in wanted.items():
             self.sources[number].requested = batch
         requests = [Request(number, batch) for number, batch in wanted.items()]
         return requests + (self._watches() if free > 0 else [])
 
-    def _next(self, wanted: dict[int, int]) -> int | None:
-        candidates = [n for n, source in enumerate(self.sources) if source.state is not State.EMPTY]
-        if not candidates or self._strict:
-            return candidates[0] if candidates else None
-
-        def service(number: int) -> float:
-            source = self.sources[number]
-            return source.served + (source.requested + wanted.get(number, 0) + 1) / source.consumer.weight
-
-        return min(candidates, key=service)
+    def _service(self, number: int, more: int) -> float:
+        """How well a source is served once it has what was requested of it and `more`."""
+        source = self.sources[number]
+        return source.served + (source.requested + more) / source.consumer.weight
 
     def _watches(self) -> list[Request]:
         unwatched = [n for n, s in enumerate(self.sources) if s.state is State.EMPTY and not s.watched]
