@@ -142,8 +142,8 @@ class Queue:
         outgoing = Outgoing(payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata)
         task_id = new_task_id()
         with self._tracing.sending(self._settings.name, task_id=task_id) if self._tracing else NOT_TRACED as trace:
-            prepared = self._prepare(outgoing, task_id, trace)
-            return prepared.receipt(await self._broker.publish(prepared.message, timeout))
+            prepared = self._prepare(outgoing, task_id, datetime.now(UTC), trace)
+            return prepared.receipt(await self._broker.publish(prepared, timeout))
 
     async def enqueue_batch(self, items: Iterable[Any], *, timeout: float | None = DEFAULT_TIMEOUT_S) -> list[Receipt]:
         """Store many tasks, payloads or `Outgoing`s, and return their receipts in order.
@@ -153,10 +153,10 @@ class Queue:
         stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` in
         seconds is for each such batch. Raises what `enqueue` raises.
         """
-        outgoing = [item if isinstance(item, Outgoing) else Outgoing(item) for item in items]
-        ids = new_task_ids(len(outgoing))
-        with self._tracing.sending(self._settings.name, count=len(outgoing)) if self._tracing else NOT_TRACED as trace:
-            prepared = [self._prepare(one, task_id, trace) for one, task_id in zip(outgoing, ids, strict=True)]
+        items, now = list(items), datetime.now(UTC)
+        ids = new_task_ids(len(items))
+        with self._tracing.sending(self._settings.name, count=len(items)) if self._tracing else NOT_TRACED as trace:
+            prepared = [self._prepare(item, task_id, now, trace) for item, task_id in zip(items, ids, strict=True)]
             receipts = await self._store_all(_batches(prepared), timeout)
         return [receipts[one.task_id] for one in prepared]
 
@@ -239,9 +239,10 @@ class Queue:
         """The oldest tasks in the queue, waiting or running, without consuming them."""
         return await oldest_tasks(self._broker, self._settings, limit, timeout)
 
-    def _prepare(self, outgoing: Outgoing, task_id: str, trace: Mapping[str, str]) -> Prepared:
+    def _prepare(self, item: Any, task_id: str, now: datetime, trace: Mapping[str, str]) -> Prepared:
+        outgoing = item if isinstance(item, Outgoing) else Outgoing(item)
         try:
-            return prepare(outgoing, task_id, datetime.now(UTC), self._settings, self._broker.max_payload, trace)
+            return prepare(outgoing, task_id, now, self._settings, self._broker.max_payload, trace)
         except InvalidTask:
             raise
         except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be
@@ -271,7 +272,7 @@ class Queue:
     async def _store(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
         if len(batch) > 1:
             with contextlib.suppress(DuplicateInBatch):
-                await self._broker.publish_atomic([one.message for one in batch], timeout)
+                await self._broker.publish_atomic(batch, timeout)
                 return [Receipt(one.task_id) for one in batch]
         return await self._store_singly(batch, timeout)
 
@@ -280,7 +281,7 @@ class Queue:
 
         async def store(one: Prepared) -> Receipt:
             async with places:
-                return one.receipt(await self._broker.publish(one.message, timeout))
+                return one.receipt(await self._broker.publish(one, timeout))
 
         return await asyncio.gather(*(store(one) for one in batch))
 

@@ -20,17 +20,16 @@ HEADROOM = 4096
 _MAX_DEDUP_ID = 256
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A message and the stream it goes to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared(Message):
+    """A new task's message, and the stream it goes to."""
 
     task_id: str
     stream: str
-    message: Message
 
     def receipt(self, published: Published) -> Receipt:
         """What its producer gets; a duplicate of a task's own id is this task, of which an earlier try was stored."""
-        return Receipt(self.task_id, published.duplicate and self.message.headers[Header.MSG_ID] != self.task_id)
+        return Receipt(self.task_id, published.duplicate and self.headers[Header.MSG_ID] != self.task_id)
 
 
 def prepare(
@@ -55,9 +54,9 @@ def prepare(
         headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}
         subject, stream = queue.name.scheduled(task_id), queue.later_stream
     headers |= _expiry(outgoing, now, due, queue)
-    message = Message(subject, encode_task(task), headers)
-    _check_size(message, queue, max_payload)
-    return Prepared(task_id, stream, message)
+    prepared = Prepared(subject, encode_task(task), headers, task_id=task_id, stream=stream)
+    _check_size(prepared, queue, max_payload)
+    return prepared
 
 
 def _subject(outgoing: Outgoing, queue: QueueSettings) -> str:
