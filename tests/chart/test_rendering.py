@@ -5,7 +5,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from chart.rendering import CHART, KUBERNETES_VERSIONS, MATRIX, Object, Values, helm, only, pod_specs, render
+from chart.pod_security import violations
+from chart.rendering import CHART, KUBERNETES_VERSIONS, MATRIX, Values, helm, only, pod_specs, render
 from custom_kinds import is_known, stored
 
 every_combination = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
@@ -79,22 +80,6 @@ def test_every_selector_finds_the_pods_it_is_meant_for(values: Values) -> None:
 def test_no_pod_needs_more_than_the_restricted_pod_security_standard(values: Values) -> None:
     for where, spec in pod_specs(render(values)):
         assert not violations(spec), where
-
-
-def violations(spec: Object) -> list[str]:
-    """What the restricted Pod Security Standard forbids, and a root file system that can be written to."""
-    pod = spec["securityContext"]
-    found = [] if pod["runAsNonRoot"] and pod["seccompProfile"]["type"] == "RuntimeDefault" else ["pod"]
-    if pod.get("runAsUser", 1) == 0 or any(spec.get(each) for each in ("hostNetwork", "hostPID", "hostIPC")):
-        found.append("host or root")
-    allowed = {"configMap", "emptyDir", "projected", "secret", "downwardAPI", "persistentVolumeClaim"}
-    found += [volume["name"] for volume in spec.get("volumes", []) if set(volume) - {"name"} - allowed]
-    for container in [*spec["containers"], *spec.get("initContainers", [])]:
-        context = container["securityContext"]
-        tight = not context["allowPrivilegeEscalation"] and context["capabilities"] == {"drop": ["ALL"]}
-        if not (tight and context["readOnlyRootFilesystem"]) or context.get("privileged"):
-            found.append(container["name"])
-    return found
 
 
 @every_combination

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from chart.pod_security import violations
 from chart.rendering import provide_helm, render
 from docs.fences import Fence, all_fences
 from docs.resources import accept
@@ -20,6 +21,13 @@ def test_a_manifest_is_accepted(fence: Fence) -> None:
     for document in documents:
         assert {"apiVersion", "kind", "metadata"} <= document.keys(), f"{fence.place}: not a manifest?"
     accept(documents)
+
+
+def test_workers_in_production_are_admitted_where_pod_security_is_restricted() -> None:
+    blocks = [fence for fence in BLOCKS if fence.page.name == "production.md"]
+    documents = [document for fence in blocks for document in yaml.safe_load_all(fence.text)]
+    (group,) = [each for each in documents if each.get("kind") == "ConsumerGroup"]
+    assert not violations(group["spec"]["worker"]["template"]["spec"])
 
 
 def test_an_unknown_field_is_refused() -> None:
