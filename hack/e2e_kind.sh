@@ -40,7 +40,9 @@ for target in operator worker cli; do
   kind load docker-image --name "$CLUSTER" "protoqueue/$target:$TAG"
 done
 
-"$BIN/helm" upgrade --install protoqueue charts/protoqueue --namespace protoqueue --create-namespace --wait --timeout 5m \
+"$BIN/kubectl" create namespace protoqueue
+"$BIN/kubectl" label namespace protoqueue pod-security.kubernetes.io/enforce=restricted
+"$BIN/helm" upgrade --install protoqueue charts/protoqueue --namespace protoqueue --wait --timeout 5m \
   --set image.repository=protoqueue/operator,image.tag=$TAG \
   --set test.image.repository=protoqueue/cli,test.image.tag=$TAG
 "$BIN/helm" test protoqueue --namespace protoqueue --logs
