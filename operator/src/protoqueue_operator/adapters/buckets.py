@@ -1,5 +1,6 @@
 """The key-value buckets of the contract: made once per connection, read and written key by key."""
 
+import asyncio
 import base64
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,8 @@ class ConfigBucket:
     def __init__(self, jetstream: JetStream) -> None:
         self._jetstream = jetstream
         self._is_there = False
+        self._replicas = 1
+        self._ensuring = asyncio.Lock()
 
     async def get(self, key: str) -> bytes | None:
         """What is stored under the key; None where nothing is."""
@@ -50,6 +53,11 @@ class ConfigBucket:
         await self._ensure()
         await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
 
+    def replicate(self, replicas: int) -> None:
+        """Be kept by as many servers as a queue is: it is worth nothing without its entry. Never by fewer again."""
+        if replicas > self._replicas:
+            self._replicas, self._is_there = replicas, False
+
     def doubt(self) -> None:
         """The server was away: what it kept in memory may be gone, so look before the next use."""
         self._is_there = False
@@ -63,18 +71,23 @@ class ConfigBucket:
             raise
 
     async def _ensure(self) -> None:
-        if self._is_there:
-            return
-        for bucket in BUCKETS:
-            if await self._jetstream.stream(_stream(bucket.name)) is None:
-                await self._create(bucket)
-        self._is_there = True
+        async with self._ensuring:
+            if self._is_there:
+                return
+            wanted = self._replicas
+            for bucket in BUCKETS:
+                info = await self._jetstream.stream(_stream(bucket.name))
+                if info is None:
+                    await self._create(bucket, wanted)
+                elif info["config"]["num_replicas"] < wanted:
+                    await self._jetstream.update_stream(info["config"] | {"num_replicas": wanted})
+            self._is_there = wanted == self._replicas
 
-    async def _create(self, bucket: Bucket) -> None:
+    async def _create(self, bucket: Bucket, replicas: int) -> None:
         try:
-            await self._jetstream.create_stream(_configuration(bucket))
+            await self._jetstream.create_stream(_configuration(bucket, replicas))
         except BrokerRefused:
-            # Many reconciles begin at once: another one was first.
+            # Another connection to the same account may have been first.
             if await self._jetstream.stream(_stream(bucket.name)) is None:
                 raise
 
@@ -97,14 +110,14 @@ def _subject(key: str) -> str:
     return f"$KV.{CONFIG_BUCKET}.{key}"
 
 
-def _configuration(bucket: Bucket) -> dict[str, Any]:
+def _configuration(bucket: Bucket, replicas: int) -> dict[str, Any]:
     """As NATS's key-value layer is specified (ADR-8), so that every client library reads it."""
     return {
         "name": _stream(bucket.name),
         "subjects": [f"$KV.{bucket.name}.>"],
         "description": "ProtoQueue",
         "storage": bucket.storage,
-        "num_replicas": 1,
+        "num_replicas": replicas,
         "max_msgs_per_subject": 1,
         "max_age": nanoseconds(bucket.ttl),
         "discard": "new",

@@ -20,7 +20,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from protoqueue.cancellation import cancel
 from protoqueue.connection.lasting import LastingClient
 from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import BrokerUnavailable
+from protoqueue_operator.core.refusals import BrokerUnavailable, Unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ class Connection:
                     subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None
                 )
             except NatsTimeoutError:
-                raise BrokerUnavailable(f"NATS did not answer on {subject} within {timeout_s:g} s") from None
+                self._require()
+                raise Unanswered(f"NATS did not answer on {subject} within {timeout_s:g} s") from None
             except NoRespondersError:
                 raise BrokerUnavailable(
                     f"nobody answers on {subject}: is JetStream enabled for this account?"

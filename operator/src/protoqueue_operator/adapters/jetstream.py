@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from protoqueue_operator.adapters.connections import Connection
 from protoqueue_operator.core.assets import PAUSED_UNTIL
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, Unanswered
 from protoqueue_operator.core.server_errors import refused
 
 Json = dict[str, Any]
@@ -17,6 +18,14 @@ _CONSUMER_NOT_FOUND = 10014
 _MESSAGE_NOT_FOUND = 10037
 _PASSING = {10008, 10023, 10077} | {503}
 """JetStream not available or short of something for the moment: worth asking again, nobody's mistake."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list. Of what is `missing` no server answers, as when the one that holds it is away."""
+
+    found: list[Json]
+    missing: list[str]
 
 
 class JetStream:
@@ -34,17 +43,23 @@ class JetStream:
         info = await self._find(f"STREAM.INFO.{stream}", {"subjects_filter": within}, _STREAM_NOT_FOUND)
         return set((info or {"state": {}})["state"].get("subjects") or ())
 
-    async def streams(self) -> AsyncIterator[Json]:
+    async def streams(self) -> AsyncIterator[Page]:
         """Every stream of the account, page by page."""
-        async for stream in self._pages("STREAM.LIST", "streams"):
-            yield stream
+        async for page in self._pages("STREAM.LIST", "streams"):
+            yield page
 
     async def consumers(self, stream: str) -> list[Json] | None:
-        """Every consumer of the stream; None where there is no such stream."""
+        """Every consumer of the stream; None where there is no such stream.
+
+        Raises Unanswered where there are more: what nobody tells of is not to be taken for gone.
+        """
         try:
-            return [consumer async for consumer in self._pages(f"CONSUMER.LIST.{stream}", "consumers")]
+            pages = [page async for page in self._pages(f"CONSUMER.LIST.{stream}", "consumers")]
         except NotFound:
             return None
+        if missing := [name for page in pages for name in page.missing]:
+            raise Unanswered(f"no server answers for the consumers {', '.join(missing)} of {stream}")
+        return [consumer for page in pages for consumer in page.found]
 
     async def consumer(self, stream: str, name: str) -> Json | None:
         return await self._find(f"CONSUMER.INFO.{stream}.{name}", {}, _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND)
@@ -93,15 +108,14 @@ class JetStream:
         request = {"stream_name": stream, "config": config, "action": action}
         return await self._ask(f"CONSUMER.CREATE.{stream}.{config['name']}", request)
 
-    async def _pages(self, subject: str, field: str) -> AsyncIterator[Json]:
+    async def _pages(self, subject: str, field: str) -> AsyncIterator[Page]:
         offset = 0
         while True:
-            page = await self._ask(subject, {"offset": offset})
-            items = page[field] or []
-            for item in items:
-                yield item
-            offset += len(items)
-            if not items or offset >= page["total"]:
+            answer = await self._ask(subject, {"offset": offset})
+            page = Page(answer[field] or [], answer.get("missing") or [])
+            yield page
+            offset += len(page.found) + len(page.missing)
+            if not (page.found or page.missing) or offset >= answer["total"]:
                 return
 
     async def _find(self, subject: str, request: Mapping[str, Any], *absent: int) -> Json | None:

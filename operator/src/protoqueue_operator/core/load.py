@@ -70,6 +70,10 @@ def consumer_state(info: Mapping[str, Any]) -> ConsumerState:
     return ConsumerState(info["num_pending"], info["num_ack_pending"], info["delivered"]["consumer_seq"])
 
 
+def has_work(state: ConsumerState) -> bool:
+    return bool(state.pending or state.in_flight)
+
+
 def group_state(wanted: Iterable[str], there: Mapping[str, ConsumerState]) -> ConsumerState | None:
     """The sum over a group's consumers; None where one is missing, since then nobody knows what waits for it."""
     states = [there.get(name) for name in wanted]

@@ -89,3 +89,7 @@ class BrokerUnavailable(Exception):
     """NATS did not answer; asked again with backoff, and at once when the connection is back."""
 
     reason = "NatsUnavailable"
+
+
+class Unanswered(BrokerUnavailable):
+    """There is a connection, and one request was not answered: what was asked for may be on a server that is away."""

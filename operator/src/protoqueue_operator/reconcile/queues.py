@@ -43,6 +43,7 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     plan += await _counter(queue, broker.jetstream)
     await apply_schedules(queue, spec, broker.jetstream)
     await _wait_for_new_levels(queue, spec, broker, runtime)
+    broker.configs.replicate(spec.replicas)
     changed = await apply_config(broker.configs, queue.name.config_key, queue_config(queue, spec))
     runtime.streams[queue.meta.key] = desired
     await refuse_while_moving(queue, home, runtime)

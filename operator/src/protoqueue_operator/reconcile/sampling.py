@@ -12,7 +12,7 @@ from functools import partial
 from math import ceil
 
 from protoqueue.naming import QueueName
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, Unanswered
 from protoqueue_operator.core.resources import Key, Queue
 from protoqueue_operator.reconcile.backlogs import Backlogs
 from protoqueue_operator.reconcile.brokers import Broker
@@ -56,6 +56,8 @@ class Sampler:
         self._backlogs = Backlogs(broker.jetstream, DriftWatch(runtime, broker, look_again))
         self._conclusions = Conclusions(runtime, scaler, self._alarms)
         self._quiet: dict[Key, object] = {}
+        self._unsampled: set[Key] = set()
+        """Of these it was said that they could not be looked at."""
         self._ticks = 0
         self._turn = 0
         self._next_sweep = 0.0
@@ -155,6 +157,7 @@ class Sampler:
             await self._alarms.clear(name)
         for key in self._quiet.keys() - queues.keys():
             del self._quiet[key]
+        self._unsampled.intersection_update(queues)
         self._backlogs.forget_others(names)
         self._conclusions.forget_others(queues)
 
@@ -188,10 +191,14 @@ class Sampler:
             return False
         try:
             sample = await self._backlogs.sample(queue, closely=closely)
-        except BrokerRefused as error:
-            logger.warning("queue not sampled: object=%s error=%s", key, error)
+        except (BrokerRefused, Unanswered) as error:  # of this queue alone
+            if key not in self._unsampled:
+                logger.warning("queue not sampled: object=%s error=%s; its groups keep their size", key, error)
+            self._unsampled.add(key)
+            await self._hold(key)
             return False
-        return await self._conclusions.draw(queue, sample)
+        self._unsampled.discard(key)
+        return sample is not None and await self._conclusions.draw(queue, sample)
 
     def _rung(self, name: QueueName) -> None:
         self._start(partial(self._wake, Key("Queue", name.namespace, name.name)))
@@ -208,7 +215,12 @@ class Sampler:
             return
         self._is_blind, self._next_sweep = True, 0.0
         logger.warning("backlogs unknown: error=%s; every group keeps its size", error)
-        for group in [group for key in self._queues() for group in self._runtime.cache.groups_of(key)]:
+        for key in list(self._queues()):
+            await self._hold(key)
+
+    async def _hold(self, key: Key) -> None:
+        """Let the queue's groups say that their backlog is unknown."""
+        for group in self._runtime.cache.groups_of(key):
             state = self._runtime.state_of(group.meta.key, group.meta.uid)
             state.resting = False
             if state.established and state.established.spec.autoscale:
