@@ -1,7 +1,9 @@
 """Ordered queues: one at a time and in order per key, whatever happens."""
 
 import asyncio
+import time
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import pytest
 
@@ -175,6 +177,24 @@ async def test_neither_a_snooze_nor_a_hand_back_nor_a_crash_costs_an_ordered_tas
     assert seen == [*[(1, 1)] * 4, (1, 2), (2, 1)]
     (letter,) = [letter async for letter in queue.dead_letters()]
     assert (letter.task.id, letter.reason, letter.attempts) == (lost.id, "MaxAttempts", 2)
+
+
+async def test_an_ordered_retry_is_never_early_also_where_its_delay_is_longer_than_the_lease(
+    make_queue, make_worker, start
+) -> None:
+    retry = {"initial_delay": 1.0, "multiplier": 1, "jitter": 0.0, "max_attempts": 4}
+    queue = await make_queue(GroupSpec(retry=retry, visibility_s=0.3), partitions=1)
+    worker, starts = make_worker(), []
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        starts.append(time.monotonic())
+        raise ValueError
+
+    await queue.enqueue(1, ordering_key="k")
+    start(worker)
+    await eventually(lambda: len(starts) == 4)
+    assert all(later - earlier >= 1.0 for earlier, later in pairwise(starts))
 
 
 async def test_an_ordered_task_that_kills_its_worker_goes_to_the_dead_letters(make_queue) -> None:

@@ -18,6 +18,7 @@ class Held:
     arrived: float
     runner: asyncio.Task[Any] | None = None
     cancelled: bool = False
+    settled: bool = False
 
 
 @dataclass(eq=False, slots=True)

@@ -203,6 +203,7 @@ class WorkLoop:
         try:
             await self._settler.settle(held.delivery, executed, queue, group)
         finally:
+            held.settled = True
             self._running.discard(held)
             self._finished += 1
             self._fetcher.slot_freed()
@@ -274,6 +275,8 @@ class WorkLoop:
         if self._queue is None or self._group is None:
             return
         for held in self._fetcher.lanes.expire(time.monotonic() - older_than):
+            if held.delivery.deliveries > 1 and self._is_running(held.delivery):
+                continue
             await self._settler.hand_back(held.delivery, self._queue, self._group)
 
     async def _heartbeats(self) -> None:
@@ -285,7 +288,9 @@ class WorkLoop:
                     await self._applied.wait()
             with contextlib.suppress(Unavailable):
                 for held in (*self._running, *self._fetcher.lanes):
-                    await self._broker.answer(held.delivery.reply, IN_PROGRESS)
+                    # What has been settled meanwhile may wait for its turn: to extend that would cut its wait short.
+                    if not held.settled:
+                        await self._broker.answer(held.delivery.reply, IN_PROGRESS)
 
 
 def _cancelled(held: Held, executed: Executed) -> Executed:

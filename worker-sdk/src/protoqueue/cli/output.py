@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from protoqueue.client import Client, Queue, connect
 from protoqueue.errors import ProtoQueueError
@@ -34,7 +35,7 @@ GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="Only thi
 
 def fail(message: str) -> NoReturn:
     """Say it on stderr and exit with status 1."""
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {_escaped(message)}", soft_wrap=True)
+    Console(stderr=True, highlight=False).print(Text("error:", "red"), _plain(message), soft_wrap=True)
     raise typer.Exit(1)
 
 
@@ -93,7 +94,7 @@ def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_escaped("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(_plain("" if cell is None else str(cell)) for cell in row))
     return table
 
 
@@ -122,8 +123,9 @@ def moment(when: datetime | None) -> str | None:
     return when.isoformat(timespec="milliseconds") if when else None
 
 
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
+def _plain(text: str) -> Text:
+    """Nothing that a terminal would obey: payloads, types and errors are what others have written."""
+    return Text("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text))
 
 
 def use_connection(url: str | None, creds: str | None, ca: str | None) -> None:
