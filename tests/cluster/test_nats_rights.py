@@ -1,6 +1,5 @@
-"""The permissions that the documentation gives the operator's NATS user are enough for all it does."""
+"""The permissions that the documentation gives to the operator, a worker and a producer are enough for all they do."""
 
-import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,24 +8,40 @@ import pytest
 from nats.aio.client import Client as Nats
 
 import nats
+import protoqueue
 from cluster.lab import Lab
 from docs.fences import ROOT, fences
 from nats_server import NatsServer
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, SECRETS
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 from waiting import eventually
 
-TEMPLATE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
+WORKER = """
+@worker.handler
+async def handle(payload: dict, task: Task):
+    if payload["n"] == "again" and task.attempt == 1:
+        raise RuntimeError("once more")
+    if payload["n"] == "never":
+        raise Reject("no")
+    tell("done", payload["n"])
+"""
 
 
 @pytest.fixture
-async def strict(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """A server that lets the operator do what the page says, and an administrator everything."""
-    (block,) = fences(ROOT / "docs/security.md", "conf")
-    users = f"{{user: operator, password: pw, {block.text}}}, {{user: admin, password: pw}}"
+async def strict(lab: Lab, tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A server that lets each do what the page says, and an administrator everything."""
+    operator, worker, producer = (
+        fence.text.replace("acme", lab.namespace) for fence in fences(ROOT / "docs/security.md", "conf")
+    )
+    named = {"operator": operator, "worker": worker, "producer": producer, "admin": ""}
+    users = ", ".join(f"{{user: {name}, password: pw, {permissions}}}" for name, permissions in named.items())
     server = NatsServer(tmp_path / "strict", f"authorization {{ users: [{users}] }}", login="admin:pw@")
     await server.start()
     yield server
     server.stop()
+
+
+def url(server: NatsServer, user: str) -> str:
+    return server.url.replace("//", f"//{user}:pw@")
 
 
 async def edit_a_consumer(admin: Nats, stream: str, consumer: str) -> None:
@@ -37,25 +52,41 @@ async def edit_a_consumer(admin: Nats, stream: str, consumer: str) -> None:
 
 async def test_the_documented_permissions_are_enough(lab: Lab, strict: NatsServer) -> None:
     admin = await nats.connect(strict.url, user="admin", password="pw")
-    values = {"url": strict.url, "user": "operator", "password": "pw"}
-    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    await lab.kube.create(SECRETS, {"metadata": {"name": "account"}, "data": data}, lab.namespace)
+    await lab.secret("account", url=strict.url, user="operator", password="pw")
     await lab.queue(
         nats={"connectionSecretRef": {"name": "account"}},
         deletionPolicy="Delete",
         schedules=[{"name": "nightly", "cron": "0 0 3 * * *"}],
+        rateLimit={"tasks": 1000},
+        retry={"initialDelay": "100ms"},
     )
-    await lab.group(worker={"template": TEMPLATE}, autoscale={"maxReplicas": 1})
+    template = lab.worker_template(WORKER, PROTOQUEUE_NATS_URL=url(strict, "worker"), PROTOQUEUE_NATS_SECRET_DIR="")
+    limits = {"rateLimit": {"tasks": 1000, "scope": "Group"}, "exactlyOnce": True}
+    scale = {"maxReplicas": 2, "target": {"tasksPerWorker": 2}, "scaleDownDelay": "1s", "idleDelay": "3s"}
+    await lab.group(worker={"template": template}, autoscale=scale, **limits)
     await lab.ready(groups=("mailers",))
     await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", reason="Idle")
     await edit_a_consumer(admin, lab.stream_name(), "mailers_p0")
     await eventually(lambda: lab.event_reasons("mailers"))
-    await admin.jetstream().publish(f"pq.{lab.namespace}.email.task.0", b"")
-    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", reason="ScaledUp")
-    await lab.queue(schedules=[], paused=True)
+    async with await protoqueue.connect(url(strict, "producer")) as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        for number in ("once", "again", "never"):
+            await queue.enqueue({"n": number})
+        await queue.enqueue({"n": "later"}, delay=1)
+        await queue.enqueue_batch([{"n": "together"}, {"n": "jointly"}])
+    done = {"once", "again", "later", "together", "jointly"}
+    await eventually(lambda: {word for _, word in lab.told} == done, timeout_s=30)
+    await eventually(lambda: dead(lab))
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", reason="Idle")
+    await lab.queue(schedules=[], paused=True, limits={"maxTasks": 10})
     await lab.ready(groups=("mailers",))
     for kind, name in ((CONSUMER_GROUPS, "mailers"), (QUEUES, "email")):
         await lab.delete(kind, name)
         await lab.gone(kind, name)
     await admin.close()
-    assert "Violation" not in strict.log_file.read_text()
+    violations = [line for line in strict.log_file.read_text().splitlines() if "Violation" in line]
+    assert not violations
+
+
+async def dead(lab: Lab) -> bool:
+    return bool((await lab.get(QUEUES, "email"))["status"]["tasks"]["dead"] == 1)
