@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from aiohttp import web
 from protoqueue_devcluster.kube.access import read_access
 
 _HOP_BY_HOP = {"connection", "content-length", "content-encoding", "host", "keep-alive", "transfer-encoding"}
+_EXPIRED = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Detour:
         self.refusal: tuple[int, dict[str, str]] | None = None
         """Status and headers with which every request is answered that is no watch."""
         self.asked: list[Asked] = []
+        self._watches: set[web.StreamResponse] = set()
 
     async def start(self) -> None:
         headers = {"Authorization": f"Bearer {self._access.token}"} if self._access.token else {}
@@ -68,6 +72,11 @@ class Detour:
             await self._runner.cleanup()
             await self._session.close()
 
+    async def expire_watches(self) -> None:
+        """Tell every watch that its place in the history is forgotten; what it was yet to bring, it never will."""
+        for response in self._watches:
+            await response.write(json.dumps({"type": "ERROR", "object": _EXPIRED}).encode() + b"\n")
+
     async def _pass(self, request: web.Request) -> web.StreamResponse:
         assert self._session
         await self.open.wait()
@@ -88,7 +97,7 @@ class Detour:
             headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=headers)
             await response.prepare(request)
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionResetError), self._counted(response, watches):
                 async for chunk in answer.content.iter_any():
                     await self.open.wait()
                     if watches:
@@ -96,6 +105,15 @@ class Detour:
                     await response.write(chunk)
             self._note(request, answer.status)
             return response
+
+    @contextlib.contextmanager
+    def _counted(self, response: web.StreamResponse, watches: bool) -> Iterator[None]:
+        if watches:
+            self._watches.add(response)
+        try:
+            yield
+        finally:
+            self._watches.discard(response)
 
     def _note(self, request: web.Request, status: int) -> None:
         self.asked.append(Asked(time.monotonic(), request.method, request.path, status))

@@ -1,5 +1,6 @@
 """Watches that hang, or have missed something, are noticed, made up for, and in the end a reason to begin anew."""
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,6 +69,55 @@ async def test_what_a_hanging_watch_does_not_bring_is_found_by_listing(
     await eventually(is_up_to_date)
     await lab.delete(CONSUMER_GROUPS, "mailers")
     await lab.gone(CONSUMER_GROUPS, "mailers")
+
+
+async def test_what_was_deleted_while_the_history_was_lost_is_found_by_listing(
+    lab: Lab, detour: Detour, replica: Replica
+) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": TEMPLATE})
+    await lab.ready(groups=("mailers",))
+    first = await lab.get(DEPLOYMENTS, "mailers")
+    detour.watches_flow.clear()
+    await lab.delete(DEPLOYMENTS, "mailers")
+    await lab.gone(DEPLOYMENTS, "mailers")
+    await detour.expire_watches()
+    detour.watches_flow.set()
+
+    async def made_anew() -> bool:
+        found = await lab.find(DEPLOYMENTS, "mailers")
+        return found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
+
+    await eventually(made_anew)
+    await lab.queue("after")
+    await lab.ready(queues=("after",))
+    assert await behind_for_s(replica) == 0
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (401, {}),
+        (409, {}),
+        (429, {"Retry-After": "1"}),
+        (500, {}),
+    ],
+)
+async def test_what_the_api_server_refuses_for_a_while_is_done_afterwards_and_not_hammered_at(
+    lab: Lab, detour: Detour, replica: Replica, refusal: tuple[int, dict[str, str]]
+) -> None:
+    await lab.queue()
+    await lab.ready()
+    detour.refusal = refusal
+    before, started = len(detour.asked), time.monotonic()
+    await lab.queue(visibilityTimeout="31s")
+    await lab.queue("another")
+    await eventually(lambda: len(detour.asked) >= before + 12)
+    asked_per_s = (len(detour.asked) - before) / (time.monotonic() - started)
+    assert asked_per_s < 10
+    detour.refusal = None
+    await lab.ready(queues=("email", "another"))
+    assert replica.exit_code is None
 
 
 async def behind_for_s(replica: Replica) -> float:

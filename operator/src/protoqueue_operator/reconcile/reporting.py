@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone, Kubernetes
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone, Kubernetes
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.crds import API_VERSION
 from protoqueue_operator.core.deployment import FIELD_MANAGER
@@ -116,7 +116,7 @@ class Reporter:
             wanted.counted_at = self._now()
         try:
             body = await self._kubernetes.patch_status(key, wanted.uid, patch)
-        except (Gone, Conflict):
+        except Gone:
             return None
         except ApiError as error:
             wanted.urgent |= urgent
