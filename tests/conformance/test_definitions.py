@@ -125,6 +125,79 @@ async def test_a_schema_that_is_not_structural_is_refused(api: Api, schema: dict
     assert text in reply.message
 
 
+def leaf(**schema: Any) -> dict[str, Any]:
+    return root(properties={"a": schema})
+
+
+def ruled(**rule: Any) -> dict[str, Any]:
+    return leaf(type="string", maxLength=5, **{"x-kubernetes-validations": [{"rule": "self != ''", **rule}]})
+
+
+LEAF = "spec.validation.openAPIV3Schema.properties[spec].properties[a]"
+RULE = f"{LEAF}.x-kubernetes-validations[0]"
+
+
+@pytest.mark.parametrize(
+    ("schema", "field", "reason"),
+    [
+        (leaf(type="integer", default="x"), f"{LEAF}.default", "FieldValueTypeInvalid"),
+        (leaf(type="integer", default=0, minimum=1), f"{LEAF}.default", "FieldValueInvalid"),
+        (leaf(type="string", pattern="(?=a)"), f"{LEAF}.pattern", "FieldValueInvalid"),
+        (leaf(type="string", pattern="("), f"{LEAF}.pattern", "FieldValueInvalid"),
+        (
+            leaf(type="array", items={"type": "object"}, **{"x-kubernetes-list-type": "set"}),
+            f"{LEAF}.items.x-kubernetes-map-type",
+            "FieldValueInvalid",
+        ),
+        (ruled(message="a\nb"), f"{RULE}.message", "FieldValueInvalid"),
+        (ruled(rule="self != ''\n&& true"), f"{RULE}.message", "FieldValueRequired"),
+        (ruled(reason="Whatever"), f"{RULE}.reason", "FieldValueNotSupported"),
+    ],
+)
+async def test_a_schema_that_contradicts_itself_is_refused(
+    api: Api, schema: dict[str, Any], field: str, reason: str
+) -> None:
+    reply = await api.post(DEFINITIONS, definition(f"{unique('bad')}.example.com", schema))
+    assert (reply.status, reply.causes) == (422, [(field, reason)])
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (
+            {"additionalPrinterColumns": [{"name": "X", "type": "text", "jsonPath": ".spec"}]},
+            "spec.additionalPrinterColumns[0].type",
+        ),
+        (
+            {"additionalPrinterColumns": [{"name": "X", "type": "string", "jsonPath": "spec"}]},
+            "spec.additionalPrinterColumns[0].JSONPath",
+        ),
+        (
+            {"subresources": {"scale": {"specReplicasPath": "spec.n", "statusReplicasPath": ".status.n"}}},
+            "spec.subresources.scale.specReplicasPath",
+        ),
+    ],
+)
+async def test_columns_and_scale_point_into_the_object(api: Api, change: dict[str, Any], field: str) -> None:
+    body = definition(f"{unique('bad')}.example.com", root())
+    body["spec"]["versions"][0] |= change
+    reply = await api.post(DEFINITIONS, body)
+    assert reply.status == 422
+    assert (field, "FieldValueInvalid") in reply.causes
+
+
+async def test_no_two_versions_have_the_same_name(api: Api) -> None:
+    body = definition(f"{unique('bad')}.example.com", root())
+    body["spec"]["versions"].append({**body["spec"]["versions"][0], "storage": False})
+    reply = await api.post(DEFINITIONS, body)
+    assert (reply.status, reply.causes) == (422, [("spec.versions", "FieldValueInvalid")])
+
+
+async def test_what_is_served_keeps_its_kind(api: Api, gadgets: str) -> None:
+    reply = await api.patch(f"{DEFINITIONS}/gadgets.{gadgets}", {"spec": {"names": {"kind": "Gizmo"}}})
+    assert (reply.status, reply.causes) == (422, [("spec.names.kind", "FieldValueInvalid")])
+
+
 async def test_a_definition_is_named_after_what_it_defines(api: Api) -> None:
     body = definition("named.example.com", OPEN)
     body["metadata"]["name"] = "other.named.example.com"

@@ -1,27 +1,21 @@
 """Custom resource definitions: checked, put into the table of kinds, taken out again."""
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from . import statuses
-from .builtin import model_node
+from .definition_checks import definition_causes
 from .deletion import CLEANUP_FINALIZER, DeleteOptions, Deletion
 from .kinds import METADATA, Column, Kind, Kinds, ScalePaths
-from .names import LABEL, LABEL_TEXT, SUBDOMAIN
 from .options import WriteOptions
 from .registry import Registry, timestamp
-from .rules import InvalidRule, parse_rules
-from .schema import MISSING, Node, go_pattern, parse_schema
-from .statuses import Cause, forbidden_field, invalid_value, not_supported, required
+from .schema import Node, parse_schema
 from .storage import Event, Key
 from .strategies import missing_fields
-from .validation import shape
 
 Object = dict[str, Any]
 RESOURCE = ("apiextensions.k8s.io", "customresourcedefinitions")
-TYPES = ("array", "boolean", "integer", "number", "object", "string")
 AGE = Column("Age", "date", ".metadata.creationTimestamp")
 ANY_FIELD = Node(type="object", fields={"metadata": METADATA}, preserve=True, bare=True)
 CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
@@ -166,125 +160,3 @@ def _columns(raw: Any) -> tuple[Column, ...]:
         )
         for each in raw
     )  # fmt: skip
-
-
-def definition_causes(obj: Object, old: Object | None) -> Iterator[Cause]:
-    """What is wrong with a definition."""
-    spec, name = obj.get("spec") or {}, obj["metadata"]["name"]
-    names = spec.get("names") or {}
-    yield from _names_causes(spec, names, name)
-    if spec.get("scope") not in {"Namespaced", "Cluster"}:
-        yield not_supported("spec.scope", spec.get("scope", ""), ["Cluster", "Namespaced"])
-    versions = spec.get("versions") or []
-    if sum(bool(version.get("storage")) for version in versions) != 1:
-        text = "must have exactly one version marked as storage version"
-        yield invalid_value("spec.versions", versions, text)
-    for index, version in enumerate(versions):
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if not LABEL.match(str(version.get("name", ""))):
-            yield invalid_value(f"spec.versions[{index}].name", version.get("name", ""), LABEL_TEXT)
-        where = "spec.validation" if len(versions) == 1 else f"spec.versions[{index}].schema"
-        if schema is None:
-            yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
-        else:
-            yield from _root_causes(schema, f"{where}.openAPIV3Schema")
-    if old is not None:
-        for field in ("group", "scope"):
-            if spec.get(field) != old["spec"].get(field):
-                yield invalid_value(f"spec.{field}", spec.get(field), "field is immutable")
-
-
-def _names_causes(spec: Object, names: Object, name: str) -> Iterator[Cause]:
-    group, plural = spec.get("group", ""), names.get("plural", "")
-    if not group or not SUBDOMAIN.match(group):
-        yield required("spec.group") if not group else invalid_value("spec.group", group, "should be a domain")
-    for field in ("plural", "kind"):
-        if not names.get(field):
-            yield required(f"spec.names.{field}")
-    if name != f"{plural}.{group}":
-        yield invalid_value("metadata.name", name, 'must be spec.names.plural+"."+spec.group')
-
-
-def _root_causes(schema: Object, path: str) -> Iterator[Cause]:
-    if schema.get("type") != "object":
-        yield invalid_value(f"{path}.type", schema.get("type", ""), "must be object at the root")
-    yield from structural_causes(schema, path, root=True)
-
-
-def structural_causes(schema: Object, path: str, root: bool = False) -> Iterator[Cause]:
-    """Why a schema is not structural; see "Specifying a structural schema" in the Kubernetes documentation."""
-    open_ended = schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
-    if not schema.get("type") and not open_ended:
-        yield required(f"{path}.type", "must not be empty for specified object fields")
-    elif schema.get("type") and schema["type"] not in TYPES:
-        yield not_supported(f"{path}.type", schema["type"], TYPES)
-    for word, text in (("$ref", "$ref is not supported"), ("definitions", "definitions is not supported")):
-        if word in schema:
-            yield forbidden_field(f"{path}.{word}", text)
-    if schema.get("uniqueItems"):
-        yield forbidden_field(
-            f"{path}.uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        )
-    if "properties" in schema and schema.get("additionalProperties", True) is not True:
-        yield forbidden_field(
-            f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
-        )
-    if schema.get("type") == "array" and "items" not in schema:
-        yield required(f"{path}.items", "must be specified")
-    yield from _list_causes(schema, path)
-    yield from _expression_causes(schema, path)
-    if not schema.get("x-kubernetes-int-or-string"):
-        yield from _junctor_causes(schema, path)
-    for name, each in (schema.get("properties") or {}).items():
-        if root and name in {"apiVersion", "kind", "metadata"}:
-            continue
-        yield from structural_causes(each, f"{path}.properties[{name}]")
-    if "items" in schema:
-        yield from structural_causes(schema["items"], f"{path}.items")
-    values = schema.get("additionalProperties")
-    if isinstance(values, dict):
-        malformed = list(shape(values, MISSING, model_node("V1JSONSchemaProps"), f"{path}.additionalProperties"))
-        yield from malformed or structural_causes(values, f"{path}.additionalProperties")
-
-
-def _list_causes(schema: Object, path: str) -> Iterator[Cause]:
-    list_type, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys")
-    if list_type == "map" and not keys:
-        text = "must not be empty if x-kubernetes-list-type is map"
-        yield required(f"{path}.x-kubernetes-list-map-keys", text)
-    items = schema.get("items") or {}
-    for key in keys or () if list_type == "map" else ():
-        if key not in (items.get("properties") or {}):
-            text = "entries must all be names of item properties"
-            yield invalid_value(f"{path}.x-kubernetes-list-map-keys", keys, text)
-        elif key not in items.get("required", ()) and "default" not in items["properties"][key]:
-            text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
-            yield required(f"{path}.items.properties[{key}].default", text)
-
-
-def _expression_causes(schema: Object, path: str) -> Iterator[Cause]:
-    for index, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
-        try:
-            parse_rules([rule])
-        except InvalidRule as error:
-            yield invalid_value(f"{path}.x-kubernetes-validations[{index}].rule", rule.get("rule", ""), str(error))
-    if "pattern" in schema:
-        try:
-            go_pattern(schema["pattern"])
-        except re.error as error:
-            text = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
-            yield invalid_value(f"{path}.pattern", schema["pattern"], text)
-
-
-def _junctor_causes(schema: Object, path: str) -> Iterator[Cause]:
-    """Logical junctors constrain values; only outside of them may fields be specified."""
-    for word in ("allOf", "anyOf", "oneOf"):
-        for index, option in enumerate(schema.get(word) or ()):
-            for forbidden in ("type", "default", "description", "title", "nullable"):
-                if forbidden in option:
-                    yield forbidden_field(f"{path}.{word}[{index}].{forbidden}", "must be empty to be structural")
-            for name in option.get("properties") or {}:
-                if name not in (schema.get("properties") or {}):
-                    outside = f"{path}.properties[{name}]"
-                    text = f"because it is defined in {path}.{word}[{index}].properties[{name}]"
-                    yield required(outside, text)

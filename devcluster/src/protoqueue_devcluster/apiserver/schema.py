@@ -99,8 +99,17 @@ class Node:
 ANYTHING = Node(preserve=True)
 
 
+NOT_IN_RE2 = re.compile(r"(?<!\\)\(\?(?:<?[=!]|>|\()")
+"""Looking ahead and behind, atomic groups, conditions."""
+
+
 def go_pattern(pattern: str) -> re.Pattern[str]:
-    r"""Compile an RE2 pattern: its `$` and `\\z` mean the very end, and flags may follow a `^`. Raises re.error."""
+    r"""Compile an RE2 pattern: its `$` and `\\z` mean the very end, and flags may follow a `^`.
+
+    Raises re.error, also for what Python knows and RE2 does not.
+    """
+    if foreign := NOT_IN_RE2.search(pattern):
+        raise re.error(f"invalid or unsupported Perl syntax: `{foreign[0]}`", pattern, foreign.start())
     text = re.sub(r"\A\^(\(\?[is]+\))", r"\1^", pattern.replace(r"\z", r"\Z"))
     if text.endswith("$") and not text.endswith(r"\$"):
         text = text[:-1] + r"\Z"
