@@ -106,6 +106,22 @@ def test_a_task_survives_the_wire() -> None:
     assert decode_task(encode_task(task), {Header.ATTEMPT: "3"}, 1) == task
 
 
+@pytest.mark.parametrize("metadata", [{}, {"a": 1}])
+@pytest.mark.parametrize("moment", [None, datetime(2030, 1, 1, tzinfo=UTC)])
+def test_the_bytes_of_a_task_are_those_of_one_protobuf_message(
+    metadata: dict[str, Any], moment: datetime | None
+) -> None:
+    task = Task("7", b"x" * 300, "t", "application/json", 1, 9, moment, "k", metadata)
+    wire = task_pb2.Task(id="7", data=b"x" * 300, type="t", content_type="application/json", ordering_key="k")
+    wire.metadata.priority = 9
+    if moment is not None:
+        wire.metadata.timestamp = int(moment.timestamp() * 1000)
+    if metadata:
+        wire.metadata.custom_metadata.update(metadata)
+    for _ in range(2):  # what it has in common with the one before is not encoded again
+        assert encode_task(task) == wire.SerializeToString()
+
+
 def test_messages_of_the_original_schema_decode() -> None:
     """Its fields 1-3: id, data, and metadata with priority, timestamp, retries."""
     data = b"\x0a\x011" + b"\x12\x02{}" + b"\x1a\x06" + b"\x08\x0a" + b"\x10\x07" + b"\x18\x02"
