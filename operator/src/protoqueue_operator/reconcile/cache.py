@@ -68,6 +68,9 @@ class Cache:
     def get(self, key: Key) -> Queue | Group | None:
         return self.queues.get(key) if key.kind == "Queue" else self.groups.get(key)
 
+    def __len__(self) -> int:
+        return len(self.queues) + len(self.groups) + len(self.deployments)
+
     def groups_of(self, queue: Key) -> list[Group]:
         """The oldest first; of two made in the same second the one whose name comes first."""
         groups = [self.groups[key] for key in self._groups_of.get(queue, ())]

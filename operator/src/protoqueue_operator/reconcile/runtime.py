@@ -15,6 +15,7 @@ from protoqueue_operator.core.resources import Key
 from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.reporting import Reporter
+from protoqueue_operator.reconcile.tenure import Tenure
 
 DEFAULT_SYNC_PERIOD_S = 120.0
 
@@ -81,6 +82,7 @@ class Runtime:
     groups: dict[Key, GroupState] = field(default_factory=dict)
     streams: dict[Key, tuple[Stream, ...]] = field(default_factory=dict)
     """Of each queue that was brought into being, what its streams are to be."""
+    tenure: Tenure = field(default_factory=Tenure)
 
     def state_of(self, key: Key, uid: str) -> GroupState:
         """The group's memory; a fresh one for a group that was made anew under the same name."""

@@ -147,6 +147,7 @@ class Sampler:
             found = [key for key in queues if key not in self._conclusions.active and not self._is_quiet(key)]
             await asyncio.gather(*(look(key) for key in found))
             await self._forget_others(queues)
+            self._runtime.tenure.told(len(self._runtime.cache))
         finally:
             self._swept_at = time.monotonic()
 

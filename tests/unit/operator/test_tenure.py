@@ -1,0 +1,42 @@
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from protoqueue_operator.reconcile.tenure import Tenure
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+
+
+def test_what_is_there_is_set_aside_once_the_number_of_resources_has_settled() -> None:
+    tenure = Tenure()
+    told = [tenure.told(count) for count in (0, 2000, 4000, 4000, 4000, 4001, 4001, 6000, 6000)]
+    assert told == [False, False, False, True, False, False, False, False, True]
+    assert gc.get_freeze_count() > 0
+
+
+def test_a_few_resources_are_left_to_the_collector() -> None:
+    tenure = Tenure()
+    assert not any(tenure.told(900) for _ in range(3))
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_has_gone_since_is_collected_at_the_next_settling() -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.me = self
+
+    tenure = Tenure()
+    ring = Ring()
+    for count in (2000, 2000):
+        tenure.told(count)
+    del ring
+    assert any(isinstance(each, Ring) for each in gc.get_objects()) is False, "set aside, out of sight"
+    for count in (4000, 4000):
+        tenure.told(count)
+    gc.unfreeze()
+    assert not any(isinstance(each, Ring) for each in gc.get_objects())
