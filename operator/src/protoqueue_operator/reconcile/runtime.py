@@ -8,7 +8,7 @@ from datetime import datetime
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.core.assets import Consumer, Stream
 from protoqueue_operator.core.autoscale import History
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.load import Rates
 from protoqueue_operator.core.resources import Key
@@ -33,10 +33,12 @@ class Established:
 class ScaleSeen:
     """What the scale subresource of a scaleTargetRef said, and when in monotonic seconds."""
 
-    replicas: int
-    observed: int
-    selector: str | None
+    target: ScaleTarget
     at: float
+    replicas: int | None = None
+    """None where it could not be read."""
+    observed: int = 0
+    selector: str | None = None
 
 
 @dataclass

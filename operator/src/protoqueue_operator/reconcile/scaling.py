@@ -18,7 +18,7 @@ from protoqueue_operator.reconcile.sparing import spare_the_busy
 logger = logging.getLogger(__name__)
 
 SCALE_SEEN_FOR_S = 10.0
-"""How long an answer of a scaleTargetRef's scale subresource is believed: nothing watches those."""
+"""How long an answer of a scaleTargetRef's scale subresource is believed, also a refusal: nothing watches those."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Scaler:
             return None
         if worker.scale_target_ref is not None:
             seen = state.scale
-            return Size(seen.replicas, seen.observed, seen.selector) if seen else None
+            if seen is None or seen.replicas is None or seen.target != worker.scale_target_ref:
+                return None
+            return Size(seen.replicas, seen.observed, seen.selector)
         deployment = self._runtime.cache.deployments.get(_deployment_key(group))
         if deployment is None or deployment.controller_uid != group.meta.uid:
             return None
@@ -98,25 +100,29 @@ class Scaler:
     async def _size(self, group: Group, state: GroupState) -> Size | None:
         assert state.established
         assert state.established.spec.worker
-        target = state.established.spec.worker.scale_target_ref
-        if target is not None and (state.scale is None or time.monotonic() - state.scale.at > SCALE_SEEN_FOR_S):
+        target, seen = state.established.spec.worker.scale_target_ref, state.scale
+        if target is not None and not (
+            seen and seen.target == target and time.monotonic() - seen.at <= SCALE_SEEN_FOR_S
+        ):
             state.scale = await self._read_scale(group, target)
         return self.known_size(group, state)
 
-    async def _read_scale(self, group: Group, target: ScaleTarget) -> ScaleSeen | None:
+    async def _read_scale(self, group: Group, target: ScaleTarget) -> ScaleSeen:
+        at = time.monotonic()
         try:
             answer = await self._runtime.kubernetes.scale(
                 target.api_version, target.kind, group.meta.namespace, target.name
             )
         except ApiError as error:
             self._complain(group, f"{target.kind} {target.name} cannot be read: {error}")
-            return None
+            return ScaleSeen(target, at)
         status = answer.get("status") or {}
         return ScaleSeen(
+            target,
+            at,
             replicas=(answer.get("spec") or {}).get("replicas", 0),
             observed=status.get("replicas", 0),
             selector=status.get("selector"),
-            at=time.monotonic(),
         )
 
     async def _scale(
@@ -132,7 +138,7 @@ class Scaler:
                 target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas
             )
         except Gone as error:
-            state.scale = None
+            state.scale = ScaleSeen(target, time.monotonic())
             self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
             return False
         except ApiError as error:
