@@ -117,13 +117,14 @@ async def test_a_log_is_streamed_from_the_kubelet(api: Api, path: str, namespace
         asked.append((request.path, dict(request.query)))
         return web.Response(text="line one\nline two\n")
 
+    node = unique("node")
     kubelet = web.Application()
     kubelet.router.add_get("/containerLogs/{tail:.*}", serve_log)
     runner = web.AppRunner(kubelet)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=make_credentials("127.0.0.1").context).start()
     try:
-        node, port = unique("node"), runner.addresses[0][1]
+        port = runner.addresses[0][1]
         status = {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
@@ -134,4 +135,5 @@ async def test_a_log_is_streamed_from_the_kubelet(api: Api, path: str, namespace
         assert (reply.status, reply.body) == (200, "line one\nline two\n")
         assert asked == [(f"/containerLogs/{namespace}/p/c", {"tailLines": "2", "follow": "true"})]
     finally:
+        await api.delete(f"/api/v1/nodes/{node}")
         await runner.cleanup()

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from cluster.devcluster.pods import Space
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
-from protoqueue_devcluster.kube.client import NAMESPACES, KubeClient
+from protoqueue_devcluster.kube.client import NAMESPACES, NODES, KubeClient
 
 RESTART_BACKOFF_S = 0.5
 
@@ -20,10 +20,11 @@ async def node_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     """A cluster with controllers and one process node."""
     directory = tmp_path_factory.mktemp("node-cluster")
     if real := os.environ.get("PROTOQUEUE_TEST_KUBECONFIG"):
-        async with running_node(
-            Path(real), directory, "protoqueue-test-node", bind=True, restart_backoff_s=RESTART_BACKOFF_S
-        ):
+        name = f"protoqueue-test-{uuid.uuid4().hex[:8]}"
+        async with running_node(Path(real), directory, name, bind=True, restart_backoff_s=RESTART_BACKOFF_S):
             yield Path(real)
+        async with KubeClient(Path(real), "protoqueue-tests") as client:  # a node that stops leaves its object
+            await client.delete(NODES, name, None, (await client.get(NODES, name))["metadata"]["uid"])
         return
     async with (
         running_apiserver(directory) as api,
