@@ -30,6 +30,10 @@ class Candidate:
         """What changed or was to change anything but the Lease."""
         return [each for each in self.detour.asked if each.method != "GET" and "/leases" not in each.path]
 
+    def looks(self) -> int:
+        """How often it has asked for the Lease, to read or to write it."""
+        return sum("/leases" in each.path for each in self.detour.asked)
+
 
 @pytest.fixture
 def lease() -> str:
@@ -164,8 +168,14 @@ async def test_a_deleted_lease_is_written_anew_by_its_holder(lab: Lab, candidate
     first, second = candidates
     await lead(first, second)
     namespace, name = lease.split("/")
+    await eventually(second.looks)
+    first.detour.open.clear()
     body = await lab.kube.get(LEASES, name, namespace)
     await lab.kube.delete(LEASES, name, namespace, body["metadata"]["uid"])
+    looks = second.looks()
+    await eventually(lambda: second.looks() > looks + 1)
+    assert not await second.replica.leads(), "the holder does not know yet, and acts"
+    first.detour.open.set()
 
     async def written() -> bool:
         try:

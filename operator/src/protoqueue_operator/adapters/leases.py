@@ -65,6 +65,9 @@ class Election:
             try:
                 body = await self._kubernetes.get(self._lease)
             except Gone:
+                # Deleted is not free: its holder, who does not know yet, writes it anew and acts on meanwhile.
+                if self._seen and not may_take(self._seen, self._identity, time.monotonic()):
+                    return False
                 body = await self._kubernetes.create_lease(self._lease, self._identity, _now(), LEASE_S)
             self._observe(body)
             assert self._seen
