@@ -1,10 +1,13 @@
 """A Queue in the cluster, and what it is in JetStream, read back with a plain client."""
 
+import contextlib
 import json
 from typing import Any
 
 import pytest
+from nats.js.errors import APIError
 
+import protoqueue
 from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
 from protoqueue.naming import DONE_BUCKET, GroupName, QueueName
@@ -55,7 +58,7 @@ async def test_the_streams_are_as_the_contract_says(lab: Lab) -> None:
         ({"storage": "Memory"}, "", {"storage": "memory"}),
         ({"limits": {"maxTasks": 7}}, "", {"max_msgs": 7}),
         ({"limits": {"maxBytes": "1Mi"}}, "", {"max_bytes": 1 << 20}),
-        ({"limits": {"maxTaskSize": "2Ki"}}, "", {"max_msg_size": 2048}),
+        ({"limits": {"maxTaskSize": "2Ki"}}, "", {"max_msg_size": 2048 + 4096}),
         ({"limits": {"maxAge": "1h"}}, "", {"max_age": 3600 * SECOND}),
         ({"limits": {"onFull": "DropOldest"}}, "", {"discard": "old"}),
         ({"deduplicationWindow": "45s"}, "", {"duplicate_window": 45 * SECOND}),
@@ -260,3 +263,25 @@ async def test_schedules_are_set_changed_and_removed(lab: Lab) -> None:
     await lab.delete(QUEUES, "email")
     await lab.gone(QUEUES, "email")
     assert await stored() == {}, "a stream that is kept does not go on filling"
+
+
+async def test_a_delayed_task_as_large_as_allowed_comes_due_and_holds_nothing_up(lab: Lab) -> None:
+    """JetStream adds headers on the way from LATER, and stops at the first message that its target does not take."""
+    await lab.queue(limits={"maxTaskSize": "2Ki"})
+    await lab.ready()
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        largest = 2048
+        while True:
+            with contextlib.suppress(protoqueue.PayloadTooLarge):
+                await queue.enqueue(b"x" * largest, delay=0.1)
+                break
+            largest -= 1
+        await queue.enqueue(b"small", delay=0.2)
+
+        async def both_are_due() -> bool:
+            return (await queue.stats()).ready == 2
+
+        await eventually(both_are_due)
+    with pytest.raises(APIError, match="maximum"):
+        await lab.nats.jetstream().publish(f"pq.{lab.namespace}.email.due.task.0", b"x" * 5000)

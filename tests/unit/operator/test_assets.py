@@ -54,7 +54,7 @@ def test_the_queue_takes_over_what_comes_due() -> None:
         ({"replicas": 3}, "num_replicas", 3),
         ({"limits": {"maxTasks": 7}}, "max_msgs", 7),
         ({"limits": {"maxBytes": "1Ki"}}, "max_bytes", 1024),
-        ({"limits": {"maxTaskSize": "1Mi"}}, "max_msg_size", 1 << 20),
+        ({"limits": {"maxTaskSize": "1Mi"}}, "max_msg_size", (1 << 20) + 4096),
         ({"limits": {"maxAge": "1d"}}, "max_age", 86_400 * 10**9),
         ({"limits": {"onFull": "DropOldest"}}, "discard", "old"),
         ({"deduplicationWindow": "5m"}, "duplicate_window", 300 * 10**9),
@@ -68,6 +68,12 @@ def test_each_field_of_the_spec_reaches_the_stream(spec: dict[str, object], fiel
 def test_what_is_not_yet_due_has_no_limits_since_a_full_queue_only_makes_it_wait() -> None:
     config = streams(limits={"maxTasks": 7, "maxAge": "1m"})["PQ_default_email_LATER"].config()
     assert (config["max_msgs"], config["max_age"], config["allow_msg_schedules"]) == (-1, 0, True)
+
+
+def test_what_is_not_yet_due_fits_into_the_queue_with_headers_to_spare() -> None:
+    made = streams(limits={"maxTaskSize": "2Ki"})
+    sizes = [made[name].config()["max_msg_size"] for name in ("PQ_default_email_LATER", "PQ_default_email")]
+    assert sizes == [2048 + 2048, 2048 + 4096]
 
 
 def test_dead_letters_keep_their_own_limits_and_go_when_switched_off() -> None:

@@ -18,6 +18,17 @@ from unit.operator.samples import group, queue
         ({"limits": {"maxTaskSize": "4Gi"}}, "spec.limits.maxTaskSize: .*at most 2147483647"),
         ({"schedules": [{"name": "often", "every": "10ms"}]}, r"spec.schedules\[often\].every: must be at least 1s"),
         ({"schedules": [{"name": "x", "cron": "0 0 3 * * *\r\nNats-TTL: 1s"}]}, r"\[x\].cron: must be one line"),
+        (
+            {
+                "schedules": [{"name": "x", "every": "1s", "payload": {"text": "x" * 2000}}],
+                "limits": {"maxTaskSize": "2Ki"},
+            },
+            r"spec.schedules\[x\].payload: comes to 2523 bytes as a task, and 2048 are allowed",
+        ),
+        (
+            {"schedules": [{"name": "x", "every": "1s", "payload": {"text": "x" * (1 << 20)}}]},
+            r"spec.schedules\[x\].payload: .*and 1048576 are allowed",
+        ),
         ({"rateLimit": {"tasks": 1, "per": "0s"}}, "spec.rateLimit.per: must be at least 1ms"),
         ({"rateLimit": {"tasks": 1, "burst": 2**63}}, "spec.rateLimit.burst: must be at most 9223372036854775807"),
         ({"limits": {"maxTasks": 2**63}}, "spec.limits.maxTasks: must be at most"),

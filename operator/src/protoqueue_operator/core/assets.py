@@ -22,6 +22,13 @@ MAX_WAITING_PULLS = 4096
 
 _UNLIMITED = -1
 
+_LARGEST_SIZE = 2**31 - 1
+
+_LATER_ROOM, _TASKS_ROOM = 2048, 4096
+"""Bytes that streams take beyond `limits.maxTaskSize`, to which clients keep. A retry has more headers than the task it
+repeats, and what comes due more than what waited: the server stops at the first message that the target does not take.
+"""
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -239,7 +246,7 @@ def nanoseconds(duration: timedelta) -> int:
 
 
 def _later(queue: Queue, spec: QueueSpec) -> Stream:
-    """Without limits: a full queue only makes due tasks wait here.
+    """Without limits but that of size: a full queue only makes due tasks wait here.
 
     JetStream refuses schedules together with `discard new`, and `limits.maxAge` counts from when a task is due.
     """
@@ -250,6 +257,7 @@ def _later(queue: Queue, spec: QueueSpec) -> Stream:
         retention="workqueue",
         storage=spec.storage.lower(),
         replicas=spec.replicas,
+        max_msg_size=_with_room(spec, _LATER_ROOM),
         duplicate_window=spec.deduplication_window,
         allow_msg_ttl=True,
         allow_msg_schedules=True,
@@ -269,7 +277,7 @@ def _tasks(queue: Queue, spec: QueueSpec) -> Stream:
         max_age=max_age,
         max_msgs=limits.max_tasks or _UNLIMITED,
         max_bytes=limits.max_bytes or _UNLIMITED,
-        max_msg_size=limits.max_task_size or _UNLIMITED,
+        max_msg_size=_with_room(spec, _TASKS_ROOM),
         discard="new" if limits.on_full == "Reject" else "old",
         duplicate_window=_window(spec.deduplication_window, max_age),
         allow_msg_ttl=True,
@@ -293,6 +301,10 @@ def _dead_letters(queue: Queue, spec: QueueSpec) -> Stream | None:
         max_msgs=spec.dead_letter.max_tasks,
         duplicate_window=_window(spec.deduplication_window, spec.dead_letter.max_age),
     )
+
+
+def _with_room(spec: QueueSpec, room: int) -> int:
+    return min(spec.limits.max_task_size + room, _LARGEST_SIZE) if spec.limits.max_task_size else _UNLIMITED
 
 
 def _window(window: timedelta, max_age: timedelta) -> timedelta:

@@ -27,7 +27,9 @@ class Limits(Model):
         None, description="Most bytes kept, as JetStream stores them, headers included. Absent: no limit."
     )
     max_task_size: Quantity | None = Field(
-        None, description="Largest task with its metadata. Absent: what the NATS server allows, 1Mi unless configured."
+        None,
+        description="Largest task with its metadata. Lower it only while no larger one waits to come due: that would hold "
+        "up all behind it. Absent: what the NATS server allows, 1Mi unless configured.",
     )
     max_age: Duration | None = Field(
         None,
@@ -96,7 +98,10 @@ class Schedule(Model):
     type: str = Field("", max_length=256, description="The task's type: chooses the handler.")
     payload: Annotated[
         dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
-    ] = Field(default_factory=dict, description="The task's payload, passed as JSON.")
+    ] = Field(
+        default_factory=dict,
+        description="The task's payload, passed as JSON. The task must fit into limits.maxTaskSize.",
+    )
     priority: int = Field(5, ge=1, le=10, description="Higher goes first; which level that is, priorityLevels decides.")
 
 

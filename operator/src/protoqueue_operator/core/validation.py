@@ -1,5 +1,6 @@
 """What the schema cannot refuse."""
 
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,10 @@ _LONGEST = timedelta(days=36_500)
 """JetStream counts nanoseconds in 64 bits, which is 292 years."""
 _MOST = 2**63 - 1
 _MOST_REPLICAS = 2**31 - 1
+_LARGEST_TASK = 1 << 20
+"""What a NATS server takes unless it is configured otherwise."""
+_ENVELOPE = 512
+"""Room for what surrounds the payload of a recurring task: the message's headers and the task's other fields."""
 
 
 def check_queue(spec: QueueSpec) -> None:
@@ -30,7 +35,7 @@ def check_queue(spec: QueueSpec) -> None:
     _check_retry(spec.retry)
     _check_rate_limit(spec.rate_limit)
     for schedule in spec.schedules:
-        _check_schedule(schedule)
+        _check_schedule(schedule, spec.limits.max_task_size or _LARGEST_TASK)
 
 
 def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
@@ -84,8 +89,12 @@ def _check_rate_limit(limit: RateLimit | None) -> None:
         _check_count("spec.rateLimit.burst", limit.burst, _MOST)
 
 
-def _check_schedule(schedule: Schedule) -> None:
+def _check_schedule(schedule: Schedule, most: int) -> None:
+    """One task too large for the queue's stream would stop everything that comes due after it."""
     field = f"spec.schedules[{schedule.name}]"
+    size = len(json.dumps(schedule.payload, separators=(",", ":"))) + len(schedule.type.encode()) + _ENVELOPE
+    if size > most:
+        raise InvalidSpec(f"comes to {size} bytes as a task, and {most} are allowed", field=f"{field}.payload")
     _check_duration(f"{field}.every", schedule.every, timedelta(seconds=1))
     # Both become headers of a message: a line break would begin another header.
     for name, text in (("cron", schedule.cron), ("timeZone", schedule.time_zone)):
