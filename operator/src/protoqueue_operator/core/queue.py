@@ -28,8 +28,8 @@ class Limits(Model):
     )
     max_task_size: Quantity | None = Field(
         None,
-        description="Largest task with its metadata. Lower it only while no larger one waits to come due: that would hold "
-        "up all behind it. Absent: what the NATS server allows, 1Mi unless configured.",
+        description="Largest task with its metadata. Lower it only while no larger one waits to come due: that would "
+        "hold up all behind it. Absent: what the NATS server allows, 1Mi unless configured.",
     )
     max_age: Duration | None = Field(
         None,
