@@ -1,0 +1,113 @@
+"""Who waits for whom while backlogs are looked at, with a NATS that answers when it is told to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from protoqueue_operator.core.assets import group_consumers
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.reconcile import sampling
+from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.runtime import Established, Runtime
+from protoqueue_operator.reconcile.sampling import Sampler
+from protoqueue_operator.reconcile.scaling import Scaler
+from unit.operator.samples import group_body, queue_body
+from waiting import eventually
+
+NAMES = ("first", "second")
+
+
+class Nats:
+    """Two queues with one task each, that nobody works on."""
+
+    def __init__(self) -> None:
+        self.asked = dict.fromkeys(NAMES, 0)
+        self.listed = 0
+        self.lists = asyncio.Event()
+        self.answers = {name: asyncio.Event() for name in NAMES}
+        for event in (self.lists, *self.answers.values()):
+            event.set()
+        self.infos: dict[str, list[dict[str, Any]]] = {}
+
+    async def streams(self) -> AsyncIterator[Any]:
+        await self.lists.wait()
+        self.listed += 1
+        state = {"messages": 1, "first_ts": "2026-01-01T00:00:00Z", "last_seq": 1}
+        found = [{"config": {"name": f"PQ_default_{name}"}, "state": state} for name in NAMES]
+        yield SimpleNamespace(found=found, missing=())
+
+    async def consumers(self, stream: str) -> list[dict[str, Any]]:
+        name = stream.rpartition("_")[2]
+        self.asked[name] += 1
+        await self.answers[name].wait()
+        return self.infos[name]
+
+    async def subscribe(self, *_: object, **__: object) -> None:
+        """Nothing is ever heard."""
+
+
+@pytest_asyncio.fixture
+async def nats(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Nats, Sampler]]:
+    monkeypatch.setattr(sampling, "ROUND_S", 0.08)
+    monkeypatch.setattr(sampling, "SWEEP_INTERVAL_S", 0.05)
+    monkeypatch.setattr(sampling, "_LONGEST_PAUSE_S", 0.05)
+    nats, cache, nothing = Nats(), Cache(), cast("Any", None)
+    broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
+    brokers = SimpleNamespace(queues_of=lambda _: cache.queues.keys(), known=lambda _: broker)
+    reporter = SimpleNamespace(report=lambda *_, **__: None)
+    runtime = Runtime(nothing, nothing, cast("Any", brokers), cache, cast("Any", reporter), lambda: datetime.now(UTC))
+    for name in NAMES:
+        queue = cache.observe_queue(queue_body(name=name))
+        group = cache.observe_group(group_body({"queueRef": {"name": name}}, name=name))
+        assert isinstance(group.spec, ConsumerGroupSpec)
+        assert isinstance(queue.spec, QueueSpec)
+        consumers = group_consumers(group, group.spec, queue.spec)
+        runtime.state_of(group.meta.key, group.meta.uid).established = Established(group.spec, consumers, paused=False)
+        seen = {"num_pending": 1, "num_ack_pending": 0, "delivered": {"consumer_seq": 0}}
+        nats.infos[name] = [{"name": each.name, "config": each.config(), **seen} for each in consumers]
+    sampler = Sampler(runtime, Scaler(runtime), broker, lambda _: None)
+    task = asyncio.create_task(sampler.run())
+    yield nats, sampler
+    task.cancel()
+
+
+async def goes_on(nats: Nats, *names: str) -> None:
+    """Each of these is asked for again and again."""
+    before = dict(nats.asked)
+    await eventually(lambda: all(nats.asked[name] > before[name] + 3 for name in names))
+
+
+async def test_queues_with_work_are_asked_for_while_a_sweep_takes_its_time(nats: tuple[Nats, Sampler]) -> None:
+    server, sampler = nats
+    await eventually(lambda: server.listed > 1)
+    await goes_on(server, *NAMES)
+    server.lists.clear()
+    await goes_on(server, *NAMES)
+    seen = sampler.sampled_at
+    await goes_on(server, *NAMES)
+    assert sampler.sampled_at == seen, "what hangs shows, however much else goes on"
+    server.lists.set()
+    await eventually(lambda: sampler.sampled_at > seen)
+
+
+async def test_a_queue_that_is_not_answered_for_keeps_no_other_waiting_and_is_asked_for_once(
+    nats: tuple[Nats, Sampler],
+) -> None:
+    server, sampler = nats
+    await goes_on(server, *NAMES)
+    server.answers["first"].clear()
+    await goes_on(server, "second")
+    stuck, at = server.asked["first"], sampler.sampled_at
+    await goes_on(server, "second")
+    assert server.asked["first"] == stuck
+    assert sampler.sampled_at == at, "what hangs shows, however much else goes on"
+    server.answers["first"].set()
+    await goes_on(server, *NAMES)
+    assert sampler.sampled_at > at
