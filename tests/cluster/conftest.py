@@ -13,16 +13,14 @@ import pytest
 from nats.aio.client import Client as Nats
 
 import nats
-from cluster.lab import Lab, unique
+from cluster.lab import DEFINITIONS, Lab, unique
 from cluster.operator_process import OperatorProcess
 from cluster.rights import RightsProof
 from nats_server import NatsServer
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
-from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, Kind, KubeClient
+from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, KubeClient
 from protoqueue_operator.core.crds import crds
 from waiting import eventually
-
-DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 
 
 @pytest.fixture(scope="session")

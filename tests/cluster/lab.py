@@ -27,6 +27,7 @@ from protoqueue_devcluster.kube.client import (
 from waiting import eventually
 
 EVENTS = Kind("", "v1", "events", "Event")
+DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 _numbers = itertools.count(1)
 
 
