@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from nats.aio.client import RawCredentials
 
 import protoqueue
 from doors import DOORS, password, users
+from nats_accounts import Accounts
 from nats_server import NatsServer
 from protoqueue.servers import shown_server, split_servers
 from waiting import eventually
@@ -71,8 +73,30 @@ async def test_a_client_outlives_its_password_and_takes_up_the_next(
             await server.reload(users(jo=second))
             with pytest.raises(protoqueue.Unavailable):
                 await client._broker.stream_state("any", 1)
-            (directory / "password").write_text("")
             (directory / "password").write_text(second)
+
+            async def answers() -> bool:
+                return await client._broker.stream_state("any", 5) is None
+
+            await eventually(answers)
+    finally:
+        server.stop()
+
+
+async def test_a_client_outlives_a_credentials_file_that_runs_out_and_takes_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    accounts = Accounts("ACME")
+    access = {"user_credentials": RawCredentials(accounts.creds("ACME"))}
+    server = NatsServer(tmp_path / "nats", accounts.settings, access=access)
+    await server.start()
+    try:
+        directory = mounted(tmp_path / "secret", monkeypatch, {"creds": accounts.creds("ACME", lasts_s=3)})
+        async with await protoqueue.connect(server.url) as client:
+            await eventually(lambda: not client._broker.connected)
+            (directory / "creds").write_text("half a fi")
+            await eventually(lambda: "UnreadableCredentials" in caplog.text)
+            (directory / "creds").write_text(accounts.creds("ACME"))
 
             async def answers() -> bool:
                 return await client._broker.stream_state("any", 5) is None
