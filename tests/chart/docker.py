@@ -1,10 +1,12 @@
 """A docker daemon to build images with: the one that answers, else one of our own with a base from debootstrap."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,12 +39,26 @@ class Docker:
         assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {output[-3000:]}"
         return output
 
-    def build(self, target: str, context: Path) -> str:
+    def build(self, target: str, context: Path, *options: str) -> str:
         """The image's name."""
         tag = f"protoqueue-test/{target}"
         base = ["--build-arg", f"BASE={self.base}"] if self.base else []
-        self("build", "--network", "host", "--target", target, "--tag", tag, *base, str(context))
+        self("build", "--network", "host", "--target", target, "--tag", tag, *base, *options, str(context))
         return tag
+
+    def files(self, image: str, directory: Path) -> dict[str, tuple[object, ...]]:
+        """What is in an image: of each path the time, the mode, and the content's hash or where a link leads."""
+        container = self("create", image, "-").split()[0]
+        archive = directory / f"{container}.tar"
+        self("export", "--output", str(archive), container)
+        self("rm", container)
+        with tarfile.open(archive) as members:
+            return {each.name: (each.mtime, each.mode, _content(members, each)) for each in members}
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    file = archive.extractfile(member) if member.isfile() else None
+    return hashlib.sha256(file.read()).hexdigest() if file else member.linkname
 
 
 def program() -> str:

@@ -57,6 +57,18 @@ def test_an_image_made_from_scratch_is_small(engine: Docker, image: str, request
     assert size <= 150 * MB
 
 
+def test_equal_inputs_give_equal_files(engine: Docker, cli_image: str, tmp_path: Path) -> None:
+    before = ours(engine.files(cli_image, tmp_path))
+    again = ours(engine.files(engine.build("cli", ROOT, "--no-cache"), tmp_path))
+    assert "opt/venv/bin/protoqueue" in before
+    assert {path for path in before.keys() | again.keys() if before.get(path) != again.get(path)} == set()
+
+
+def ours(files: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    """Without what docker puts into every container it makes."""
+    return {path: about for path, about in files.items() if path.startswith(("opt/", "usr/"))}
+
+
 @pytest.mark.parametrize("image", ["operator_image", "cli_image", "worker_image"])
 def test_an_image_runs_as_a_numeric_user_without_rights_and_says_what_it_is(
     engine: Docker, image: str, request: pytest.FixtureRequest
