@@ -28,11 +28,20 @@ from waiting import eventually
 
 EVENTS = Kind("", "v1", "events", "Event")
 DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
+IDLE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
 _numbers = itertools.count(1)
 
 
 def unique(stem: str) -> str:
     return f"{stem}-{os.getpid()}-{next(_numbers)}"
+
+
+def existing(name: str = "existing", *, replicas: int) -> dict[str, Any]:
+    """A workload that somebody else has made."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, **IDLE}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 @dataclass

@@ -4,22 +4,12 @@ from typing import Any
 
 import pytest
 
-from cluster.lab import DEFINITIONS, Lab
+from cluster.lab import IDLE, Lab, existing
 from cluster.operator_process import OperatorProcess
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES, STATEFUL_SETS, ApiError, Kind
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES
 from waiting import eventually
 
 SECOND = 10**9
-MACHINES = Kind("example.com", "v1", "machines", "Machine")
-IDLE = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "1000"]}]}}
-
-
-def existing(name: str = "existing", *, replicas: int) -> dict[str, Any]:
-    """A workload that somebody else has made."""
-    labels = {"app": name}
-    template = {"metadata": {"labels": labels}, **IDLE}
-    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    return {"metadata": {"name": name}, "spec": spec}
 
 
 async def test_a_group_has_a_consumer_for_each_level(lab: Lab) -> None:
@@ -325,69 +315,3 @@ async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="ForeignAsset")
     assert "scaleTargetRef" in condition["message"]
     assert (await lab.get(DEPLOYMENTS, "mailers"))["metadata"].get("ownerReferences") is None
-
-
-@pytest.mark.parametrize("kind", [DEPLOYMENTS, STATEFUL_SETS], ids=lambda kind: kind.name)
-async def test_something_that_exists_is_scaled_and_otherwise_left_alone(lab: Lab, kind: Kind) -> None:
-    await lab.kube.create(kind, existing(replicas=0), lab.namespace)
-    await lab.queue()
-    await lab.group(
-        worker={"scaleTargetRef": {"kind": kind.name, "name": "existing"}},
-        autoscale={"maxReplicas": 2, "target": {"tasksPerWorker": 1}},
-    )
-    await lab.ready(groups=("mailers",))
-    async with await lab.client() as client:
-        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
-
-    async def scaled() -> bool:
-        return bool((await lab.get(kind, "existing"))["spec"]["replicas"] == 1)
-
-    await eventually(scaled)
-    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True")
-    assert await lab.find(DEPLOYMENTS, "mailers") is None
-
-
-async def machines_are_known(lab: Lab) -> None:
-    """A kind of somebody's own with a scale subresource, as operators of other projects have."""
-    whole: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
-    version = {
-        "name": MACHINES.version,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": whole, "status": whole}}},
-        "subresources": {"status": {}, "scale": scale},
-    }
-    name = f"{MACHINES.plural}.{MACHINES.group}"
-    names = {"plural": MACHINES.plural, "singular": "machine", "kind": MACHINES.name}
-    spec = {"group": MACHINES.group, "scope": "Namespaced", "names": names, "versions": [version]}
-    await lab.kube.apply(DEFINITIONS, {"metadata": {"name": name}, "spec": spec}, name, "cluster-tests")
-
-    async def are_served() -> bool:
-        try:
-            return bool(await lab.kube.list(MACHINES, lab.namespace))
-        except ApiError:
-            return False
-
-    await eventually(are_served)
-
-
-async def test_anything_with_a_scale_subresource_is_scaled(lab: Lab) -> None:
-    await machines_are_known(lab)
-    await lab.kube.create(MACHINES, {"metadata": {"name": "existing"}, "spec": {"replicas": 0}}, lab.namespace)
-    await lab.queue()
-    target = {"apiVersion": MACHINES.api_version, "kind": MACHINES.name, "name": "existing"}
-    await lab.group(worker={"scaleTargetRef": target}, replicas=3)
-    await lab.ready(groups=("mailers",))
-
-    async def scaled() -> bool:
-        return bool((await lab.get(MACHINES, "existing"))["spec"]["replicas"] == 3)
-
-    await eventually(scaled)
-
-
-async def test_a_scale_target_that_is_missing_is_named(lab: Lab) -> None:
-    await lab.queue()
-    await lab.group(worker={"scaleTargetRef": {"name": "missing"}}, autoscale={})
-    condition = await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="TargetNotFound")
-    assert "Deployment missing" in condition["message"]
