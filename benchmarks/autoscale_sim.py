@@ -53,10 +53,10 @@ def poisson(rng: random.Random, rate: Callable[[float], float], peak: float) -> 
 
 def traces(seed: int) -> list[Trace]:
     rng = random.Random(seed)
-    exponential = lambda: rng.expovariate(1 / 0.5)  # noqa: E731
-    heavy = lambda: min(120.0, 0.1 * rng.paretovariate(1.3))  # noqa: E731
+    exponential: Callable[[], float] = lambda: rng.expovariate(1 / 0.5)  # noqa: E731
+    heavy: Callable[[], float] = lambda: min(120.0, 0.1 * rng.paretovariate(1.3))  # noqa: E731
     burst_starts = sorted(rng.uniform(0, HORIZON_S - 600) for _ in range(12))
-    in_burst = lambda t: any(start <= t < start + 30 for start in burst_starts)  # noqa: E731
+    in_burst: Callable[[float], bool] = lambda t: any(start <= t < start + 30 for start in burst_starts)  # noqa: E731
     return [
         Trace("steady", [Task(t, exponential()) for t in poisson(rng, lambda _: 10, 10)]),
         Trace("diurnal", [Task(t, exponential()) for t in poisson(rng, lambda t: 10 + 10 * sin(tau * t / 7200), 20)]),

@@ -1,155 +1,234 @@
-"""The SDK beside raw nats-py, in one run on one server: enqueue, batches, a no-op worker, and latency."""
+"""The SDK beside raw nats-py, in one run on one server, and beside itself with a million tasks stored.
 
+What is compared takes turns round by round, so that what else the machine does weighs on all alike; the first round
+warms up and does not count. A ratio is the median of the rounds' ratios.
+"""
+
+import argparse
 import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import TypeAlias
 
 from nats.aio.client import Client as Nats
 
 import nats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from figures import Figure, machine, percentile, show
+
 import protoqueue
 from nats_server import NatsServer
 from protoqueue.naming import GroupName
 from provisioning import GroupSpec, QueueSpec, provision
 
-SINGLES = 4_000
-BATCHED = 50_000
-WORKED = 60_000
-PACED_S = 5
-PACE = 1_000
-ROUNDS = 3
+SINGLES, BATCHED, WORKED = 1_000, 10_000, 20_000
+SHORT_ROUNDS, LONG_ROUNDS = 15, 9
+PACE, PACED_S = 1_000, 5
+PAYLOAD = b'{"n":1}'
+FILL_SLICE = 100_000
+
+Measure: TypeAlias = Callable[[], Awaitable[float]]
+"""Does something many times, and returns how often per second."""
 
 
-async def main() -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        server = NatsServer(Path(directory))
-        await server.start()
-        nc = await nats.connect(server.url)
-        async with await protoqueue.connect(server.url) as client:
-            print(f"{'':34}{'raw nats-py':>14}{'ProtoQueue':>14}{'ratio':>8}")
-            for round_number in range(ROUNDS):
-                await compare_enqueue(nc, client, f"single-{round_number}")
-                await compare_batches(nc, client, f"batch-{round_number}")
-                await compare_workers(nc, client, server.url, f"work-{round_number}")
-            await latency(nc, client, server.url)
-        await nc.close()
-        server.stop()
+@dataclass(frozen=True)
+class Place:
+    """One queue, and both ways to it."""
 
+    nc: Nats
+    queue: protoqueue.Queue
+    spec: QueueSpec
+    url: str
 
-async def make_queue(nc: Nats, client: protoqueue.Client, name: str, levels: int = 1) -> protoqueue.Queue:
-    await provision(nc, QueueSpec(name, levels=levels), [GroupSpec(max_in_flight=20_000)])
-    return await client.queue(f"default/{name}")
+    @property
+    def subject(self) -> str:
+        return self.spec.queue.task(0)
 
+    async def hold(self, tasks: int) -> None:
+        """Fill up the queue to so many tasks."""
+        missing = tasks - (await self.queue.stats(timeout=60)).ready
+        while missing > 0:
+            await self.queue.enqueue_batch([{"n": 1}] * min(missing, FILL_SLICE), timeout=60)
+            missing -= FILL_SLICE
 
-async def compare_enqueue(nc: Nats, client: protoqueue.Client, name: str) -> None:
-    """Awaited one by one; the raw publish carries a message id too, since dedup costs the server something."""
-    queue, jetstream = await make_queue(nc, client, name), nc.jetstream()
-    subject, payload = QueueSpec(name).queue.task(0), b'{"n":1}'
-
-    async def raw() -> None:
+    async def publish_each(self) -> float:
+        """With a message id, as the SDK does it: to look for duplicates costs the server something."""
+        jetstream, began = self.nc.jetstream(), time.perf_counter_ns()
         for number in range(SINGLES):
-            await jetstream.publish(subject, payload, headers={"Nats-Msg-Id": f"{name}-{number}"})
+            await jetstream.publish(self.subject, PAYLOAD, headers={"Nats-Msg-Id": f"{began}-{number}"})
+        return SINGLES * 1e9 / (time.perf_counter_ns() - began)
 
-    async def ours() -> None:
+    async def enqueue_each(self) -> float:
+        began = time.perf_counter()
         for number in range(SINGLES):
-            await queue.enqueue({"n": number})
+            await self.queue.enqueue({"n": number})
+        return SINGLES / (time.perf_counter() - began)
 
-    # In turns: what else the machine does then weighs on both.
-    show("enqueue, awaited", SINGLES / await timed(raw), SINGLES / await timed(ours))
-
-
-async def compare_batches(nc: Nats, client: protoqueue.Client, name: str) -> None:
-    queue, jetstream = await make_queue(nc, client, name), nc.jetstream(publish_async_max_pending=4000)
-    subject, payload = QueueSpec(name).queue.task(0), b'{"n":1}'
-
-    async def raw() -> None:
+    async def publish_many(self) -> float:
+        jetstream, began = self.nc.jetstream(publish_async_max_pending=4000), time.perf_counter_ns()
         for number in range(BATCHED):
-            await jetstream.publish_async(subject, payload, headers={"Nats-Msg-Id": f"{name}-{number}"})
+            await jetstream.publish_async(self.subject, PAYLOAD, headers={"Nats-Msg-Id": f"{began}-{number}"})
         await jetstream.publish_async_completed()
+        return BATCHED * 1e9 / (time.perf_counter_ns() - began)
 
-    async def ours() -> None:
-        await queue.enqueue_batch([{"n": number} for number in range(BATCHED)])
+    async def enqueue_many(self) -> float:
+        began = time.perf_counter()
+        await self.queue.enqueue_batch([{"n": number} for number in range(BATCHED)])
+        return BATCHED / (time.perf_counter() - began)
 
-    show("enqueue_batch / publish_async", BATCHED / await timed(raw), BATCHED / await timed(ours))
-
-
-async def compare_workers(nc: Nats, client: protoqueue.Client, url: str, name: str) -> None:
-    """The same tasks from the same stream: `fetch(500)` and an ack each, then a worker with a no-op handler."""
-    queue = await make_queue(nc, client, name)
-    await queue.enqueue_batch([{"n": number} for number in range(2 * WORKED)])
-    spec = QueueSpec(name)
-    group = GroupName(spec.queue, "mailers")
-    puller = await nc.jetstream().pull_subscribe_bind(group.level_consumer(0), stream=spec.queue.stream)
-
-    async def raw() -> None:
-        done = 0
+    async def fetch_and_ack(self) -> float:
+        """What nats-py offers: `fetch(500)`, and an ack for each."""
+        await self.hold(2 * WORKED)
+        consumer = GroupName(self.spec.queue, "mailers").level_consumer(0)
+        puller = await self.nc.jetstream().pull_subscribe_bind(consumer, stream=self.spec.queue.stream)
+        began, done = time.perf_counter(), 0
         while done < WORKED:
             for message in await puller.fetch(500):
                 await message.ack()
                 done += 1
+        rate = done / (time.perf_counter() - began)
+        await puller.unsubscribe()
+        return rate
 
-    worker = protoqueue.Worker(f"default/{name}", group="mailers", url=url, concurrency=100)
-    left, all_done = WORKED, asyncio.Event()
+    async def work(self) -> float:
+        """A worker as it comes: typed payloads, heartbeats, metrics and retries on. From its first task to its last."""
+        await self.hold(2 * WORKED)
+        worker = protoqueue.Worker(self.queue.name, group="mailers", url=self.url, concurrency=100)
+        handled, began, ended = 0, 0.0, 0.0
 
-    @worker.handler
-    async def nothing(_payload: dict[str, int]) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            all_done.set()
+        @worker.handler
+        async def nothing(_payload: dict[str, int]) -> None:
+            nonlocal handled, began, ended
+            handled += 1
+            if handled == 1:
+                began = time.perf_counter()
+            elif handled == WORKED:
+                ended = time.perf_counter()
+                worker.stop()
 
-    async def ours() -> None:
-        serving = asyncio.create_task(worker.serve())
-        await all_done.wait()
-        worker.stop()
-        await serving
-
-    show("no-op tasks worked off", WORKED / await timed(raw), WORKED / await timed(ours))
+        await worker.serve()
+        return (WORKED - 1) / (ended - began)
 
 
-async def latency(nc: Nats, client: protoqueue.Client, url: str) -> None:
+async def make_place(nc: Nats, client: protoqueue.Client, url: str, name: str, levels: int = 1) -> Place:
+    spec = QueueSpec(name, levels=levels)
+    await provision(nc, spec, [GroupSpec(max_in_flight=20_000)])
+    return Place(nc, await client.queue(str(spec.queue)), spec, url)
+
+
+async def ratio(
+    name: str, at_least: float, rounds: int, others: tuple[str, Measure], ours: tuple[str, Measure]
+) -> Figure:
+    """How `ours` compares to `others`, in turns."""
+    rates: list[tuple[float, float]] = []
+    for number in range(rounds + 1):
+        if number % 2:
+            theirs = await others[1]()
+            pair = (theirs, await ours[1]())
+        else:
+            own = await ours[1]()
+            pair = (await others[1](), own)
+        rates.append(pair)
+    rates = rates[1:]
+    note = ", ".join(
+        f"{what[0]} {median(rate[side] for rate in rates):,.0f}/s" for side, what in enumerate((others, ours))
+    )
+    return Figure(name, median(own / theirs for theirs, own in rates), "x", note=note, at_least=at_least)
+
+
+async def latency(place: Place) -> list[Figure]:
     """From before `enqueue` is called to the first line of the handler, at an even pace, producer and worker apart."""
-    queue = await make_queue(nc, client, "latency", levels=3)
-    worker, waits = protoqueue.Worker("default/latency", group="mailers", url=url), []
-    all_done = asyncio.Event()
+    worker, waits = protoqueue.Worker(place.queue.name, group="mailers", url=place.url), list[float]()
 
     @worker.handler
     async def note(payload: float) -> None:
         waits.append(time.time() - payload)
         if len(waits) == PACE * PACED_S:
-            all_done.set()
+            worker.stop()
 
     serving = asyncio.create_task(worker.serve())
     pending: set[asyncio.Task[protoqueue.Receipt]] = set()
     began = time.monotonic()
     for number in range(PACE * PACED_S):
         await asyncio.sleep(max(0.0, began + number / PACE - time.monotonic()))
-        task = asyncio.create_task(queue.enqueue(time.time()))
+        task = asyncio.create_task(place.queue.enqueue(time.time()))
         pending.add(task)
         task.add_done_callback(pending.discard)
-    await all_done.wait()
-    worker.stop()
     await serving
-    waits.sort()
-    p50, p99 = (waits[int(len(waits) * share)] * 1000 for share in (0.5, 0.99))
-    print(f"enqueue to handler at {PACE}/s: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    at_pace = f"{PACE:,} tasks a second"
+    return [
+        Figure(f"enqueue to handler, p{share * 100:.0f}", 1000 * (percentile(waits, share) or 0), "ms", goal, at_pace)
+        for share, goal in ((0.5, None), (0.99, 10))
+    ]
 
 
-async def timed(act: Callable[[], Awaitable[None]]) -> float:
-    """Seconds."""
+async def beside_nats_py(place: Place) -> Sequence[Figure]:
+    return [
+        await ratio(
+            "enqueue, awaited", 0.85, SHORT_ROUNDS, ("publish", place.publish_each), ("enqueue", place.enqueue_each)
+        ),
+        await ratio(
+            "enqueue_batch",
+            1.1,
+            LONG_ROUNDS,
+            ("publish_async", place.publish_many),
+            ("enqueue_batch", place.enqueue_many),
+        ),
+        await ratio(
+            "no-op tasks worked off", 1.5, LONG_ROUNDS, ("fetch and ack", place.fetch_and_ack), ("worker", place.work)
+        ),
+    ]
+
+
+async def with_many_stored(few: Place, many: Place, stored: int) -> Sequence[Figure]:
     began = time.perf_counter()
-    await act()
-    return time.perf_counter() - began
+    await many.hold(stored)
+    speed = stored / (time.perf_counter() - began)
+    found = [Figure(f"filled with {stored:,} tasks", speed, "/s")]
+    for name, rounds, measure in (
+        ("enqueue, awaited", SHORT_ROUNDS, Place.enqueue_each),
+        ("enqueue_batch", LONG_ROUNDS, Place.enqueue_many),
+        ("no-op tasks worked off", LONG_ROUNDS, Place.work),
+    ):
+
+        async def among_few(measure: Callable[[Place], Awaitable[float]] = measure) -> float:
+            await few.queue.purge()
+            return await measure(few)
+
+        label = f"{name}, {stored:,} stored"
+        found.append(await ratio(label, 0.9, rounds, ("few stored", among_few), ("many", partial(measure, many))))
+    return found
 
 
-def show(what: str, raw: float, ours: float) -> None:
-    print(f"{what:34}{raw:>12,.0f}/s{ours:>12,.0f}/s{ours / raw:>8.2f}", flush=True)
+async def run(stored: int) -> None:
+    title = f"The SDK beside nats-py: {machine()}"
+    with tempfile.TemporaryDirectory() as directory:
+        server = NatsServer(Path(directory))
+        await server.start()
+        nc = await nats.connect(server.url)
+        try:
+            async with await protoqueue.connect(server.url) as client:
+                few, many, paced = [
+                    await make_place(nc, client, server.url, name, levels)
+                    for name, levels in (("few", 1), ("many", 1), ("paced", 3))
+                ]
+                figures = [*await latency(paced), *await beside_nats_py(few)]
+                if stored:
+                    figures += await with_many_stored(few, many, stored)
+        finally:
+            await nc.close()
+            server.kill()
+    show(title, figures)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--stored", type=int, default=1_000_000, help="tasks in the full queue; 0 leaves it out")
+    asyncio.run(run(arguments.parse_args().stored))

@@ -11,17 +11,24 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number; `at_most` is its goal. A `value` of None could not be measured, and `note` says why."""
+    """One measured number; `at_most` or `at_least` is its goal. A `value` of None could not be measured: see `note`."""
 
     name: str
     value: float | None
     unit: str
     at_most: float | None = None
     note: str = ""
+    at_least: float | None = None
 
     @property
     def is_met(self) -> bool | None:
-        return None if self.value is None or self.at_most is None else self.value <= self.at_most
+        if self.value is None or self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least is not None else self.value <= self.goal
+
+    @property
+    def goal(self) -> float | None:
+        return self.at_most if self.at_least is None else self.at_least
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
@@ -43,7 +50,9 @@ def show(title: str, figures: Sequence[Figure]) -> None:
         table.add_row(
             figure.name,
             "?" if figure.value is None else _number(figure.value, figure.unit),
-            "" if figure.at_most is None else f"≤ {_number(figure.at_most, figure.unit)}",
+            ""
+            if figure.goal is None
+            else f"{'≤' if figure.at_least is None else '≥'} {_number(figure.goal, figure.unit)}",
             {True: "[green]yes", False: "[red]no", None: ""}[figure.is_met],
             figure.note,
         )
