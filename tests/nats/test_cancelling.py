@@ -102,27 +102,3 @@ async def test_a_cancelled_task_is_done_with_whatever_its_handler_makes_of_it(ma
         return (stats.ready, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 1, 0)
 
     await eventually(one_retry)
-
-
-async def test_a_task_that_is_being_settled_is_not_cancelled_and_its_worker_goes_on(
-    make_queue, make_worker, start
-) -> None:
-    queue = await make_queue(GroupSpec(retry={"initial_delay": 0.01, "max_attempts": 30, "multiplier": 1}))
-    worker, attempts, done = make_worker(concurrency=1), [], asyncio.Event()
-
-    @worker.handler
-    async def fail(task: Task) -> None:
-        attempts.append(task.attempt)
-        raise ValueError
-
-    @worker.handler("after")
-    async def after(payload: int) -> None:
-        done.set()
-
-    start(worker)
-    for _ in range(20):
-        receipt, before = await queue.enqueue(1), len(attempts)
-        await eventually(lambda before=before: len(attempts) > before, interval_s=0)
-        await queue.cancel(receipt.id)
-    await queue.enqueue(1, type="after")
-    await asyncio.wait_for(done.wait(), 20)

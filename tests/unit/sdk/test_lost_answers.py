@@ -1,5 +1,6 @@
 """NATS stores something and its answer gets lost, or refuses for a while: nothing is lost or there twice for that."""
 
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from protoqueue.settings import QueueSettings
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker
 from protoqueue.v1 import config_pb2
+from waiting import eventually
 
 NAME = GroupName(QueueName("default", "q"), "g")
 
@@ -75,6 +77,39 @@ async def test_a_retry_whose_first_publish_got_no_answer_is_stored_once() -> Non
             stats = await queue.stats()
     assert seen == [1]
     assert (stats.ready, stats.in_flight, stats.scheduled) == (0, 0, 1)
+
+
+class Slow(MemoryBroker):
+    """Stores a retry only once it is `released`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.released = asyncio.Event(), asyncio.Event()
+
+    async def publish(self, message: Message, timeout_s: float | None) -> Published:
+        if Header.ATTEMPT in message.headers:
+            self.asked.set()
+            await self.released.wait()
+        return await super().publish(message, timeout_s)
+
+
+async def test_a_task_whose_outcome_is_being_stored_is_not_cancelled_and_its_worker_goes_on() -> None:
+    broker, seen = Slow(), list[int]()
+    queue_on(broker)
+    worker = recording(seen, ValueError())
+    with use_broker(broker):
+        async with Client(broker) as client:
+            queue = await client.queue("default/q")
+            receipt = await queue.enqueue(1)
+            serving = asyncio.create_task(worker.serve())
+            await asyncio.wait_for(broker.asked.wait(), 10)
+            assert not await broker.call(NAME.queue.cancellations, receipt.id.encode(), 1)
+            broker.released.set()
+            await queue.enqueue(2)
+            await eventually(lambda: len(seen) >= 2)
+            assert not serving.done()
+            worker.stop()
+            await serving
 
 
 @pytest.mark.parametrize("bucket", [DONE_BUCKET, RATE_BUCKET])
