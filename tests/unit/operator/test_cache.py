@@ -21,6 +21,19 @@ def test_a_new_object_of_the_same_name_replaces_the_old_one() -> None:
     assert EMAIL in cache.queues
 
 
+def test_an_answer_that_comes_after_the_end_brings_nothing_back() -> None:
+    cache, mailers = Cache(), Key("ConsumerGroup", "default", "mailers")
+    cache.observe_group(group_body(resourceVersion="12"))
+    cache.observe_answer(mailers, group_body(resourceVersion="13", generation=2))
+    assert cache.groups[mailers].meta.generation == 2
+    cache.remove(mailers, "uid-of-mailers")
+    cache.observe_answer(mailers, group_body(resourceVersion="14"))
+    assert not cache.groups_of(EMAIL)
+    cache.observe_group(group_body(resourceVersion="20", uid="another"))
+    cache.observe_answer(mailers, group_body(resourceVersion="14"))
+    assert cache.groups[mailers].meta.uid == "another"
+
+
 def test_the_spec_is_parsed_once_per_generation() -> None:
     cache = Cache()
     first = cache.observe_queue(queue_body(resourceVersion="12"))

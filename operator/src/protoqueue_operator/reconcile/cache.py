@@ -40,6 +40,20 @@ class Cache:
         self._groups_of[group.queue_key].add(key)
         return group
 
+    def observe_answer(self, key: Key, body: Mapping[str, Any]) -> None:
+        """Take in what a write of our own to a Queue or ConsumerGroup was answered with.
+
+        The watch may have seen the object go before the answer arrives. It must not come back then: nobody would tell
+        of its end again, and a queue would wait for such a group for ever.
+        """
+        known = self.get(key)
+        if known is None or known.meta.uid != body["metadata"]["uid"]:
+            return
+        if isinstance(known, Queue):
+            self.observe_queue(body)
+        else:
+            self.observe_group(body)
+
     def observe_deployment(self, body: Mapping[str, Any]) -> Deployment:
         """Take in a version; returns the newest known."""
         deployment = parse_deployment(body)

@@ -20,7 +20,4 @@ async def release(resource: Queue | Group, runtime: Runtime) -> None:
 async def _write(resource: Queue | Group, finalizers: tuple[str, ...], runtime: Runtime) -> None:
     meta = resource.meta
     body = await runtime.kubernetes.set_finalizers(meta.key, meta.resource_version, finalizers)
-    if isinstance(resource, Queue):
-        runtime.cache.observe_queue(body)
-    else:
-        runtime.cache.observe_group(body)
+    runtime.cache.observe_answer(meta.key, body)

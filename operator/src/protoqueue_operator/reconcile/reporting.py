@@ -125,10 +125,7 @@ class Reporter:
         if counts:
             wanted.counted_at = self._now()
         self._announce(resource, wanted)
-        if key.kind == "Queue":
-            self._cache.observe_queue(body)
-        else:
-            self._cache.observe_group(body)
+        self._cache.observe_answer(key, body)
         return None
 
     def _patch(self, resource: Queue | Group, wanted: _Wanted, names: Container[str] | None = None) -> dict[str, Any]:
