@@ -1,5 +1,6 @@
 """What the watches brought against what an API server lists: only what is really missing is told."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from protoqueue_operator.reconcile.operation import Operation
 from protoqueue_operator.reconcile.runtime import Settings
 from protoqueue_operator.reconcile.watches import Watches
 from unit.operator.samples import queue_body
+from waiting import eventually
 
 
 class Listing:
@@ -96,6 +98,32 @@ async def test_what_is_gone_is_told_and_owed_by_nobody(kubernetes: Kubernetes) -
     assert not seen
 
 
+async def test_what_comes_and_goes_while_a_listing_is_held_against_it_is_not_told_of(
+    kubernetes: Kubernetes, listing: Listing
+) -> None:
+    watches = Watches(kubernetes, (), seen := Seen())
+    listing.queues = [queue_body(resourceVersion="10")]
+    comparing = asyncio.create_task(watches.compare(underway_s=0.5))
+    await eventually(lambda: listing.asked)
+    watches.bring("Queue", "ADDED", queue_body(resourceVersion="10"))
+    watches.bring("Queue", "DELETED", queue_body(resourceVersion="11"))
+    seen.clear()
+    await comparing
+    assert not seen
+    assert watches.behind_for_s() == 0
+
+
+async def test_what_was_owed_and_is_gone_is_owed_no_more(kubernetes: Kubernetes, listing: Listing) -> None:
+    listing.queues = [queue_body(resourceVersion="10")]
+    watches, seen = await told(kubernetes, [])
+    assert watches.behind_for_s() > 0
+    seen.clear()
+    listing.queues = []
+    await watches.compare(underway_s=0)
+    assert seen == [("DELETED", "email", "uid-of-email")]
+    assert watches.behind_for_s() == 0
+
+
 async def test_what_is_newer_than_the_list_is_not_taken_for_gone(kubernetes: Kubernetes, listing: Listing) -> None:
     listing.version = "20"
     _, seen = await told(kubernetes, [queue_body(resourceVersion="21")])
@@ -108,6 +136,6 @@ async def test_watches_that_stay_behind_are_a_reason_to_begin_anew(kubernetes: K
     listing.queues = [queue_body(resourceVersion="10")]
     await operation.watches.compare(underway_s=0)
     assert operation.trouble() is None, "kopf begins a watch that hangs anew; it is given the time"
-    ((key, (_, version)),) = operation.watches._owed.items()
-    operation.watches._owed[key] = time.monotonic() - 91, version
+    ((key, (_, body)),) = operation.watches._owed.items()
+    operation.watches._owed[key] = time.monotonic() - 91, body
     assert operation.trouble() == "the watches have been behind the API server for 91 s"

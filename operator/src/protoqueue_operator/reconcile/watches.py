@@ -42,17 +42,20 @@ class Watches:
         self._listener = listener
         self._brought: dict[Key, Body] = {}
         """The last of each object, without its content."""
-        self._owed: dict[Key, tuple[float, str]] = {}
+        self._owed: dict[Key, tuple[float, Body]] = {}
         """What the API server holds in a newer version: since when that is known, in monotonic seconds, and which."""
+        self._deleted: set[str] = set()
+        """By uid, what the watches have reported as deleted since the last listing began."""
 
     def bring(self, kind: str, event: str | None, body: Body) -> None:
         """An object as a watch reports it; `event` as in the Kubernetes API, None from a listing."""
         key = _key(kind, body)
         if event == "DELETED":
             self._brought.pop(key, None)
+            self._deleted.add(_uid(body))
         else:
             self._brought[key] = _outline(body)
-        if key in self._owed and (event == "DELETED" or not is_older(_version(body), self._owed[key][1])):
+        if key in self._owed and (event == "DELETED" or not is_older(_version(body), _version(self._owed[key][1]))):
             del self._owed[key]
         self._listener.object_seen(kind, event, body)
 
@@ -72,6 +75,7 @@ class Watches:
     async def compare(self, underway_s: float = UNDERWAY_S) -> None:
         """List everything, wait for what may be underway, and tell what is still missing then. Raises ApiError."""
         missed: dict[Key, tuple[str, Body]] = {}
+        self._deleted.clear()
         for kind in SELECTORS:
             for namespace in self._namespaces:
                 missed |= await self._missed(kind, namespace)
@@ -84,12 +88,12 @@ class Watches:
                 continue
             logger.warning("not brought by the watch: object=%s event=%s; told by a listing", key, event)
             if event == "DELETED":
-                del self._brought[key]
+                self._brought.pop(key, None)
                 self._owed.pop(key, None)
             else:
                 # It stays owed until the watch brings it: that tells a dead watch from one that had a gap.
-                since, _ = self._owed.get(key, (known_at, ""))
-                self._owed[key] = since, _version(body)
+                since, _ = self._owed.get(key, (known_at, body))
+                self._owed[key] = since, _outline(body)
             self._listener.object_seen(key.kind, event, body)
 
     async def _missed(self, kind: str, namespace: str | None) -> dict[Key, tuple[str, Body]]:
@@ -102,17 +106,24 @@ class Watches:
                 listed.add(key)
                 if self._is_missed(key, "MODIFIED", body):
                     missed[key] = "MODIFIED", body
-        for key, body in self._brought.items():
+        for key in {*self._brought, *self._owed} - listed:
+            body = self._known(key)
+            is_asked_for = key.kind == kind and namespace in (None, key.namespace)
             # What is newer than the list may well not be on it.
-            is_listed = key.kind != kind or namespace not in (None, key.namespace) or key in listed
-            if not is_listed and not is_older(version, _version(body)):
+            if body and is_asked_for and not is_older(version, _version(body)):
                 missed[key] = "DELETED", body
         return missed
 
+    def _known(self, key: Key) -> Body | None:
+        """What there is as far as anybody has told, the watches or a listing."""
+        return self._brought.get(key) or (self._owed[key][1] if key in self._owed else None)
+
     def _is_missed(self, key: Key, event: str, body: Body) -> bool:
-        known = self._brought.get(key)
         if event == "DELETED":
-            return known == body
+            return self._known(key) == body
+        if _uid(body) in self._deleted:
+            return False
+        known = self._brought.get(key)
         return known is None or _uid(known) != _uid(body) or is_older(_version(known), _version(body))
 
 
