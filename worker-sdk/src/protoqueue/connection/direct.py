@@ -16,8 +16,8 @@ class DirectClient(LastingClient):
     """nats-py's client, with subscriptions whose messages are handed on as they are, in the moment they are read.
 
     nats-py parses all headers of a message, makes an object of it and passes that through a queue to a task for each
-    subscription. To a worker, which looks at few headers and waits for nothing where messages arrive, that is a third
-    of all its work, and to whoever awaits an answer another turn of the event loop. There is no public way around it:
+    subscription. A worker looks at few headers and waits for nothing where messages arrive: to it that is much of all
+    its work, and to whoever awaits an answer another turn of the event loop. There is no public way around it:
     this class builds on `_process_msg` and `_remove_sub`, and `tests/nats/test_direct.py` says what it needs of them.
     """
 
