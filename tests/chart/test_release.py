@@ -122,7 +122,7 @@ async def test_another_replica_takes_over_from_a_leader_that_is_killed(cluster: 
     async def taken_over() -> bool:
         return await lease_holder(cluster) not in ("", first)
 
-    await eventually(taken_over, timeout_s=20)
+    await eventually(taken_over, timeout_s=40)
     await apply(cluster, {**QUEUE, "metadata": {"name": "later", "namespace": "default"}})
     await cluster.kubectl("wait", "--for=condition=Ready", "queue/later", "--timeout=20s")
     await cluster.kubectl("delete", "pod/replica", "-n", NAMESPACE)

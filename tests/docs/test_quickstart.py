@@ -80,7 +80,10 @@ async def test_the_quick_start_does_what_it_says(terminal: Terminal) -> None:
     typed = typed_on(PAGE)
     stop = typed.index("protoqueue down")
     for line in typed[:stop]:
-        terminal.type(line)
+        if line.startswith("kubectl logs"):  # on a busy machine a pod may take longer than kubectl waits for it
+            await eventually(lambda line=line: terminal.type(line), timeout_s=60)
+        else:
+            terminal.type(line)
 
     def all_is_done() -> bool:
         stats = json.loads(terminal.type("protoqueue stats default/email -o json"))
