@@ -62,12 +62,12 @@ async def test_workers_learn_their_group_from_the_bucket_and_changes_reach_them_
 
 async def test_a_group_whose_workers_do_not_come_up_is_not_ready_until_they_do(lab: Lab) -> None:
     await lab.queue()
-    await lab.group(worker={"template": lab.worker_template("raise SystemExit(1)")})
+    await lab.group(worker={"template": {"spec": {**IDLE["spec"], "nodeSelector": {"no.such/node": "anywhere"}}}})
     await lab.ready(groups=("mailers",))
     await lab.kube.merge(DEPLOYMENTS, {"spec": {"progressDeadlineSeconds": 1}}, "mailers", lab.namespace)
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="WorkersFailing")
     assert "timed out progressing" in condition["message"]
-    await lab.group(worker={"template": lab.worker_template("", MENDED="yes")})
+    await lab.group(worker={"template": lab.worker_template("")})
     await lab.ready(groups=("mailers",))
 
 
