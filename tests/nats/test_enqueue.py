@@ -191,6 +191,14 @@ async def test_a_task_that_cannot_be_is_refused_with_what_to_do(
     assert (await queue.stats()).ready == 0
 
 
+async def test_a_priority_that_is_no_integer_is_refused_also_beside_one_that_is(make_queue) -> None:
+    """It would be stored where no consumer looks."""
+    queue = await make_queue()
+    with pytest.raises(InvalidTask, match="cannot be enqueued"):
+        await queue.enqueue_batch([Outgoing(1, priority=5), Outgoing(2, priority=5.0)])
+    assert (await queue.stats()).ready == 0
+
+
 async def test_many_producers_at_once_share_one_connection(make_queue) -> None:
     queue = await make_queue(levels=1)
     await asyncio.gather(*(queue.enqueue(number) for number in range(300)))

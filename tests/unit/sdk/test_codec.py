@@ -122,6 +122,12 @@ def test_the_bytes_of_a_task_are_those_of_one_protobuf_message(
         assert encode_task(task) == wire.SerializeToString()
 
 
+def test_what_equals_a_priority_that_was_encoded_before_is_none() -> None:
+    encode_task(Task(id="1", data=b"", priority=5))
+    with pytest.raises(TypeError):
+        encode_task(Task(id="2", data=b"", priority=5.0))  # type: ignore[arg-type]
+
+
 def test_messages_of_the_original_schema_decode() -> None:
     """Its fields 1-3: id, data, and metadata with priority, timestamp, retries."""
     data = b"\x0a\x011" + b"\x12\x02{}" + b"\x1a\x06" + b"\x08\x0a" + b"\x10\x07" + b"\x18\x02"

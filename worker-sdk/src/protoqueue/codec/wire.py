@@ -30,7 +30,7 @@ def encode_task(task: Task) -> bytes:
     return task_pb2.Task(id=task.id, data=task.data).SerializeToString() + rest
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)  # 5.0 equals 5, and is no priority
 def _encode_plain_rest(priority: int, timestamp: int, task_type: str, content_type: str, ordering_key: str) -> bytes:
     """What the tasks of a batch mostly have in common: encoded once, it halves the cost of putting one together."""
     metadata = task_pb2.TaskMetadata(priority=priority, timestamp=timestamp)
