@@ -3,7 +3,7 @@
 `STREAM.LIST` pages tell which streams hold anything; only of those the consumers are asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from protoqueue.naming import SCHEDULED_CONSUMER, QueueName
 from protoqueue_operator.adapters.jetstream import JetStream
@@ -63,8 +63,10 @@ class Backlogs:
             self._drift.compare_consumers(queue, infos or ())
         return Sample(held, dead or NO_STREAM, await self._count(queue.name, later or NO_STREAM), consumers)
 
-    def forget_others(self, names: set[QueueName]) -> None:
+    def forget_others(self, queues: Set[Key]) -> None:
         """Of queues that are gone, or held elsewhere, nothing is kept."""
+        self._drift.forget_others(queues)
+        names = {QueueName(key.namespace, key.name) for key in queues}
         for name in self._scheduled.keys() - names:
             del self._scheduled[name]
         for name in self._doubts.keys() - names:

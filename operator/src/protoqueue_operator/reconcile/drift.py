@@ -8,7 +8,7 @@ an outage or for want of a permission, is found by comparing what sampling reads
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -90,6 +90,11 @@ class DriftWatch:
                 self._look_again(key)
                 return
 
+    def forget_others(self, queues: Set[Key]) -> None:
+        """Of queues that are gone, or held elsewhere, nothing is kept."""
+        for key in self._compared.keys() - queues:
+            del self._compared[key]
+
     def _stream_touched(self, message: Msg) -> None:
         """The stream's name is the sixth part of every advisory's subject."""
         stream = message.subject.split(".")[5]
@@ -123,6 +128,9 @@ class DriftWatch:
             self._look_soon(key, delays_s)
 
     def _look_soon(self, key: Key, delays_s: tuple[float, ...]) -> None:
+        """Nothing happens where the queue lives elsewhere: who has a NATS of their own can name any queue there."""
+        if self._runtime.brokers.known(key) is not self._broker:
+            return
         loop = asyncio.get_running_loop()
         for delay_s in delays_s:
             if (key, delay_s) not in self._soon:

@@ -159,7 +159,7 @@ class Sampler:
         for key in self._quiet.keys() - queues.keys():
             del self._quiet[key]
         self._unsampled.intersection_update(queues)
-        self._backlogs.forget_others(names)
+        self._backlogs.forget_others(queues.keys())
         self._conclusions.forget_others(queues)
 
     def _is_quiet(self, key: Key) -> bool:
