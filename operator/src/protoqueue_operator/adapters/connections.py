@@ -176,6 +176,7 @@ class Connection:
     async def _found(self) -> None:
         logger.info("nats connected: servers=%s", self.credentials.where)
         self._troubles.clear()
+        self._account = None
         self._on_change(True)
 
 

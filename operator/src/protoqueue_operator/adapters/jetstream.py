@@ -34,13 +34,17 @@ class JetStream:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    async def stream(self, name: str) -> Json | None:
-        """Configuration and state; None where there is no such stream."""
-        return await self._find(f"STREAM.INFO.{name}", {}, _STREAM_NOT_FOUND)
+    async def stream(self, name: str, within: str = "") -> Json | None:
+        """Configuration and state; None where there is no such stream.
+
+        The state counts, by subject, the messages on subjects matching `within`.
+        """
+        request = {"subjects_filter": within} if within else {}
+        return await self._find(f"STREAM.INFO.{name}", request, _STREAM_NOT_FOUND)
 
     async def subjects(self, stream: str, within: str) -> set[str]:
         """The subjects matching `within` on which messages are stored; empty where there is no such stream."""
-        info = await self._find(f"STREAM.INFO.{stream}", {"subjects_filter": within}, _STREAM_NOT_FOUND)
+        info = await self.stream(stream, within)
         return set((info or {"state": {}})["state"].get("subjects") or ())
 
     async def streams(self) -> AsyncIterator[Page]:

@@ -16,6 +16,10 @@ class Place(Model):
         return f"{self.servers} (account {self.account})" if self.account else self.servers
 
     def is_same_as(self, other: "Place") -> bool:
-        """Whether they are one account of the same servers, through whatever Secret, as far as the servers tell."""
+        """Whether they are one account of the same servers, through whatever Secret, in the servers' own words."""
+        return bool(self.account) and self.account == other.account and self.servers == other.servers
+
+    def may_be(self, other: "Place") -> bool:
+        """Whether nothing that the servers tell makes them two."""
         same_account = self.account == other.account or not (self.account and other.account)
         return same_account and self.servers == other.servers

@@ -63,12 +63,15 @@ async def place_of(home: Home) -> Place:
 async def _remembered(queue: Queue, asked: Home, runtime: Runtime) -> Home | None:
     """The other home that the status tells of, after a restart of the operator; None where it tells of none."""
     place = queue.status.nats
-    if place is None or place.is_same_as(await place_of(asked)):
+    now = await place_of(asked)
+    if place is None or place.is_same_as(now):
         return None
     try:
         old = await runtime.brokers.reach(queue.meta.namespace, place.secret)
     except (SecretNotFound, SecretInvalid):
         old = asked
+    if old.broker is asked.broker and place.may_be(now):
+        return None
     if old.broker.connection.credentials.where == place.servers and old.broker is not asked.broker:
         return old
     await _adopt(queue, place, asked, runtime)
@@ -86,7 +89,7 @@ async def _moves(queue: Queue, old: Broker, asked: Home, runtime: Runtime) -> bo
     except BrokerUnavailable:
         await _adopt(queue, place, asked, runtime)
         return True
-    if there and _created(queue, here) == _created(queue, there):
+    if (created := _created(queue, there)) and created == _created(queue, here):
         return True
     if contents(queue, there) or not await _leave(queue, old, there, runtime):
         return False
@@ -129,7 +132,7 @@ async def _leave(queue: Queue, old: Broker, there: dict[str, Json], runtime: Run
     return True
 
 
-def _created(queue: Queue, streams: dict[str, Json]) -> object:
-    """When the queue's stream was made, to the nanosecond: no two streams share that."""
+def _created(queue: Queue, streams: dict[str, Json]) -> str | None:
+    """When the queue's stream was made, to the nanosecond: no two streams share that. None where there is none."""
     info = streams.get(queue.name.stream)
     return info["created"] if info else None

@@ -1,0 +1,166 @@
+"""A queue that leaves one NATS for another, between two real ones: what may still come is not lost on the way."""
+
+import base64
+import itertools
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+
+from nats_server import NatsServer
+from protoqueue.naming import QueueName
+from protoqueue_operator.adapters.jetstream import JetStream
+from protoqueue_operator.core.assets import queue_streams
+from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.plan import CreateStream
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import BrokerUnavailable
+from protoqueue_operator.core.resources import Key, Queue
+from protoqueue_operator.reconcile.applying import apply_plan
+from protoqueue_operator.reconcile.brokers import Brokers
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.holdings import contents, own_streams
+from protoqueue_operator.reconcile.moving import home_of, place_of
+from protoqueue_operator.reconcile.runtime import Runtime
+from unit.operator.samples import queue_body
+from waiting import eventually
+
+NOT_YET, NIGHTLY = "@at 2999-01-01T00:00:00Z", "0 0 3 * * *"
+_numbers = itertools.count(1)
+
+
+class Secrets:
+    """Of the API server only what it says of Secrets: each names a server."""
+
+    def __init__(self) -> None:
+        self.urls: dict[str, str] = {}
+
+    async def get(self, key: Key) -> dict[str, Any]:
+        url = base64.b64encode(self.urls[key.name].encode()).decode()
+        return {"metadata": {"resourceVersion": "1"}, "data": {"url": url}}
+
+
+class Nobody:
+    """Is told of brokers and queues, and of what there is to report."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: None
+
+
+class Move:
+    """The Queue lives at the operator's own NATS, and comes to ask for another."""
+
+    def __init__(self, old: NatsServer, new: NatsServer) -> None:
+        self.name = QueueName("default", f"moving{next(_numbers)}")
+        secrets = Secrets()
+        secrets.urls["new"] = new.url
+        kubernetes, nobody, nothing = cast("Any", secrets), cast("Any", Nobody()), cast("Any", None)
+        self.brokers = Brokers(Credentials((old.url,)), kubernetes, nobody)
+        self.runtime = Runtime(nothing, kubernetes, self.brokers, Cache(), nobody, lambda: datetime.now(UTC))
+
+    @property
+    def old(self) -> JetStream:
+        return self.brokers.own.jetstream
+
+    async def begin(self, *kinds: str) -> None:
+        """Make the streams where the queue lives: all, or those whose names end like this."""
+        self.brokers.start()
+        await eventually(lambda: self.brokers.own.connection.is_up)
+        queue, spec = self.queue()
+        home = await home_of(queue, spec, self.runtime)
+        self.place = (await place_of(home)).model_dump(by_alias=True)
+        streams = queue_streams(queue, spec)
+        await apply_plan(self.old, [CreateStream(s) for s in streams if s.name.endswith(kinds or ("",))], {})
+
+    def queue(self, **spec: Any) -> tuple[Queue, QueueSpec]:
+        body = queue_body(spec, name=self.name.name, generation=1 + len(spec))
+        if spec:
+            body["status"] = {"nats": self.place}
+        queue = self.runtime.cache.observe_queue(body)
+        assert isinstance(queue.spec, QueueSpec)
+        return queue, queue.spec
+
+    async def asks(self, **more: Any) -> bool:
+        """Whether the queue lives at the new home, having asked for it."""
+        queue, spec = self.queue(nats={"connectionSecretRef": {"name": "new"}}, **more)
+        await self.brokers.asked(queue.meta.key, "new")
+        asked = self.brokers.wanted(queue.meta.key)
+        assert asked
+        await eventually(lambda: asked.broker.connection.is_up)
+        return (await home_of(queue, spec, self.runtime)).broker is asked.broker
+
+    async def stored(self, subject: str, when: str = "") -> None:
+        """Have a task stored where the queue lives."""
+        schedule = {"Nats-Schedule": when, "Nats-Schedule-Target": self.name.due(self.name.task(0))} if when else {}
+        await self.old.publish(subject, b"", schedule)
+
+    async def holds(self) -> str:
+        queue, _ = self.queue()
+        return contents(queue, await own_streams(queue, self.old))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path_factory.mktemp("elsewhere"))
+    await server.start()
+    yield server
+    server.kill()
+
+
+@pytest_asyncio.fixture
+async def move(server: NatsServer, elsewhere: NatsServer) -> AsyncIterator[Move]:
+    move = Move(server, elsewhere)
+    yield move
+    await move.brokers.stop()
+
+
+async def test_an_empty_queue_moves_and_leaves_nothing(move: Move) -> None:
+    await move.begin()
+    assert await move.asks()
+    assert await own_streams(move.queue()[0], move.old) == {}
+
+
+@pytest.mark.parametrize("closing", ["later_stream", "dead_letter_stream", "stream"])
+async def test_a_task_that_comes_while_the_streams_are_closed_is_not_lost(
+    move: Move, monkeypatch: pytest.MonkeyPatch, closing: str
+) -> None:
+    await move.begin()
+    update = move.old.update_stream
+
+    async def and_one_comes(config: dict[str, Any]) -> None:
+        if config["name"] == getattr(move.name, closing):
+            await move.stored(move.name.task(0))
+        await update(config)
+
+    monkeypatch.setattr(move.old, "update_stream", and_one_comes)
+    assert not await move.asks()
+    assert await move.holds() == "1 tasks"
+    with pytest.raises(BrokerUnavailable):  # closed: whoever produces is told, and nothing more comes in
+        await move.stored(move.name.task(0))
+    assert not await move.asks()
+    assert await move.holds() == "1 tasks"
+
+
+async def test_what_is_due_later_keeps_the_queue_whatever_schedules_it_lists_now(move: Move) -> None:
+    await move.begin()
+    await move.stored(move.name.cron("nightly"), NIGHTLY)
+    await move.stored(move.name.scheduled("one"), NOT_YET)
+    assert await move.holds() == "1 tasks not yet due"
+    schedules = [{"name": name, "cron": "0 0 3 * * *"} for name in ("nightly", "weekly", "monthly")]
+    assert not await move.asks(schedules=schedules)
+    assert await move.holds() == "1 tasks not yet due"
+
+
+async def test_recurring_tasks_hold_nobody(move: Move) -> None:
+    await move.begin()
+    await move.stored(move.name.cron("nightly"), NIGHTLY)
+    assert await move.asks()
+
+
+async def test_what_is_left_of_a_queue_without_its_stream_is_not_left_behind(move: Move) -> None:
+    await move.begin("_LATER")
+    await move.stored(move.name.scheduled("one"), NOT_YET)
+    assert not await move.asks()
+    assert await move.holds() == "1 tasks not yet due"
