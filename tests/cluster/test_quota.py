@@ -47,3 +47,13 @@ async def test_the_limit_that_is_reached_is_named_and_raising_it_is_enough(
     assert limit in condition["message"]
     await small.reload(account())
     await lab.ready(groups=("mailers",))
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+async def test_a_queue_that_there_was_no_room_for_can_be_deleted(policy: str, lab: Lab, small: NatsServer) -> None:
+    await small.reload(account(max_streams=2))
+    await lab.secret("account", url=small.url, user="jo", password="pw")
+    await lab.queue(nats={"connectionSecretRef": {"name": "account"}}, deletionPolicy=policy)
+    await lab.condition(QUEUES, "email", status="False", reason="QuotaExceeded")
+    await lab.delete(QUEUES, "email")
+    await lab.gone(QUEUES, "email")

@@ -49,8 +49,9 @@ class ConfigBucket:
         await self._publish(key, value, {})
 
     async def purge(self, key: str) -> None:
-        """Leave nothing but the mark that tells watchers it is gone."""
-        await self._ensure()
+        """Leave nothing but the mark that tells watchers it is gone; no bucket is made for that."""
+        if not self._is_there and await self._jetstream.stream(_stream(CONFIG_BUCKET)) is None:
+            return
         await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
 
     def replicate(self, replicas: int) -> None:

@@ -4,7 +4,14 @@ from protoqueue_operator.adapters.buckets import finished_tasks
 from protoqueue_operator.core.assets import Consumer, Owner
 from protoqueue_operator.core.plan import DeleteStream, plan_group_removal
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import BrokerUnavailable, InvalidSpec, Moving, SecretInvalid, SecretNotFound
+from protoqueue_operator.core.refusals import (
+    BrokerRefused,
+    BrokerUnavailable,
+    InvalidSpec,
+    Moving,
+    SecretInvalid,
+    SecretNotFound,
+)
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue
 from protoqueue_operator.core.status import not_ready
 from protoqueue_operator.reconcile.applying import apply_plan
@@ -23,7 +30,7 @@ _LOOK_AGAIN_S = 2.0
 
 
 async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
-    """Wait for the groups, then do as `deletionPolicy` says. Raises ApiError and BrokerRefused."""
+    """Wait for the groups, then do as `deletionPolicy` says. Raises ApiError."""
     if FINALIZER not in queue.meta.finalizers:
         return None
     groups = [group.meta.name for group in runtime.cache.groups_of(queue.meta.key)]
@@ -33,7 +40,7 @@ async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
     policy = "Retain" if isinstance(queue.spec, InvalidSpec) else queue.spec.deletion_policy
     try:
         left = await _dispose(queue, policy, runtime)
-    except BrokerUnavailable as error:
+    except (BrokerUnavailable, BrokerRefused) as error:
         if policy != "Retain" and not await _out_of_patience(queue, runtime):
             return _wait(queue, error.reason, f"cannot delete the streams: {error}", runtime)
         left = ""
@@ -47,7 +54,7 @@ async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
 
 
 async def delete_group(group: Group, runtime: Runtime) -> Again | None:
-    """Remove consumers and configuration; unacknowledged tasks stay in the queue. Raises ApiError and BrokerRefused."""
+    """Remove consumers and configuration; unacknowledged tasks stay in the queue. Raises ApiError."""
     if FINALIZER not in group.meta.finalizers:
         return None
     if not group.queue_name:  # it never had a queue, so nothing was made for it
@@ -59,7 +66,7 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
         infos = await broker.jetstream.consumers(group.name.queue.stream)
         plan = plan_group_removal(Owner.of(group.meta), [Consumer.observed(info) for info in infos or ()])
         await apply_plan(broker.jetstream, plan, {})
-    except BrokerUnavailable as error:
+    except (BrokerUnavailable, BrokerRefused) as error:
         if not await _out_of_patience(group, runtime):
             return _wait(group, error.reason, f"cannot remove the consumers: {error}", runtime)
         _leave(group, f"the consumers and the entry in pq-config were left behind: {error}", runtime)
