@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from sitegen.alerts import alerts, alerts_section
@@ -13,7 +14,8 @@ from sitegen.rights import rights
 import protoqueue
 from docs.fences import ROOT
 from docs.reasons import reasons
-from protoqueue.outcomes import Reason
+from protoqueue.naming import Header
+from protoqueue.outcomes import Outcome, Reason
 from protoqueue_operator.core.crds import crds
 
 DOCS = ROOT / "docs"
@@ -41,6 +43,18 @@ def test_every_environment_variable_is_documented() -> None:
     page = (DOCS / "reference/environment.md").read_text()
     used = {name for path in (*SDK.rglob("*.py"), OPERATOR / "main.py") for name in variables(path.read_text())}
     assert variables(page) == used
+
+
+def test_every_header_is_on_the_page_of_the_wire() -> None:
+    page = (DOCS / "reference/wire.md").read_text()
+    headers = [text for name, text in vars(Header).items() if name.isupper()]
+    assert headers
+    assert not [header for header in headers if f"`{header}`" not in page]
+
+
+def test_every_outcome_that_a_metric_counts_is_named() -> None:
+    (named,) = re.findall(r"^`outcome` is (.+)$", (DOCS / "operations/monitoring.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", named)) == {outcome.__name__ for outcome in get_args(Outcome)}
 
 
 def variables(text: str) -> set[str]:

@@ -57,6 +57,12 @@ def test_no_generator_ends_up_on_the_site(site: Path) -> None:
     assert not (site / "sitegen").exists()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_row_belongs_to_a_table(page: Path) -> None:
+    tokens = MarkdownIt().enable("table").parse(page.read_text())
+    assert not [token.content for token in tokens if token.type == "inline" and token.content.startswith("|")]
+
+
 OUTSIDE = [page for page in PAGES if not page.is_relative_to(ROOT / "docs")]
 
 
