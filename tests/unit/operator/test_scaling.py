@@ -1,14 +1,17 @@
 """How often the target of a group is asked for, with an API that counts."""
 
-from datetime import UTC, datetime
-from types import SimpleNamespace
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
-from protoqueue_operator.adapters.kubernetes import Gone
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone
 from protoqueue_operator.core.autoscale import Load
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.conditions import Condition
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ConsumerGroupStatus
+from protoqueue_operator.core.load import NOTHING, ConsumerState
 from protoqueue_operator.core.resources import Group
 from protoqueue_operator.reconcile import scaling
 from protoqueue_operator.reconcile.cache import Cache
@@ -23,6 +26,9 @@ class Api:
     def __init__(self) -> None:
         self.sizes: dict[str, int] = {}
         self.asked: list[str] = []
+        self.refusals: list[ApiError] = []
+        """What the next writes are answered with."""
+        self.written = 0
 
     async def scale(self, api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any]:
         self.asked.append(name)
@@ -31,23 +37,32 @@ class Api:
         return {"spec": {"replicas": self.sizes[name]}, "status": {"replicas": self.sizes[name]}}
 
     async def set_scale(self, api_version: str, kind: str, namespace: str, name: str, replicas: int) -> dict[str, Any]:
+        self.written += 1
+        if self.refusals:
+            raise self.refusals.pop()
         self.sizes[name] = replicas
         return {"metadata": {}}
 
 
-def said(*_: object, **__: object) -> None:
-    """Statuses and Events are another matter."""
+class Said(list[tuple[str, str]]):
+    """Conditions by reason and message; Events are another matter."""
+
+    def report(self, _: object, __: object, conditions: Iterable[Condition] = (), **___: object) -> None:
+        self += [(each.reason, each.message) for each in conditions]
+
+    def event(self, *_: object) -> None:
+        """Nobody listens."""
 
 
 @pytest.fixture
 def runtime() -> Runtime:
-    reporter = SimpleNamespace(report=said, event=said)
     nothing: Any = None
-    return Runtime(nothing, cast("Any", Api()), nothing, Cache(), cast("Any", reporter), lambda: datetime.now(UTC))
+    return Runtime(nothing, cast("Any", Api()), nothing, Cache(), cast("Any", Said()), lambda: datetime.now(UTC))
 
 
-def aiming_at(name: str, runtime: Runtime) -> Group:
-    made = group(worker={"scaleTargetRef": {"name": name}}, autoscale={"target": {"tasksPerWorker": 1}})
+def aiming_at(name: str, runtime: Runtime, **autoscale: Any) -> Group:
+    autoscale = {"target": {"tasksPerWorker": 1}, **autoscale}
+    made = group(worker={"scaleTargetRef": {"name": name}}, autoscale=autoscale)
     assert isinstance(made.spec, ConsumerGroupSpec)
     runtime.state_of(made.meta.key, made.meta.uid).established = Established(made.spec, (), paused=False)
     return made
@@ -77,3 +92,58 @@ async def test_another_target_is_asked_for_at_once(runtime: Runtime) -> None:
     await scaler.settle(aiming_at("one", runtime), Load(ready=5))
     assert await scaler.settle(aiming_at("other", runtime), Load(ready=2)) == 2
     assert api.sizes == {"one": 5, "other": 2}
+
+
+async def test_a_size_that_is_refused_is_named_and_not_asked_for_with_every_sample(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, scaler = cast("Any", runtime.kubernetes), Scaler(runtime)
+    made = aiming_at("guarded", runtime)
+    api.sizes["guarded"], api.refusals = 0, [ApiError(403, "Forbidden", "no right to patch deployments/scale")]
+    for _ in range(20):
+        assert await scaler.settle(made, Load(ready=3)) == 0
+    assert api.written == 1
+    message = "Deployment guarded cannot be scaled: no right to patch deployments/scale"
+    assert cast("Any", runtime.reporter) == [("TargetNotFound", message)]
+    monkeypatch.setattr(scaling, "REFUSED_FOR_S", -1)
+    assert await scaler.settle(made, Load(ready=3)) == 3
+
+
+async def test_what_passes_by_itself_is_tried_again_with_the_next_sample(runtime: Runtime) -> None:
+    api, scaler = cast("Any", runtime.kubernetes), Scaler(runtime)
+    made = aiming_at("busy", runtime)
+    api.sizes["busy"], api.refusals = 0, [ApiError(409, "Conflict", ""), ApiError(0, "Unreachable", "")]
+    assert [await scaler.settle(made, Load(ready=3)) for _ in range(3)] == [0, 0, 3]
+
+
+async def test_a_scale_down_that_did_not_come_about_does_not_wait_out_its_delay_anew(runtime: Runtime) -> None:
+    api, scaler, now = cast("Any", runtime.kubernetes), Scaler(runtime), datetime(2026, 1, 1, tzinfo=UTC)
+    made = aiming_at("busy", runtime, minReplicas=1, scaleDownDelay="60s")
+    api.sizes["busy"], api.refusals = 9, [ApiError(500, "", "not now")]
+    sizes = []
+    for second in (0, 59, 60, 61):
+        runtime.now = lambda second=second: now + timedelta(seconds=second)  # type: ignore[misc]
+        sizes.append(await scaler.settle(made, Load(in_flight=2)))
+    assert sizes == [9, 9, 9, 2]
+
+
+@pytest.mark.parametrize(
+    ("backlog", "has_scaled_before", "size"),
+    [
+        (NOTHING, True, 9),
+        (NOTHING, False, 0),
+        (ConsumerState(4, 0, 0), True, 4),
+    ],
+)
+async def test_from_one_empty_answer_no_group_gets_smaller_that_had_a_size(
+    runtime: Runtime, backlog: ConsumerState, has_scaled_before: bool, size: int
+) -> None:
+    """Servers that have just come back can answer too early: sampling knows that, and asks again."""
+    api, scaler = cast("Any", runtime.kubernetes), Scaler(runtime)
+    made = aiming_at("existing", runtime, scaleDownDelay="0s", idleDelay="0s")
+    if has_scaled_before:
+        told = {"type": "Scaling", "status": "True", "reason": "Stable"}
+        made = replace(made, status=ConsumerGroupStatus.model_validate({"conditions": [told]}))
+    api.sizes["existing"] = 9
+    await scaler.look_at(made, backlog)
+    assert api.sizes["existing"] == size

@@ -44,6 +44,11 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the same request would end the same way, as for want of a right, until somebody changes something."""
+        return 400 <= self.status < 500 and self.status not in (409, 429)
+
 
 class Gone(ApiError):
     """The object does not exist, any more or yet."""

@@ -39,12 +39,13 @@ NOTHING = ConsumerState(0, 0, 0)
 class Sample:
     """What was last seen of one queue.
 
-    `tasks` is None where there is no such stream; `consumers` is None where nobody asked, because the stream is empty.
+    `tasks` is None where there is no such stream; `consumers` is None where nobody asked, because the stream is empty;
+    of what else is None nobody tells.
     """
 
     tasks: StreamState | None
-    dead: StreamState
-    scheduled: int
+    dead: int | None
+    scheduled: int | None
     consumers: Mapping[str, ConsumerState] | None
 
 

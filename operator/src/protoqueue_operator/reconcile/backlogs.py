@@ -3,16 +3,25 @@
 `STREAM.LIST` pages tell which streams hold anything; only of those the consumers are asked.
 """
 
+import logging
+import time
 from collections.abc import Mapping, Set
 
 from protoqueue.naming import SCHEDULED_CONSUMER, QueueName
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.load import NO_STREAM, Sample, StreamState, consumer_state, has_work, stream_state
+from protoqueue_operator.core.doubts import Doubts, weigh
+from protoqueue_operator.core.load import (
+    NO_STREAM,
+    ConsumerState,
+    Sample,
+    StreamState,
+    consumer_state,
+    stream_state,
+)
 from protoqueue_operator.core.resources import Key, Queue
 from protoqueue_operator.reconcile.drift import DriftWatch
 
-_DOUBTS = 3
-"""So many looks in a row are not believed."""
+logger = logging.getLogger(__name__)
 
 
 class Backlogs:
@@ -23,22 +32,26 @@ class Backlogs:
         self._drift = drift
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, tuple[StreamState, int]] = {}
-        self._doubts: dict[QueueName, int] = {}
+        self._unseen: set[str] = set()
+        """Streams of which nobody has told yet what they hold, since their server is away."""
+        self._doubts: dict[QueueName, Doubts] = {}
 
     async def sweep(self, queues: Mapping[Key, Queue]) -> None:
         """Read the state of every stream. Raises BrokerUnavailable and BrokerRefused."""
         await self._drift.listen()
         streams: dict[str, StreamState] = {}
+        unseen: set[str] = set()
         configs, comparing = {}, self._drift.streams_are_due()
         async for page in self._jetstream.streams():
             # What a server that is away holds is still there, and as it was.
             streams |= {name: self._streams[name] for name in page.missing if name in self._streams}
+            unseen |= {name for name in page.missing if name not in self._streams}
             for info in page.found:
                 config = info["config"]
                 streams[config["name"]] = stream_state(info)
                 if comparing:
                     configs[config["name"]] = config
-        self._streams = streams
+        self._streams, self._unseen = streams, unseen
         if comparing:
             self._drift.compare_streams(queues, configs)
 
@@ -52,16 +65,16 @@ class Backlogs:
 
         Raises BrokerUnavailable and BrokerRefused.
         """
-        held, later, dead = self.stored(queue.name)
+        held, _, _ = self.stored(queue.name)
         consumers = None
         if closely or (held and held.messages):
             infos = await self._jetstream.consumers(queue.name.stream)
             consumers = {info["name"]: consumer_state(info) for info in infos or ()}
-            says_nothing_is_left = held and held.messages and consumers and not any(map(has_work, consumers.values()))
-            if says_nothing_is_left and await self._is_doubtful(queue):
-                return None
             self._drift.compare_consumers(queue, infos or ())
-        return Sample(held, dead or NO_STREAM, await self._count(queue.name, later or NO_STREAM), consumers)
+            if held and consumers and await self._is_doubtful(queue.name, held, consumers):
+                return None
+        dead = self._messages(queue.name.dead_letter_stream)
+        return Sample(held, dead, await self._count(queue.name), consumers)
 
     def forget_others(self, queues: Set[Key]) -> None:
         """Of queues that are gone, or held elsewhere, nothing is kept."""
@@ -72,25 +85,35 @@ class Backlogs:
         for name in self._doubts.keys() - names:
             del self._doubts[name]
 
-    async def _is_doubtful(self, queue: Queue) -> bool:
-        """Consumers say that nothing is left of what the stream held a moment ago: whether the stream still holds it.
+    async def _is_doubtful(self, name: QueueName, held: StreamState, consumers: Mapping[str, ConsumerState]) -> bool:
+        told, messages = sum(state.pending + state.in_flight for state in consumers.values()), held.messages
+        if not told and messages:  # what was held when the last sweep came by may be done
+            info = await self._jetstream.stream(name.stream)
+            messages = info["state"]["messages"] if info else 0
+        before = self._doubts.get(name, Doubts())
+        doubts = self._doubts[name] = weigh(before, messages, told, time.monotonic())
+        if doubts.strangers > before.strangers:
+            logger.warning(
+                "messages that no consumer takes: stream=%s count=%d; look at their subjects with `nats stream view`",
+                name.stream,
+                doubts.strangers,
+            )
+        return doubts.since is not None
 
-        A server that has just come back can say so too early. Where it says so again and again, the stream holds what
-        is no task.
-        """
-        info = await self._jetstream.stream(queue.name.stream)
-        holds = info and info["state"]["messages"] and info["config"]["retention"] == "workqueue"
-        self._doubts[queue.name] = self._doubts.get(queue.name, 0) + 1 if holds else 0
-        return 0 < self._doubts[queue.name] <= _DOUBTS
+    def _messages(self, stream: str) -> int | None:
+        """None where nobody tells."""
+        return None if stream in self._unseen else self._streams.get(stream, NO_STREAM).messages
 
-    async def _count(self, name: QueueName, later: StreamState) -> int:
-        """Tasks not yet due; asked again only when the stream has moved."""
-        if not later.messages:
-            return 0
-        before = self._scheduled.get(name)
+    async def _count(self, name: QueueName) -> int | None:
+        """Tasks not yet due, None where nobody tells; asked again only when the stream has moved."""
+        if not self._messages(name.later_stream):
+            return self._messages(name.later_stream)
+        later, before = self._streams[name.later_stream], self._scheduled.get(name)
         if before and before[0] == later:
             return before[1]
         info = await self._jetstream.consumer(name.later_stream, SCHEDULED_CONSUMER)
-        count: int = info["num_pending"] if info else 0
+        if info is None:  # somebody has removed the counter: it is about to be made anew
+            return None
+        count: int = info["num_pending"]
         self._scheduled[name] = (later, count)
         return count

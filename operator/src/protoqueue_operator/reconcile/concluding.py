@@ -73,13 +73,18 @@ class Conclusions:
         state.resting = idle and wanted == state.established.spec.autoscale.min_replicas
 
     def _tell_queue(self, queue: Queue, sample: Sample, known: list[ConsumerState]) -> None:
-        """Without groups everything in the stream waits; of a stream that is not there nothing is known."""
-        stored = sample.tasks
-        if stored is None:
+        """Without groups everything in the stream waits; of a stream that is not there nothing is known.
+
+        What nobody tells of is as it was last told.
+        """
+        stored, last = sample.tasks, queue.status.tasks
+        scheduled = last.scheduled if sample.scheduled is None and last else sample.scheduled
+        dead = last.dead if sample.dead is None and last else sample.dead
+        if stored is None or scheduled is None or dead is None:
             return
         in_flight = sum(total.in_flight for total in known)
         waiting = sum(total.pending for total in known) if known else stored.messages
-        counts = (waiting, in_flight, sample.scheduled, sample.dead.messages)
+        counts = (waiting, in_flight, scheduled, dead)
         age = age_seconds(stored.first_at, self._runtime.now()) if waiting and stored.messages else None
         self._tell(queue, (*counts, age), {"tasks": tasks(*counts), "oldestTaskAge": oldest_age(age)})
 

@@ -50,6 +50,8 @@ class GroupState:
     """Held while the size or the Deployment of the group is read and written."""
     established: Established | None = None
     scale: ScaleSeen | None = None
+    refused_at: float | None = None
+    """When, in monotonic seconds, a size was last refused."""
     history: History = field(default_factory=History)
     rates: Rates | None = None
     resting: bool = False

@@ -4,12 +4,12 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone
+from protoqueue_operator.adapters.kubernetes import ApiError
 from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.deployment import selector
-from protoqueue_operator.core.load import ConsumerState, load_of
+from protoqueue_operator.core.load import ConsumerState, has_work, load_of
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import scaling
 from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 SCALE_SEEN_FOR_S = 10.0
 """How long an answer of a scaleTargetRef's scale subresource is believed, also a refusal: nothing watches those."""
+
+REFUSED_FOR_S = 10.0
+"""How long a size that was refused is not asked for again."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,15 @@ class Scaler:
         return Size(deployment.replicas, deployment.observed_replicas, selector(group.meta.name))
 
     async def look_at(self, group: Group, backlog: ConsumerState) -> None:
-        """Settle the size of a group that was just brought into being, when its backlog was this."""
+        """Settle the size of a group that was just brought into being, when its backlog was this.
+
+        That nothing is left is not concluded from one answer where there may be workers: sampling asks more than once.
+        """
         state = self._runtime.state_of(group.meta.key, group.meta.uid)
-        if state.established:
+        if not state.established:
+            return
+        is_new = group.status.condition("Scaling") is None
+        if is_new or not state.established.spec.autoscale or has_work(backlog):
             await self.settle(group, load_of(backlog, state.rates, paused=state.established.paused))
 
     def size_changed(self, group: Group) -> None:
@@ -83,11 +92,11 @@ class Scaler:
             if size is None:
                 return None
             decision = self._decide(established, load, size, state)
-            state.history = decision.history
-            if decision.replicas != size.wanted and not await self._scale(
-                group, established.spec, size, decision, state
+            if decision.replicas != size.wanted and (
+                _was_refused(state) or not await self._scale(group, established.spec, size, decision, state)
             ):
                 return size.wanted
+            state.history = decision.history
         self._report(group, size, decision.replicas, scaling(generation, decision.reason, decision.message))
         return decision.replicas
 
@@ -137,12 +146,11 @@ class Scaler:
             answer = await self._runtime.kubernetes.set_scale(
                 target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas
             )
-        except Gone as error:
-            state.scale = ScaleSeen(target, time.monotonic())
-            self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
-            return False
         except ApiError as error:
             logger.warning("scaling failed: object=%s error=%s; it will be tried again", group.meta.key, error)
+            if error.is_refusal:
+                state.refused_at = time.monotonic()
+                self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
             return False
         self._remember(group, spec, answer["metadata"].get("resourceVersion", ""), decision.replicas, state)
         logger.info(
@@ -183,6 +191,11 @@ class Scaler:
         asked_for = not _is_autoscaled(group) or group.status.observed_generation != group.meta.generation
         urgent = asked_for or (condition is not None and (before is None or before.status != condition.status))
         self._runtime.reporter.report(group, fields, [condition] if condition else [], urgent=urgent)
+
+
+def _was_refused(state: GroupState) -> bool:
+    """Whether it was a moment ago: to ask again with every sample would be too often."""
+    return state.refused_at is not None and time.monotonic() - state.refused_at <= REFUSED_FOR_S
 
 
 def _is_autoscaled(group: Group) -> bool:
