@@ -82,6 +82,8 @@ class Dispatcher:
         except ApiError as error:
             self._metrics.reconcile_errors.labels(key.kind, "Kubernetes").inc()
             logger.warning("kubernetes refused: object=%s status=%s error=%s", key, error.status, error)
+            if resource and error.is_refusal:
+                self._refuse(resource, "KubernetesRefused", str(error))
             return Again()
 
     async def _look_at_queue(self, queue: Queue) -> Again | None:
@@ -118,6 +120,12 @@ class Dispatcher:
             return _again(error)
         await self._scaler.look_at(group, backlog)
         return None
+
+    def _refuse(self, resource: Queue | Group, reason: str, message: str) -> None:
+        if isinstance(resource, Queue):
+            refuse_queue(resource, reason, message, self._runtime)
+        else:
+            refuse_group(resource, reason, message, self._runtime)
 
     def _is_new(self, key: Key) -> bool:
         queue = self._runtime.cache.queues.get(key)
