@@ -12,8 +12,10 @@ from nats.aio.client import Client as Nats
 
 import protoqueue
 from nats_server import NatsServer
-from protoqueue import Outgoing, QueueFull, Reject, Retry, Snooze, Task
+from protoqueue import Outgoing, PayloadTooLarge, QueueFull, Reject, Retry, Snooze, Task
 from protoqueue.ambient import use_broker
+from protoqueue.codec import encode_task
+from protoqueue.connection import Message
 from protoqueue.testing import InMemory
 from provisioning import GroupSpec, QueueSpec, group_config, provision, queue_config
 from waiting import eventually
@@ -301,9 +303,6 @@ async def test_an_exactly_once_group_does_not_run_what_has_succeeded(backend, sp
 
     receipt = await queue.enqueue(1)
     assert await worker.run_once() == 1
-    from protoqueue.codec import encode_task
-    from protoqueue.connection import Message
-
     again = encode_task(Task(id=receipt.id, data=b"1", content_type="application/json"))
     await queue._broker.publish(Message(spec.queue.task(0), again), 5)
     assert await worker.run_once() == 1
@@ -385,3 +384,34 @@ async def test_purging_a_full_queue_removes_what_is_due_and_waits_for_room_too(b
     assert await queue.purge() == 3
     await queue.enqueue(4)
     assert [task.data for task in await queue.peek()] == [b"4"]
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_task_without_a_byte_left_for_headers_is_buried_bare_and_holds_nothing_up(
+    backend, queue_name, start, ordered: bool
+) -> None:
+    """Only another producer can send one: `enqueue` keeps room for the headers of a dead letter."""
+    spec = QueueSpec(queue_name, partitions=1 if ordered else 0)
+    queue = await backend.queue(spec, GroupSpec(retry=QUICK))
+    worker, seen = worker_of(backend, queue, concurrency=1), []
+
+    @worker.handler
+    async def fail(task: Task) -> None:
+        raise ValueError
+
+    @worker.handler("good")
+    async def work(task: Task) -> None:
+        seen.append(task.type)
+
+    bare = len(encode_task(Task("t", b"1" * 1_000_000)))
+    largest = encode_task(Task("t", b"1" * (queue._broker.max_payload - (bare - 1_000_000))))
+    assert len(largest) == queue._broker.max_payload
+    await queue._broker.publish(Message(spec.queue.ordered(0) if ordered else spec.queue.task(1), largest), 5)
+    await queue.enqueue(1, type="good", ordering_key="k" if ordered else "")
+    start(worker)
+    (letter,) = await eventually(lambda: letters_of(queue))
+    assert (letter.group, letter.reason, letter._message.data == largest) == ("mailers", "", True)
+    await eventually(lambda: seen == ["good"])
+    with pytest.raises(PayloadTooLarge):
+        await letter.redrive()
+    assert await letter.delete()

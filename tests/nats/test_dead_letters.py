@@ -163,23 +163,3 @@ async def test_a_redrive_that_makes_no_sense_is_refused(make_queue, wrong: dict[
     queue = await make_queue()
     with pytest.raises(InvalidTask):
         await queue.redrive(**wrong)
-
-
-async def test_a_task_too_large_to_be_buried_stays_and_holds_nothing_up(
-    make_queue, make_worker, start, nc: Nats, queue_name
-) -> None:
-    """Only another producer can send one: `enqueue` keeps room for the headers of a dead letter."""
-    queue = await make_queue()
-    subject = QueueName("default", queue_name).task(1)
-    await nc.jetstream().publish(subject, b"\xff" * (nc.max_payload - 20))
-    worker, seen = make_worker(concurrency=1), []
-
-    @worker.handler
-    async def work(payload: int) -> None:
-        seen.append(payload)
-
-    start(worker)
-    await queue.enqueue(1)
-    await eventually(lambda: seen == [1])
-    stats = await queue.stats()
-    assert (stats.ready + stats.in_flight, stats.dead) == (1, 0)

@@ -1,11 +1,12 @@
 """What other producers may put into a queue, by mistake or on purpose: it becomes a dead letter and hurts nobody."""
 
 import asyncio
+import os
 from urllib.parse import urlsplit
 
 import pytest
 
-from protoqueue import DeadLetter, Task
+from protoqueue import DeadLetter, Queue, Task
 from protoqueue.codec import encode_task
 from protoqueue.naming import QueueName
 from protoqueue.v1 import task_pb2
@@ -22,7 +23,7 @@ async def publish(url: str, subject: str, headers: bytes, data: bytes) -> None:
     block = b"NATS/1.0" + headers + b"\r\n\r\n"
     sizes = f"{len(block)} {len(block) + len(data)}".encode()
     writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
-    writer.write(b"HPUB " + subject.encode() + b" " + sizes + b"\r\n" + block + data + b"\r\nPING\r\n")
+    writer.write(b"HPUB " + os.fsencode(subject) + b" " + sizes + b"\r\n" + block + data + b"\r\nPING\r\n")
     while not (await asyncio.wait_for(reader.readline(), 5)).startswith(b"PONG"):
         assert not reader.at_eof()
     writer.close()
@@ -46,6 +47,7 @@ HOSTILE = {
     "an expiry of many digits": (b"\r\nPq-Expires-At: " + b"9" * 5000, GOOD),
     "a header name that cannot be sent": (b"\r\na@b: c\r\n: d\r\n(: e", GOOD),
     "headers of no encoding": (b"\r\nA: \xff\xfe\r\nB\xff: c\r\nno colon", GOOD),
+    "as many headers as a stream takes": (b"\r\nA: " + b"x" * 65500, GOOD),
     "headers of the server": (b"\r\nNats-TTL: 1h\r\nNats-Schedule-Target: a.b", GOOD),
     "a status": (b" 503", GOOD),
     "a status with a text": (b" 404 No Messages", GOOD),
@@ -66,6 +68,10 @@ HOSTILE = {
 }
 
 
+async def letters_of(queue: Queue) -> list[DeadLetter]:
+    return [letter async for letter in queue.dead_letters()]
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_whatever_a_producer_sends_becomes_a_dead_letter_and_holds_nothing_up(
     make_queue, make_worker, start, server, queue_name, what: str
@@ -84,19 +90,30 @@ async def test_whatever_a_producer_sends_becomes_a_dead_letter_and_holds_nothing
 
     start(worker)
     await publish(server.url, QueueName("default", queue_name).task(1), headers, data)
-
-    async def letters() -> list[DeadLetter]:
-        return [letter async for letter in queue.dead_letters()]
-
-    (letter,) = await eventually(letters)
+    (letter,) = await eventually(lambda: letters_of(queue))
     assert letter.reason in ("MaxAttempts", "Undecodable")
     receipt = await queue.enqueue(1, type="good")
     await eventually(lambda: done == [receipt.id])
     assert await queue.redrive() == 1
 
     async def dead_again() -> bool:
-        return [letter.redrives for letter in await letters()] == [1]
+        return [letter.redrives for letter in await letters_of(queue)] == [1]
 
     await eventually(dead_again)
     stats = await queue.stats()
     assert (stats.ready, stats.in_flight, stats.scheduled) == (0, 0, 0)
+
+
+async def test_a_subject_of_no_encoding_is_that_of_a_task_all_the_same(
+    make_queue, make_worker, start, server, queue_name
+) -> None:
+    await make_queue(TWICE)
+    worker, seen = make_worker(), []
+
+    @worker.handler
+    async def work(task: Task) -> None:
+        seen.append(task.id)
+
+    start(worker)
+    await publish(server.url, QueueName("default", queue_name).retry("\udcff\udcfe", 1), b"", GOOD)
+    await eventually(lambda: seen == ["t"])

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from protoqueue import naming
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 PUBLISH_TIMEOUT_S = 5.0
 _MAX_ERROR_CHARACTERS = 1000
 _IMMOVABLE = timedelta(hours=1)
+_OURS = ("Nats-", "Pq-")
+_WHAT = "a task's outcome"
 
 
 def process_name() -> str:
@@ -43,12 +46,15 @@ class Settler:
         try:
             await self._settle(delivery, executed, queue, group)
         except PayloadTooLarge as error:
-            # Another producer used up the last bytes the server takes. It stays where it is, for a person to look at.
+            # Another producer used up the last bytes the server takes. It comes again from where it is, each time
+            # without an outcome, until that has been too often.
             log.error(
                 "a task is too large to be moved, it stays in the queue: %s", error,
                 extra={"queue": str(queue.name), "sequence": delivery.sequence, "task": _id_of(delivery, executed)},
             )  # fmt: skip
-            await self._answer(delivery, nak_after(_IMMOVABLE))
+            outcome = executed.outcome
+            delay = outcome.delay if isinstance(outcome, RetryLater | Snoozed) else _IMMOVABLE
+            await self._answer(delivery, nak_after(delay))
 
     async def _settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
         outcome = executed.outcome
@@ -63,7 +69,7 @@ class Settler:
             await self.hand_back(delivery, queue, group)
         elif isinstance(outcome, Dead):
             if _is_kept(outcome, queue):
-                await self._insist(dead_letter(delivery, executed, outcome, group, self._worker))
+                await self._bury(dead_letter(delivery, executed, outcome, group, self._worker))
             await self._answer(delivery, ACK)
         elif queue.partitions:
             await self._repeat_in_place(delivery, outcome, group)
@@ -122,14 +128,20 @@ class Settler:
             return False
         return stored is not None and stored.sequence == sequence
 
-    async def _insist(self, message: Message) -> Published:
+    async def _bury(self, letter: Message) -> None:
         try:
-            return await until_answered(lambda: self._broker.publish(message, PUBLISH_TIMEOUT_S), "a task's outcome")
+            await self._insist(letter)
+        except PayloadTooLarge:  # rather a task without a word about it than none
+            await self._insist(replace(letter, headers={}))
+
+    async def _insist(self, message: Message) -> Published:
+        """Store it, without the producer's headers and the error's text where there is no room for them."""
+        try:
+            return await until_answered(lambda: self._broker.publish(message, PUBLISH_TIMEOUT_S), _WHAT)
         except PayloadTooLarge:
-            if Header.ERROR not in message.headers:
-                raise
-        slim = Message(message.subject, message.data, {k: v for k, v in message.headers.items() if k != Header.ERROR})
-        return await self._insist(slim)
+            ours = {k: text for k, text in message.headers.items() if k.startswith(_OURS) and k != Header.ERROR}
+            slim = replace(message, headers=ours)
+            return await until_answered(lambda: self._broker.publish(slim, PUBLISH_TIMEOUT_S), _WHAT)
 
     async def _answer(self, delivery: Delivery, token: bytes) -> None:
         try:

@@ -24,7 +24,7 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes of data and headers, as the server counts them."""
-        size = len(self.data) + _HEADER_FRAME
+        size = len(self.data) + (_HEADER_FRAME if self.headers else 0)
         for name, text in self.headers.items():
             size += len(name) + (len(text) if text.isascii() else len(text.encode())) + 4
         return size

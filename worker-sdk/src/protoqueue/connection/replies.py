@@ -21,7 +21,8 @@ from protoqueue.connection.headers import RawHeaders, parse_headers, parse_statu
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unavailable
 
 STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE = 10059, 10037, 10057
-_STORE_FAILED, _MESSAGE_TOO_LARGE, _BATCH_DUPLICATE = 10077, 10054, 10201
+_STORE_FAILED, _BATCH_DUPLICATE = 10077, 10201
+_TOO_LARGE = (10054, 10097)  # the message, its headers
 _WRONG_SEQUENCE = (10071, 10164)
 
 
@@ -36,7 +37,7 @@ def parse_published(data: bytes) -> Published:
 def refusal(error: Mapping[str, Any]) -> ProtoQueueError | DuplicateInBatch | WrongRevision:
     """Our error for one of JetStream's."""
     code, text = error.get("err_code"), str(error.get("description", "JetStream refused"))
-    if code == _MESSAGE_TOO_LARGE:
+    if code in _TOO_LARGE:
         return PayloadTooLarge(f"{text}: keep large payloads elsewhere and enqueue a reference, or raise maxTaskSize")
     if code == _STORE_FAILED and "maximum" in text:
         return QueueFull(f"{text}: wait for workers to catch up, or raise spec.limits of the Queue")
@@ -52,7 +53,7 @@ def parse_delivery(subject: bytes, reply: bytes, data: bytes, headers: bytes) ->
     parts = reply.split(b".")
     base = 4 if len(parts) == 9 else 6
     return Delivery(
-        subject=subject.decode(),
+        subject=subject.decode(errors="replace"),  # one of a retry may hold any bytes for the group
         data=data,
         headers=RawHeaders(headers),
         reply=reply.decode(),

@@ -20,7 +20,7 @@ from protoqueue.connection import (
     Subscription,
     WrongRevision,
 )
-from protoqueue.errors import QueueFull, Unavailable
+from protoqueue.errors import PayloadTooLarge, QueueFull, Unavailable
 from protoqueue.naming import Header, QueueName
 from protoqueue.testing.streams import Consumer, Entry, Request, Stream, matches
 
@@ -108,6 +108,8 @@ class MemoryBroker:
         """Memory is never away."""
 
     async def publish(self, message: Message, timeout_s: float | None) -> Published:
+        if message.size > self.max_payload:
+            raise PayloadTooLarge(f"{message.size} bytes with headers; the broker takes {self.max_payload}")
         published = self._stream_for(message.subject).publish(message, self.now())
         self.turn()
         return published
