@@ -1,6 +1,7 @@
 """A worker's connection that dies at a chosen step, and the worker with it: kills by the thousand in one process."""
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         passed_on = getattr(self._broker, name)
-        if not asyncio.iscoroutinefunction(passed_on):
+        if not inspect.iscoroutinefunction(passed_on):
             return passed_on
 
         async def call(*arguments: Any) -> Any:

@@ -74,6 +74,17 @@ async def test_enqueue_stats_and_peek_speak_json(make_queue, cli) -> None:
 
 
 async def test_a_table_in_a_pipe_cuts_nothing(make_queue, cli) -> None:
+async def test_cancel_says_of_each_task_whether_it_was_there(make_queue, cli) -> None:
+    queue = await make_queue()
+    kept, waits = await queue.enqueue_batch([1, 2])
+    later = await queue.enqueue(3, delay=60)
+    status, out, _ = await cli("cancel", queue.name, waits.id, later.id, "-o", "json")
+    assert (status, json.loads(out)) == (0, [{"id": gone.id, "cancelled": True} for gone in (waits, later)])
+    status, out, _ = await cli("cancel", queue.name, waits.id)
+    assert (status, [line.split() for line in out.splitlines()]) == (1, [["ID", "CANCELLED"], [waits.id, "no"]])
+    assert [task.id for task in await queue.peek()] == [kept.id]
+
+
     queue = await make_queue()
     await queue.enqueue({"text": "x" * 40}, type="a-rather-long-type-of-task-that-has-a-name")
     _, out, _ = await cli("peek", queue.name)

@@ -1,4 +1,4 @@
-"""Commands on tasks: enqueue, stats, peek, purge."""
+"""Commands on tasks: enqueue, stats, peek, cancel, purge."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from protoqueue.cli.output import (
     run_async,
     with_queue,
 )
-from protoqueue.client import Queue, connect
+from protoqueue.client import DEFAULT_TIMEOUT_S, Queue, connect
 from protoqueue.errors import InvalidTask
 from protoqueue.naming import DEFAULT_PRIORITY
 from protoqueue.stats import QueueStats
@@ -36,8 +36,8 @@ _STATS_COLUMNS = ("QUEUE", "GROUP", "READY", "IN FLIGHT", "SCHEDULED", "DEAD", "
 
 
 def register(app: typer.Typer) -> None:
-    for name, command in (("enqueue", enqueue), ("stats", stats), ("peek", peek), ("purge", purge)):
-        app.command(name)(command)
+    for command in (enqueue, stats, peek, cancel, purge):
+        app.command(command.__name__)(command)
 
 
 def enqueue(
@@ -168,6 +168,26 @@ def purge(
     queue: QueueArgument,
     scheduled: Annotated[bool, typer.Option("--scheduled", help="Those not yet due as well.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+def cancel(
+    queue: QueueArgument,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to look for each.")] = DEFAULT_TIMEOUT_S,
+    output: Output = Format.TABLE,
+) -> None:
+    """Take tasks back that wait, and stop those that run. Exits with status 1 where one is over or unknown."""
+
+    async def act(target: Queue) -> dict[str, bool]:
+        return {task_id: await target.cancel(task_id, timeout=timeout) for task_id in ids}
+
+    cancelled = with_queue(queue, act)
+    if output is Format.JSON:
+        print_json([{"id": task_id, "cancelled": was_there} for task_id, was_there in cancelled.items()])
+    else:
+        print_table(("ID", "CANCELLED"), [(task_id, "yes" if was else "no") for task_id, was in cancelled.items()])
+    if not all(cancelled.values()):
+        raise typer.Exit(1)
+
+
     output: Output = Format.TABLE,
 ) -> None:
     """Remove every task of a queue. Dead letters stay."""
