@@ -71,7 +71,9 @@ async def nats(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Nats, Sam
         consumers = group_consumers(group, group.spec, queue.spec)
         runtime.state_of(group.meta.key, group.meta.uid).established = Established(group.spec, consumers, paused=False)
         seen = {"num_pending": 1, "num_ack_pending": 0, "delivered": {"consumer_seq": 0}}
-        nats.infos[name] = [{"name": each.name, "config": each.config(), **seen} for each in consumers]
+        nats.infos[name] = [
+            {"stream_name": each.stream, "name": each.name, "config": each.config(), **seen} for each in consumers
+        ]
     sampler = Sampler(runtime, Scaler(runtime), broker, lambda _: None)
     task = asyncio.create_task(sampler.run())
     yield nats, sampler

@@ -63,6 +63,7 @@ class Sampler:
         self._next_sweep = 0.0
         self._is_blind = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waking: set[Key] = set()
         self._begun: dict[Key | None, float] = {}
         """Since when a queue is being looked at, or (None) a sweep is under way."""
         self._ticked_at = self._swept_at = time.monotonic()
@@ -202,7 +203,14 @@ class Sampler:
         return sample is not None and await self._conclusions.draw(queue, sample)
 
     def _rung(self, name: QueueName) -> None:
-        self._start(partial(self._wake, Key("Queue", name.namespace, name.name)))
+        """What is heard while the queue is being woken is seen by the looks to come, or by those of the next round.
+
+        Not all that is published is stored, a duplicate for one, and then the alarm rings again and again.
+        """
+        key = Key("Queue", name.namespace, name.name)
+        if key not in self._waking:
+            self._waking.add(key)
+            self._start(partial(self._wake, key)).add_done_callback(lambda _: self._waking.discard(key))
 
     async def _wake(self, key: Key) -> None:
         for delay_s in _WAKE_LOOKS_S:

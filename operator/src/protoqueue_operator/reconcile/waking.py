@@ -9,6 +9,7 @@ from nats.errors import Error as NatsError
 
 from protoqueue.naming import QueueName
 from protoqueue_operator.adapters.connections import Connection
+from protoqueue_operator.core.refusals import BrokerUnavailable
 
 
 class Alarms:
@@ -30,9 +31,12 @@ class Alarms:
                 del self._armed[queue]
                 self._ring(queue)
 
-        subscriptions += [
-            await self._connection.subscribe(subject, heard, limit=1) for subject in queue.new_task_subjects
-        ]
+        try:
+            for subject in queue.new_task_subjects:
+                subscriptions.append(await self._connection.subscribe(subject, heard, limit=1))  # noqa: PERF401
+        except BrokerUnavailable:
+            await self.clear(queue)
+            raise
         return True
 
     async def clear(self, queue: QueueName) -> None:

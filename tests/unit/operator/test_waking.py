@@ -1,0 +1,108 @@
+"""What a sleeping queue costs that is published to, with a NATS on which somebody never stops."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from protoqueue.naming import QueueName
+from protoqueue_operator.core.assets import group_consumers
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.refusals import BrokerUnavailable
+from protoqueue_operator.reconcile.brokers import Broker
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.runtime import Established, Runtime
+from protoqueue_operator.reconcile.sampling import Sampler
+from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.waking import Alarms
+from unit.operator.samples import group_body, queue_body
+from waiting import eventually
+
+EMAIL = QueueName("default", "email")
+
+
+class Duplicates:
+    """Somebody publishes all the time, and nothing of it is stored."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+        self.infos: list[dict[str, Any]] = []
+
+    async def streams(self) -> AsyncIterator[Any]:
+        state = {"messages": 0, "first_ts": "0001-01-01T00:00:00Z", "last_seq": 9}
+        yield SimpleNamespace(found=[{"config": {"name": EMAIL.stream}, "state": state}], missing=())
+
+    async def consumers(self, _: str) -> list[dict[str, Any]]:
+        return self.infos
+
+    async def subscribe(self, subject: str, heard: Callable[[Any], None], limit: int = 0) -> Any:
+        if limit and subject in EMAIL.new_task_subjects:
+            self.rung += 1
+            asyncio.get_running_loop().call_soon(heard, None)
+        return SimpleNamespace(unsubscribe=self.unsubscribe)
+
+    async def unsubscribe(self) -> None:
+        """Done already."""
+
+
+class Sleeping:
+    """Of Kubernetes only the size of a target."""
+
+    async def scale(self, *_: str) -> dict[str, Any]:
+        return {"spec": {"replicas": 0}}
+
+
+async def test_a_sleeping_queue_is_not_looked_at_for_every_task_that_is_not_stored() -> None:
+    nats, cache, nothing = Duplicates(), Cache(), cast("Any", None)
+    broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
+    brokers = SimpleNamespace(queues_of=lambda _: cache.queues.keys(), known=lambda _: broker)
+    reporter = SimpleNamespace(report=lambda *_, **__: None)
+    runtime = Runtime(
+        nothing, cast("Any", Sleeping()), cast("Any", brokers), cache, cast("Any", reporter), lambda: datetime.now(UTC)
+    )
+    queue = cache.observe_queue(queue_body())
+    group = cache.observe_group(group_body({"worker": {"scaleTargetRef": {"name": "existing"}}, "autoscale": {}}))
+    assert isinstance(group.spec, ConsumerGroupSpec)
+    assert isinstance(queue.spec, QueueSpec)
+    consumers = group_consumers(group, group.spec, queue.spec)
+    runtime.state_of(group.meta.key, group.meta.uid).established = Established(group.spec, consumers, paused=False)
+    seen = {"num_pending": 0, "num_ack_pending": 0, "delivered": {"consumer_seq": 0}}
+    nats.infos = [
+        {"stream_name": each.stream, "name": each.name, "config": each.config(), **seen} for each in consumers
+    ]
+    started = time.monotonic()
+    task = asyncio.create_task(Sampler(runtime, Scaler(runtime), broker, lambda _: None).run())
+    await eventually(lambda: nats.rung >= 24)
+    task.cancel()
+    assert time.monotonic() - started > 0.7, "two looks are never closer than a wake needs"
+
+
+class Lost:
+    """A connection that goes away between two subscriptions."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    async def subscribe(self, *_: object, **__: object) -> Any:
+        if not self.left:
+            raise BrokerUnavailable("gone")
+        self.left -= 1
+        return SimpleNamespace(unsubscribe=self.unsubscribe)
+
+    async def unsubscribe(self) -> None:
+        """Nobody hears it."""
+
+
+async def test_an_alarm_that_could_not_be_set_is_not_taken_for_one_that_is() -> None:
+    connection = Lost()
+    alarms = Alarms(cast("Any", connection), lambda _: None)
+    with pytest.raises(BrokerUnavailable):
+        await alarms.arm(EMAIL)
+    assert EMAIL not in alarms
+    connection.left = 2
+    assert await alarms.arm(EMAIL)
