@@ -54,7 +54,14 @@ def test_scaling_is_true_while_it_works_unknown_while_blind_and_false_while_off(
     assert statuses == {"ScaledUp": "True", "Idle": "True", "BacklogUnknown": "Unknown", "Disabled": "False"}
 
 
-def test_news_is_what_changed_in_status_reason_or_message() -> None:
+def test_numbers_that_change_in_a_message_are_no_news_until_somebody_has_changed_something() -> None:
+    old = (not_ready(1, "Moving", "there are 7 tasks"),)
+    assert changed_conditions(old, [not_ready(1, "Moving", "there are 6 tasks")]) == []
+    edited = not_ready(2, "Moving", "there are 6 tasks elsewhere")
+    assert changed_conditions(old, [edited]) == [(old[0], edited)]
+
+
+def test_news_is_what_changed_in_status_or_reason() -> None:
     old = (ready(1, "fine"),)
     assert changed_conditions(old, [ready(2, "fine")]) == []
     assert changed_conditions(old, [not_ready(2, "InvalidSpec", "x")]) == [(old[0], not_ready(2, "InvalidSpec", "x"))]

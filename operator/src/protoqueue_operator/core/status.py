@@ -92,11 +92,15 @@ def status_patch(
 
 
 def changed_conditions(old: Conditions, new: Iterable[Condition]) -> list[tuple[Condition | None, Condition]]:
-    """Pairs of before and after where status, reason or message differ: what is worth an Event."""
+    """Pairs of before and after that are worth an Event: another status or reason, or what is said of a new generation.
+
+    A message alone changes with the numbers in it, such as those of tasks that are left.
+    """
     before = {condition.type: condition for condition in old}
     return [
         (before.get(condition.type), condition)
         for condition in new
         if (was := before.get(condition.type)) is None
-        or (was.status, was.reason, was.message) != (condition.status, condition.reason, condition.message)
+        or (was.status, was.reason) != (condition.status, condition.reason)
+        or (was.message != condition.message and was.observed_generation != condition.observed_generation)
     ]

@@ -113,7 +113,10 @@ async def _out_of_patience(resource: Queue | Group, runtime: Runtime) -> bool:
 
 
 def _wait(resource: Queue | Group, reason: str, message: str, runtime: Runtime) -> Again:
-    runtime.reporter.report(resource, {}, [not_ready(resource.meta.generation, reason, message)])
+    before = resource.status.condition("Ready")
+    is_news = before is None or before.reason != reason  # else it is the numbers that have changed
+    condition = not_ready(resource.meta.generation, reason, message)
+    runtime.reporter.report(resource, {}, [condition], urgent=is_news)
     return Again(_LOOK_AGAIN_S)
 
 
