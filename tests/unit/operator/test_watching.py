@@ -1,5 +1,6 @@
 """Which of the watches' news sends the operator to look at an object."""
 
+import asyncio
 import time
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
@@ -74,6 +75,17 @@ async def test_after_a_start_what_was_edited_meanwhile_does_not_wait_behind_what
     added: Any = operation._dispatcher.work
     assert len(added) == 4
     assert added.patient == [Key("Queue", "default", "same")]
+
+
+async def test_a_task_that_is_to_go_on_for_ever_and_has_ended_is_trouble(operation: Operation) -> None:
+    """Nobody awaits it: without its comparing, a watch that hangs would be noticed by nobody."""
+    operation._brokers = cast("Any", SimpleNamespace())
+    started = operation._comparing = asyncio.create_task(asyncio.Event().wait(), name="watches")  # type: ignore[assignment]
+    await asyncio.sleep(0)
+    assert operation.trouble() is None
+    started.cancel()
+    await asyncio.wait([started])
+    assert operation.trouble() == "the task 'watches' has ended"
 
 
 async def test_only_the_operators_own_nats_can_make_it_look_stuck(operation: Operation) -> None:

@@ -197,6 +197,9 @@ class Operation:
 
     def trouble(self) -> str | None:
         """Why the process should be restarted, or None."""
+        for task in filter(None, (self._electing, self._comparing)):
+            if task.done():
+                return f"the task {task.get_name()!r} has ended"
         for broker, (sampler, _) in self._samplers.items():
             # A NATS that some tenant's Secret names may hold its sampler up as it likes, and nobody else's.
             stalled_s = time.monotonic() - sampler.sampled_at if broker is self._brokers.own else 0.0
