@@ -51,3 +51,11 @@ def test_the_groups_of_a_queue_come_oldest_first() -> None:
     assert [group.meta.name for group in cache.groups_of(EMAIL)] == ["c", "a", "b"]
     cache.remove(Key("ConsumerGroup", "default", "c"), "uid-of-c")
     assert [group.meta.name for group in cache.groups_of(EMAIL)] == ["a", "b"]
+
+
+def test_of_what_is_gone_nothing_is_kept() -> None:
+    cache = Cache()
+    for number in range(5):
+        cache.observe_group(group_body({"queueRef": {"name": f"q{number}"}}, name=f"g{number}"))
+        cache.remove(Key("ConsumerGroup", "default", f"g{number}"), f"uid-of-g{number}")
+    assert not cache._groups_of

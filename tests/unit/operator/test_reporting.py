@@ -130,3 +130,12 @@ async def test_what_waited_is_written_in_the_end(desk: Desk) -> None:
     desk.count(2)
     desk.now += timedelta(seconds=0.01)
     await eventually(lambda: [patch["tasks"]["ready"] for patch in desk.writes.patches] == [1, 2], timeout_s=2)
+
+
+async def test_of_what_is_gone_nothing_is_said_and_nothing_kept(desk: Desk) -> None:
+    group = desk.group
+    desk.cache.remove(group.meta.key, group.meta.uid)
+    desk.reporter.forget(group.meta.key)
+    desk.reporter.report(group, {"tasks": tasks(1, 0)})  # a look at it was still under way
+    assert await desk.settled() == []
+    assert not desk.reporter._wanted

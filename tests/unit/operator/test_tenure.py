@@ -40,3 +40,10 @@ def test_what_has_gone_since_is_collected_at_the_next_settling() -> None:
         tenure.told(count)
     gc.unfreeze()
     assert not any(isinstance(each, Ring) for each in gc.get_objects())
+
+
+def test_where_few_resources_are_left_nothing_stays_set_aside() -> None:
+    tenure = Tenure()
+    for count in (2000, 2000, 10, 10):
+        tenure.told(count)
+    assert gc.get_freeze_count() == 0

@@ -36,7 +36,7 @@ class Cache:
             return known
         group = self.groups[key] = parse_group(body, known)
         if known and known.queue_key != group.queue_key:
-            self._groups_of[known.queue_key].discard(key)
+            self._part(known)
         self._groups_of[group.queue_key].add(key)
         return group
 
@@ -75,9 +75,16 @@ class Cache:
             return
         if isinstance(known, Group):
             del self.groups[key]
-            self._groups_of[known.queue_key].discard(key)
+            self._part(known)
         else:
             del self.queues[key]
+
+    def _part(self, group: Group) -> None:
+        """The group belongs to that queue no more."""
+        of_queue = self._groups_of[group.queue_key]
+        of_queue.discard(group.meta.key)
+        if not of_queue:
+            del self._groups_of[group.queue_key]
 
     def get(self, key: Key) -> Queue | Group | None:
         return self.queues.get(key) if key.kind == "Queue" else self.groups.get(key)

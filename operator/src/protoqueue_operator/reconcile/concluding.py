@@ -41,6 +41,9 @@ class Conclusions:
         self.active.intersection_update(queues)
         for key in [key for key in self._told if self._runtime.cache.get(key) is None]:
             del self._told[key]
+        groups = self._runtime.groups
+        for key in groups.keys() - self._runtime.cache.groups.keys():
+            del groups[key]
 
     async def _of_group(self, group: Group, state: GroupState, sample: Sample) -> ConsumerState | None:
         established = state.established

@@ -61,13 +61,16 @@ class Reporter:
         what is urgent, and the time begins anew.
         """
         key, uid = resource.meta.key, resource.meta.uid
+        known = self._cache.get(key)
+        if known is None or known.meta.uid != uid:  # it went while it was looked at
+            return
         wanted = self._wanted.get(key)
         if wanted is None or wanted.uid != uid:
             wanted = self._wanted[key] = _Wanted(uid)
         news = {condition.type: condition for condition in conditions}
         wanted.fields |= fields
         wanted.conditions |= news
-        if not status_patch(self._cache.get(key) or resource, fields, news.values(), self._now()):
+        if not status_patch(known, fields, news.values(), self._now()):
             return
         if urgent:
             wanted.urgent |= {*fields, *news}

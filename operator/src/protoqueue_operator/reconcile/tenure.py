@@ -21,7 +21,12 @@ class Tenure:
         """Returns whether what there is was set aside: when the number has changed by a tenth, and does no more."""
         before, self._before = self._before, resources
         moved = abs(resources - self._settled)
-        if resources != before or moved < max(_WORTH_IT, self._settled) / 10 or resources < _WORTH_IT:
+        if resources != before or moved < max(_WORTH_IT, self._settled) / 10:
+            return False
+        if resources < _WORTH_IT:
+            if self._settled:
+                gc.unfreeze()
+            self._settled = 0
             return False
         self._settled = resources
         gc.unfreeze()
