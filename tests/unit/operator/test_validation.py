@@ -77,6 +77,14 @@ def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field
         ({"worker": {"template": {"metadata": "x"}}}, "spec.worker.template.metadata: must be an object"),
         ({"worker": {"template": {"spec": []}}}, "spec.worker.template.spec: must be an object"),
         (
+            {"worker": {"template": {"metadata": {"annotations": "x"}}}},
+            "spec.worker.template.metadata.annotations: must be an object",
+        ),
+        (
+            {"worker": {"template": {"spec": {"containers": [{"name": "x", "env": [{"name": {}}]}]}}}},
+            r"containers\[0\].env: must be a list of objects that have a name",
+        ),
+        (
             {"worker": {"template": {"spec": {"containers": [{"name": "x", "env": ["A=b"]}]}}}},
             r"containers\[0\].env: must be a list of objects",
         ),

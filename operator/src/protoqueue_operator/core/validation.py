@@ -113,7 +113,8 @@ def _check_template(template: Mapping[str, Any]) -> None:
     """Only what the operator itself goes into; the rest of a pod is the API server's to judge."""
     path = "spec.worker.template"
     metadata = _part(template, "metadata", f"{path}.metadata", dict)
-    _part(metadata, "labels", f"{path}.metadata.labels", dict)
+    for field in ("labels", "annotations"):
+        _part(metadata, field, f"{path}.metadata.{field}", dict)
     pod = _part(template, "spec", f"{path}.spec", dict)
     _part(pod, "volumes", f"{path}.spec.volumes", list)
     containers = pod.get("containers")
@@ -125,8 +126,8 @@ def _check_template(template: Mapping[str, Any]) -> None:
             raise InvalidSpec("a container needs a name", field=f"{field}.name")
         _part(container, "volumeMounts", f"{field}.volumeMounts", list)
         for variable in _part(container, "env", f"{field}.env", list):
-            if not isinstance(variable, dict):
-                raise InvalidSpec("must be a list of objects", field=f"{field}.env")
+            if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
+                raise InvalidSpec("must be a list of objects that have a name", field=f"{field}.env")
 
 
 def _part(whole: Mapping[str, Any], name: str, field: str, kind: type[Any]) -> Any:
