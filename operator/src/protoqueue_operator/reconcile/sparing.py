@@ -7,12 +7,13 @@ reads the answers from the pods' annotations. It is an attempt: nothing that fai
 import asyncio
 import logging
 from collections import Counter
+from contextlib import suppress
 
 from protoqueue.presence import Presence
-from protoqueue_operator.adapters.kubernetes import ApiError
+from protoqueue_operator.adapters.kubernetes import ApiError, Conflict, Gone
 from protoqueue_operator.core.refusals import BrokerUnavailable
 from protoqueue_operator.core.resources import Group, Key
-from protoqueue_operator.core.sparing import DELETION_COST, costs_to_write, parse_pod
+from protoqueue_operator.core.sparing import DELETION_COST, WorkerPod, costs_to_write, parse_pod
 from protoqueue_operator.reconcile.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,8 @@ async def _mark(group: Group, selector: str, running: Counter[str], runtime: Run
         parse_pod(body) async for page in runtime.kubernetes.pages("Pod", namespace, selector) for body in page["items"]
     ]
 
-    await asyncio.gather(
-        *(
-            runtime.kubernetes.annotate(Key("Pod", namespace, pod.name), pod.uid, {DELETION_COST: cost})
-            for pod, cost in costs_to_write(pods, running).items()
-        )
-    )
+    async def mark(pod: WorkerPod, cost: str) -> None:
+        with suppress(Gone, Conflict):  # it went meanwhile; the others are to be marked all the same
+            await runtime.kubernetes.annotate(Key("Pod", namespace, pod.name), pod.uid, {DELETION_COST: cost})
+
+    await asyncio.gather(*(mark(pod, cost) for pod, cost in costs_to_write(pods, running).items()))
