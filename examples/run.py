@@ -80,7 +80,7 @@ def main(name: str) -> int:
     example = HERE / name
     if not (example / "scenario.py").exists():
         known = ", ".join(sorted(path.parent.name for path in HERE.glob("*/scenario.py")))
-        console.print(f"there is no example {name!r}; there are {known}", style="red")
+        console.print(f"there is no example {name!r}; there are {known}", style="red", soft_wrap=True)
         return 2
     # protoqueue and kubectl lie beside this Python, whether or not its environment is activated.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

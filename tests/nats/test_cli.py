@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,6 @@ async def test_enqueue_stats_and_peek_speak_json(make_queue, cli) -> None:
     assert json.loads(out) == {"removed": 4}
 
 
-async def test_a_table_in_a_pipe_cuts_nothing(make_queue, cli) -> None:
 async def test_cancel_says_of_each_task_whether_it_was_there(make_queue, cli) -> None:
     queue = await make_queue()
     kept, waits = await queue.enqueue_batch([1, 2])
@@ -85,6 +85,7 @@ async def test_cancel_says_of_each_task_whether_it_was_there(make_queue, cli) ->
     assert [task.id for task in await queue.peek()] == [kept.id]
 
 
+async def test_a_table_in_a_pipe_cuts_nothing(make_queue, cli) -> None:
     queue = await make_queue()
     await queue.enqueue({"text": "x" * 40}, type="a-rather-long-type-of-task-that-has-a-name")
     _, out, _ = await cli("peek", queue.name)
@@ -143,6 +144,7 @@ async def test_dead_letters_are_listed_shown_redriven_and_deleted(make_queue, ma
         (("worker", "nowhere:worker"), "no module nowhere"),
         (("worker", "json:worker"), "has no worker"),
         (("worker", "json:dumps"), "not a protoqueue.Worker"),
+        (("enqueue", "QUEUE", "1", "--file", "tasks.jsonl"), "in place of a payload"),
         (("dead", "show", "QUEUE", "x"), "no dead letter"),
     ],
 )
@@ -157,7 +159,18 @@ async def test_what_goes_wrong_is_one_sentence_and_status_1(make_queue, cli, wor
 async def test_without_nats_commands_end_with_a_sentence(cli) -> None:
     status, _, err = await cli("stats", "default/email", url="nats://127.0.0.1:1")
     assert status == 1
-    assert "no NATS server answered at nats://127.0.0.1:1" in err
+    (said,) = err.splitlines()
+    assert "no NATS server answered at nats://127.0.0.1:1" in said
+
+
+async def test_the_version_is_that_of_the_distribution(cli) -> None:
+    assert await cli("--version") == (0, f"{version('protoqueue')}\n", "")
+
+
+async def test_a_reason_that_no_dead_letter_has_is_refused_and_those_that_are_known_are_listed(cli) -> None:
+    status, _, err = await cli("dead", "delete", "default/email", "--reason", "Mislaid")
+    assert status == 2
+    assert "Undecodable" in err
 
 
 async def test_watching_stats_goes_on_until_interrupted(make_queue, server) -> None:

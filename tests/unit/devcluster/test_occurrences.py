@@ -21,6 +21,10 @@ def test_scaling_is_told_with_its_direction() -> None:
     ]
 
 
+def test_a_replica_set_that_begins_with_no_pod_is_not_told_of() -> None:
+    assert told([Create(REPLICA_SETS, REPLICA_SET | {"spec": {"replicas": 0}})]) == []
+
+
 def test_pods_made_and_deleted_together_are_told_together() -> None:
     pod: Object = {"metadata": {"name": "p", "namespace": "default", "uid": "u"}, "spec": {}}
     assert told([Create(PODS, pod), Create(PODS, pod), Delete(PODS, pod)]) == [

@@ -22,8 +22,7 @@ def occurrences(obj: Object, kind: Kind, actions: Iterable[Action]) -> Iterator[
                 yield occurrence(
                     "Scheduled", f"Successfully assigned {metadata['namespace']}/{metadata['name']} to {where}"
                 )
-            case Create(made, body) if made is REPLICA_SETS:
-                size = body["spec"]["replicas"]
+            case Create(made, body) if made is REPLICA_SETS and (size := body["spec"]["replicas"]):
                 yield occurrence(
                     "ScalingReplicaSet", f"Scaled up replica set {body['metadata']['name']} from 0 to {size}"
                 )

@@ -1,7 +1,7 @@
 """The application: its commands, and those that other distributions add."""
 
 import logging
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Annotated
 
 import typer
@@ -38,12 +38,21 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("protoqueue"))
+        raise typer.Exit
+
+
 def _connection(
     url: Annotated[
         str | None, typer.Option("--nats", help="URL of NATS, else PROTOQUEUE_NATS_URL or NATS_URL.")
     ] = None,
     creds: Annotated[str | None, typer.Option(help="Credentials file, else PROTOQUEUE_NATS_CREDS.")] = None,
     ca: Annotated[str | None, typer.Option(help="CA file of NATS, else PROTOQUEUE_NATS_CA.")] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     use_connection(url, creds, ca)
 

@@ -18,14 +18,13 @@ from protoqueue.cli.output import (
 from protoqueue.cli.tasks import task_json
 from protoqueue.client import Queue
 from protoqueue.dead_letters import DeadLetter
+from protoqueue.outcomes import Reason
 
 app = typer.Typer(help="Tasks that were given up.", no_args_is_help=True)
 
 IdArguments = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Task ids.")]
 TypeOption = Annotated[str | None, typer.Option("--type", "-t", help="Only tasks of this type.")]
-ReasonOption = Annotated[
-    str | None, typer.Option("--reason", help="Only MaxAttempts, Rejected, Undecodable, Crashed or Expired.")
-]
+ReasonOption = Annotated[Reason | None, typer.Option("--reason", help=f"Only {', '.join(Reason)}.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 

@@ -42,7 +42,9 @@ def register(app: typer.Typer) -> None:
 
 def enqueue(
     queue: QueueArgument,
-    payload: Annotated[str, typer.Argument(help="JSON, or '-' for one JSON value per line of stdin.")],
+    payload: Annotated[
+        str, typer.Argument(metavar="PAYLOAD", help="JSON, or '-' for one JSON value per line of stdin.")
+    ],
     task_type: Annotated[str, typer.Option("--type", "-t", help="Chooses the handler.")] = "",
     priority: Annotated[int, typer.Option("--priority", "-p", help="1 (lowest) to 10.")] = DEFAULT_PRIORITY,
     delay: Annotated[float | None, typer.Option("--delay", "-d", help="Seconds until it is due.")] = None,
@@ -71,6 +73,8 @@ def enqueue(
 
 def _lines(payload: str, file: Path | None) -> list[str]:
     if payload != "-":
+        if file:
+            fail("--file is read in place of a payload: write '-' for that")
         return [payload]
     try:
         text = file.read_text() if file else sys.stdin.read()
@@ -164,10 +168,6 @@ def peek(
         print_table(("ID", "TYPE", "PRIORITY", "ATTEMPT", "ENQUEUED", "PAYLOAD"), rows)
 
 
-def purge(
-    queue: QueueArgument,
-    scheduled: Annotated[bool, typer.Option("--scheduled", help="Those not yet due as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 def cancel(
     queue: QueueArgument,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids.")],
@@ -188,6 +188,10 @@ def cancel(
         raise typer.Exit(1)
 
 
+def purge(
+    queue: QueueArgument,
+    scheduled: Annotated[bool, typer.Option("--scheduled", help="Those not yet due as well.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Remove every task of a queue. Dead letters stay."""

@@ -58,5 +58,5 @@ def load_worker(target: str) -> Worker:
     except ConfigurationError as error:
         fail(str(error))
     if not isinstance(found, Worker):
-        fail(f"{target} is a {type(found).__name__}, not a protoqueue.Worker")
+        fail(f"{target} is not a protoqueue.Worker but of type {type(found).__name__}")
     return found

@@ -87,6 +87,7 @@ class JetStreamBroker:
             raise ConfigurationError(f"the NATS credentials cannot be used: {error}") from error
         except (TimeoutError, nats.errors.Error) as error:
             refused = nc.last_error
+            broker._closing = True  # there was no connection that could be lost
             await nc.close()
             if isinstance(refused, UnreadableCredentials):
                 raise ConfigurationError(f"the NATS credentials cannot be used: {refused}") from error
