@@ -1,6 +1,15 @@
+from collections.abc import AsyncIterator, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from protoqueue.presence import Presence
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone
+from protoqueue_operator.core.resources import Key
 from protoqueue_operator.core.sparing import DELETION_COST, WorkerPod, costs_to_write, parse_pod
+from protoqueue_operator.reconcile.sparing import spare_the_busy
+from unit.operator.samples import group
 
 
 def pod(name: str, cost: str = "") -> WorkerPod:
@@ -30,3 +39,62 @@ def test_the_cost_is_read_from_the_annotation() -> None:
     meta = {"name": "a", "uid": "uid-of-a"}
     assert parse_pod({"metadata": meta}) == pod("a")
     assert parse_pod({"metadata": {**meta, "annotations": {DELETION_COST: "7"}}}) == pod("a", "7")
+
+
+class Pods:
+    """Three that answer the roll call, one of them busy. What is `refused` ends like this: a pod's name, or a verb."""
+
+    def __init__(self, **refused: ApiError) -> None:
+        self.costs: dict[str, str] = {}
+        self._refused = refused
+
+    async def pages(self, *_: str) -> AsyncIterator[Mapping[str, Any]]:
+        if error := self._refused.get("list"):
+            raise error
+        yield {"items": [{"metadata": {"name": name, "uid": name}} for name in "abc"]}
+
+    async def annotate(self, key: Key, _: str, annotations: Mapping[str, str]) -> None:
+        if error := self._refused.get("patch") or self._refused.get(key.name):
+            raise error
+        self.costs[key.name] = annotations[DELETION_COST]
+
+    async def ask_everybody(self, *_: object) -> list[bytes]:
+        running = {"a": 1, "b": 2, "c": 0}
+        return [Presence(name, count).encode() for name, count in running.items()]
+
+
+async def spare(pods: Pods) -> None:
+    broker = SimpleNamespace(connection=pods)
+    runtime = SimpleNamespace(kubernetes=pods, brokers=SimpleNamespace(known=lambda _: broker))
+    await spare_the_busy(group(), "app=x", 3, cast("Any", runtime))
+
+
+async def test_one_that_goes_meanwhile_keeps_no_other_from_being_marked() -> None:
+    pods = Pods(a=Gone(404, "NotFound", "gone"))
+    await spare(pods)
+    assert pods.costs == {"b": "2"}
+
+
+@pytest.mark.parametrize("verb", ["list", "patch"])
+async def test_without_the_right_to_mark_pods_that_is_said_and_nothing_held_up(
+    verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with a chart older than the operator."""
+    pods = Pods(**{verb: ApiError(403, "Forbidden", f"may not {verb} pods")})
+    await spare(pods)
+    assert pods.costs == {}
+    assert "busy workers not spared: object=ConsumerGroup/default/mailers" in caplog.text
+    assert f"may not {verb} pods" in caplog.text
+
+
+async def test_what_is_no_answer_of_a_worker_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    pods = Pods()
+    answers = [b"?", b"[" * 100_000, *await pods.ask_everybody()]
+
+    async def everybody(*_: object) -> list[bytes]:
+        return answers
+
+    pods.ask_everybody = everybody  # type: ignore[method-assign]
+    await spare(pods)
+    assert pods.costs == {"a": "1", "b": "2"}
+    assert caplog.text.count("roll call: object=ConsumerGroup/default/mailers") == 2

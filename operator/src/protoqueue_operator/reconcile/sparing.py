@@ -41,7 +41,7 @@ async def _roll_call(group: Group, workers: int, runtime: Runtime) -> Counter[st
         for answer in await broker.connection.ask_everybody(group.name.roll_call, workers, _ANSWER_S):
             try:
                 presence = Presence.decode(answer)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 logger.warning("roll call: object=%s error=%s", group.meta.key, error)
                 continue
             running[presence.host] += presence.running
