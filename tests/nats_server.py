@@ -88,6 +88,10 @@ class NatsServer:
             answer: dict[str, Any] = await response.json()
             return answer
 
+    async def connected(self) -> list[str]:
+        """The names of those who are connected, one for each connection."""
+        return [connection["name"] for connection in (await self.monitored("/connz"))["connections"]]
+
     async def start(self) -> None:
         """Return once JetStream answers; raises RuntimeError with the server's log when it does not."""
         self._process = self._spawn()

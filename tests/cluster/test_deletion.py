@@ -82,11 +82,12 @@ async def test_a_stream_of_somebody_else_outlives_the_queue(lab: Lab, policy: st
     await lab.api(f"STREAM.DELETE.{name}")
 
 
-@pytest.mark.parametrize("policy", ["Retain", "Delete", "DeleteIfEmpty"])
-async def test_a_namespace_goes_although_nats_hangs(lab: Lab, server: NatsServer, policy: str) -> None:
-    await lab.queue(deletionPolicy=policy)
-    await lab.group()
-    await lab.ready(groups=("mailers",))
+async def test_a_namespace_goes_although_nats_hangs(lab: Lab, server: NatsServer) -> None:
+    policies = {policy.lower(): policy for policy in ("Retain", "Delete", "DeleteIfEmpty")}
+    for name, policy in policies.items():
+        await lab.queue(name, deletionPolicy=policy)
+        await lab.group(f"of-{name}", name)
+    await lab.ready(queues=tuple(policies), groups=tuple(f"of-{name}" for name in policies))
     with server.hung():
         await lab.delete_namespace()
         await eventually(lambda: namespace_is_gone(lab), timeout_s=90)

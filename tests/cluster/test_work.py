@@ -146,21 +146,6 @@ async def handle(payload: dict):
     await eventually(lambda: lab.pods_are_gone())
 
 
-async def test_a_delayed_task_wakes_a_sleeping_group_when_it_is_due(lab: Lab) -> None:
-    autoscale = {"maxReplicas": 1, "scaleDownDelay": "1s", "idleDelay": "1s"}
-    await serve(lab, TELL_EACH, autoscale=autoscale)
-    async with await lab.client() as client:
-        queue = await client.queue(f"{lab.namespace}/email")
-        await queue.enqueue({"n": 1}, delay=7)
-
-    async def scheduled() -> bool:
-        tasks = (await lab.get(QUEUES, "email"))["status"].get("tasks") or {}
-        return bool(tasks.get("scheduled") == 1)
-
-    await eventually(scheduled)
-    await eventually(lambda: lab.told == [["done", "1", "1"]], timeout_s=30)
-
-
 async def test_an_operator_killed_in_the_middle_loses_nothing(lab: Lab, operator: OperatorProcess) -> None:
     text = """
 @worker.handler
