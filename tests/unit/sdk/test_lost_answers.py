@@ -1,18 +1,22 @@
 """NATS stores something and its answer gets lost, or refuses for a while: nothing is lost or there twice for that."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import pytest
+import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 
 from protoqueue import Outgoing, QueueFull, Task, Unavailable, Worker
 from protoqueue.ambient import use_broker
+from protoqueue.cancellation import cancel
 from protoqueue.client import Client
-from protoqueue.connection import Message
-from protoqueue.connection.broker import Published
+from protoqueue.connection import IN_PROGRESS, Message, Published, Revision
 from protoqueue.naming import DONE_BUCKET, RATE_BUCKET, GroupName, Header, QueueName
 from protoqueue.outgoing import prepare
-from protoqueue.settings import QueueSettings
+from protoqueue.settings import DEFAULT_VISIBILITY_S, QueueSettings
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker
 from protoqueue.v1 import config_pb2
@@ -125,8 +129,104 @@ async def test_a_bucket_that_refuses_for_a_while_ends_no_worker(bucket: str) -> 
     assert seen == [1]
 
 
+class Faulty(MemoryBroker):
+    """Its first look into the ledger ends in an error that nobody foresaw."""
+
+    faults = 1
+
+    async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision:
+        if bucket == DONE_BUCKET and self.faults:
+            self.faults -= 1
+            raise RuntimeError("a bug")
+        return await super().read_key(bucket, key, timeout_s)
+
+
+async def test_an_unforeseen_error_costs_a_delivery_and_neither_the_task_nor_its_slot() -> None:
+    broker, seen = Faulty(), list[int]()
+    queue_on(broker, exactly_once=True)
+    with use_broker(broker):
+        async with Client(broker) as client:
+            await (await client.queue("default/q")).enqueue(1)
+            assert await asyncio.wait_for(recording(seen).run_once(), 5) == 1
+            assert seen == []
+            broker.advance(DEFAULT_VISIBILITY_S)
+            assert await recording(seen).run_once() == 1
+    assert seen == [1]
+
+
+class Watched(MemoryBroker):
+    """Tells of each lease that is extended, and may be cut off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extended, self.connected = 0, True
+        self._back: list[Callable[[], None]] = []
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        self._back.append(call)
+
+    def reconnect(self) -> None:
+        self.connected = True
+        for call in self._back:
+            call()
+
+    async def answer(self, reply: str, token: bytes) -> None:
+        self.extended += token == IN_PROGRESS
+        await super().answer(reply, token)
+
+
+@pytest_asyncio.fixture
+async def held() -> AsyncIterator[Callable[[float], Awaitable[Watched]]]:
+    """A broker whose one task, lent for so many seconds, a worker holds until the test ends."""
+    stack = AsyncExitStack()
+
+    async def hold(lease_s: float) -> Watched:
+        broker, started = Watched(), asyncio.Event()
+        visibility = Duration()
+        visibility.FromMilliseconds(int(lease_s * 1000))
+        queue_on(broker, visibility_timeout=visibility)
+        stack.enter_context(use_broker(broker))
+        client = await stack.enter_async_context(Client(broker))
+        await (await client.queue("default/q")).enqueue(1)
+        worker = Worker("default/q", group="g", grace_s=0)
+
+        @worker.handler
+        async def hang(task: Task) -> None:
+            started.set()
+            await asyncio.sleep(60)
+
+        serving = asyncio.create_task(worker.serve())
+        stack.push_async_callback(cancel, serving)
+        await asyncio.wait_for(started.wait(), 5)
+        return broker
+
+    async with stack:
+        yield hold
+
+
+async def test_leases_are_not_extended_into_the_buffer_of_a_connection_that_is_away(held) -> None:
+    """What is sent while NATS is away is kept, and there is room for no more than two MiB of it: acks need that."""
+    broker = await held(0.09)
+    await eventually(lambda: broker.extended > 1, interval_s=0.01)
+    broker.connected = False
+    await asyncio.sleep(0)
+    before = broker.extended
+    await asyncio.sleep(0.3)  # ten extensions' time: that nothing happens is what is tested
+    assert broker.extended == before
+    broker.connected = True
+    await eventually(lambda: broker.extended > before)
+
+
+async def test_leases_are_extended_as_soon_as_the_connection_is_back(held) -> None:
+    broker = await held(300)
+    broker.connected = False
+    assert broker.extended == 0
+    broker.reconnect()
+    await eventually(lambda: broker.extended == 1, timeout_s=5)
+
+
 @pytest.mark.parametrize(("dedup_id", "duplicate"), [(None, False), ("welcome-1", True)])
 def test_a_task_is_no_duplicate_of_its_own_earlier_try(dedup_id: str | None, duplicate: bool) -> None:
     settings = QueueSettings(NAME.queue, "s", "l", "d")
-    prepared = prepare(Outgoing(1, dedup_id=dedup_id), "id", datetime.now(UTC), settings, 1_000_000, {})
+    prepared = prepare(1, Outgoing(1, dedup_id=dedup_id), "id", datetime.now(UTC), settings, 1_000_000, {})
     assert prepared.receipt(Published(7, duplicate=True)).duplicate is duplicate

@@ -8,11 +8,12 @@ from collections import deque
 
 from protoqueue.cancellation import cancel
 from protoqueue.codec import decode_task
-from protoqueue.connection import IN_PROGRESS, Broker, Delivery
-from protoqueue.errors import ConfigurationError, Unavailable, UndecodableTask
+from protoqueue.connection import Broker, Delivery
+from protoqueue.errors import ConfigurationError, UndecodableTask
 from protoqueue.execute import Executed, execute
 from protoqueue.fetching import Fetcher
 from protoqueue.gate import Gate
+from protoqueue.heartbeats import extend_leases
 from protoqueue.lanes import Held
 from protoqueue.ledger import Ledger
 from protoqueue.metrics import WorkerMetrics
@@ -57,7 +58,8 @@ class WorkLoop:
         self._running: set[Held] = set()
         self._fetcher = Fetcher(broker, self._concurrency, self._gate, self._running.__len__, self._rouse)
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._applied = asyncio.Event()
+        self._beat_now = asyncio.Event()
+        broker.on_reconnect(self._beat_now.set)
         self._pulling = True
         self._rousing = False
         self._finished = 0
@@ -107,14 +109,14 @@ class WorkLoop:
                 self._gate.apply(queue, group)
             except ConfigurationError as error:
                 log.error("the limits before stay in force: %s", error)
-            self._applied.set()  # the lease may be shorter now
+            self._beat_now.set()  # the lease may be shorter now
             await self._fetcher.apply(queue, group)
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until `stop` is set; then finish what runs within `grace_s` and hand back the rest."""
         runners = [asyncio.create_task(self._runner()) for _ in range(self._concurrency)]
         service = [asyncio.create_task(self._fetcher.pump()), asyncio.create_task(self._ticker())]
-        beat = asyncio.create_task(self._heartbeats())
+        beat = asyncio.create_task(extend_leases(self._broker, self._held, self._lease_s, self._beat_now))
         stopped = asyncio.create_task(stop.wait())
         try:
             # A service that ends has a bug: better to end the worker than to have it hang.
@@ -195,12 +197,7 @@ class WorkLoop:
         held.runner = asyncio.current_task()
         try:
             executed = await self._executed(held, group)
-        except asyncio.CancelledError:
-            executed = Executed(HAND_BACK, None)
-        if held.cancelled:
-            executed = _cancelled(held, executed)
-        held.runner = None  # from here on it is settled, which nobody may cancel
-        try:
+            held.runner = None  # from here on it is settled, which nobody may cancel
             await self._settler.settle(held.delivery, executed, queue, group)
         finally:
             held.settled = True
@@ -223,6 +220,14 @@ class WorkLoop:
         return False
 
     async def _executed(self, held: Held, group: GroupSettings) -> Executed:
+        """What became of it, also where somebody cancelled it or the worker stops."""
+        try:
+            executed = await self._execute(held, group)
+        except asyncio.CancelledError:
+            executed = Executed(HAND_BACK, None)
+        return _unless_cancelled(held, executed)
+
+    async def _execute(self, held: Held, group: GroupSettings) -> Executed:
         if held.cancelled:
             return Executed(CANCELLED, None)
         if self._gate.limited and not await self._gate.enter():
@@ -233,7 +238,7 @@ class WorkLoop:
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that this worker holds; False when there is none. A plain function's thread runs on."""
-        for held in (*self._running, *self._fetcher.lanes):
+        for held in self._held():
             delivery = held.delivery
             with contextlib.suppress(UndecodableTask):
                 if decode_task(delivery.data, delivery.headers, delivery.sequence).id != task_id:
@@ -272,29 +277,30 @@ class WorkLoop:
                 await self._return_fetched(older_than=HOLD_S)
 
     async def _return_fetched(self, older_than: float) -> None:
-        if self._queue is None or self._group is None:
+        queue, group = self._queue, self._group
+        if queue is None or group is None:
             return
-        for held in self._fetcher.lanes.expire(time.monotonic() - older_than):
-            if held.delivery.deliveries > 1 and self._is_running(held.delivery):
-                continue
-            await self._settler.hand_back(held.delivery, self._queue, self._group)
+        late = [
+            held
+            for held in self._fetcher.lanes.expire(time.monotonic() - older_than)
+            if held.delivery.deliveries == 1 or not self._is_running(held.delivery)
+        ]
+        unrun = Executed(HAND_BACK, None)
+        await asyncio.gather(
+            *(self._settler.settle(held.delivery, _unless_cancelled(held, unrun), queue, group) for held in late)
+        )
 
-    async def _heartbeats(self) -> None:
-        """Extend what is held, three times per lease. A loop that is stuck does not, and loses its tasks to others."""
-        while True:
-            self._applied.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout((self._group.visibility_s if self._group else 1.0) / 3):
-                    await self._applied.wait()
-            with contextlib.suppress(Unavailable):
-                for held in (*self._running, *self._fetcher.lanes):
-                    # What has been settled meanwhile may wait for its turn: to extend that would cut its wait short.
-                    if not held.settled:
-                        await self._broker.answer(held.delivery.reply, IN_PROGRESS)
+    def _held(self) -> tuple[Held, ...]:
+        return (*self._running, *self._fetcher.lanes)
+
+    def _lease_s(self) -> float:
+        return self._group.visibility_s if self._group else 1.0
 
 
-def _cancelled(held: Held, executed: Executed) -> Executed:
-    """What became of a task that someone cancelled: done with, whatever its handler made of the cancellation."""
+def _unless_cancelled(held: Held, executed: Executed) -> Executed:
+    """What someone cancelled is done with, whatever its handler made of the cancellation."""
+    if not held.cancelled:
+        return executed
     if held.runner is not None:
         held.runner.uncancel()  # the runner goes on with other tasks
     return executed if isinstance(executed.outcome, Done) else Executed(CANCELLED, executed.task, executed.seconds)
