@@ -38,6 +38,9 @@ _BATCHES_AT_ONCE = 2
 
 _SINGLES_AT_ONCE = 100
 
+_PLAINLY = Outgoing(None)
+"""How an item of a batch that says nothing about it is enqueued: one for all, since making one costs as much as JSON."""
+
 
 async def connect(
     url: str | None = None,
@@ -240,9 +243,9 @@ class Queue:
         return await oldest_tasks(self._broker, self._settings, limit, timeout)
 
     def _prepare(self, item: Any, task_id: str, now: datetime, trace: Mapping[str, str]) -> Prepared:
-        outgoing = item if isinstance(item, Outgoing) else Outgoing(item)
+        payload, how = (item.payload, item) if isinstance(item, Outgoing) else (item, _PLAINLY)
         try:
-            return prepare(outgoing, task_id, now, self._settings, self._broker.max_payload, trace)
+            return prepare(payload, how, task_id, now, self._settings, self._broker.max_payload, trace)
         except InvalidTask:
             raise
         except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be

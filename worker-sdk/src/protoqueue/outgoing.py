@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from protoqueue import naming
 from protoqueue.codec import encode_payload, encode_task
@@ -33,10 +34,14 @@ class Prepared(Message):
 
 
 def prepare(
-    outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int, trace: Mapping[str, str]
-) -> Prepared:
-    """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge."""
-    data, content_type = encode_payload(outgoing.payload)
+    payload: Any, outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int,
+    trace: Mapping[str, str],
+) -> Prepared:  # fmt: skip
+    """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge.
+
+    `payload` is what is sent, whatever that of `outgoing` is.
+    """
+    data, content_type = encode_payload(payload)
     task = Task(
         id=task_id,
         data=data,
