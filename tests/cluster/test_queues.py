@@ -11,7 +11,7 @@ import protoqueue
 from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
 from protoqueue.naming import DONE_BUCKET, GroupName, QueueName
-from protoqueue_devcluster.kube.client import QUEUES, ApiError
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, ApiError
 from waiting import eventually
 
 SECOND = 10**9
@@ -178,14 +178,18 @@ async def test_delete_if_empty_waits_for_the_last_task_and_says_so(lab: Lab) -> 
 
 async def test_somebody_elses_stream_is_left_alone_until_it_goes(lab: Lab) -> None:
     name = lab.stream_name()
-    await lab.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": [f"foreign.{lab.namespace}"], "num_replicas": 1})
+    subjects = [f"pq.{lab.namespace}.email.{kind}.>" for kind in ("task", "retry")]
+    await lab.api(f"STREAM.CREATE.{name}", {"name": name, "subjects": subjects, "num_replicas": 1})
     await lab.queue()
+    await lab.group()
     condition = await lab.condition(QUEUES, "email", status="False", reason="ForeignAsset")
     assert name in condition["message"]
-    assert (await lab.config())["subjects"] == [f"foreign.{lab.namespace}"]
+    await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="QueueNotReady")
+    assert (await lab.config())["subjects"] == subjects
+    assert await lab.consumers() == {}
     await lab.api(f"STREAM.DELETE.{name}")
     await lab.queue(paused=False, visibilityTimeout="31s")
-    await lab.ready()
+    await lab.ready(groups=("mailers",))
 
 
 async def test_what_nats_refuses_is_told_and_heals_when_corrected(lab: Lab) -> None:

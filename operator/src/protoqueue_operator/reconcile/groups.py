@@ -1,10 +1,11 @@
 """A ConsumerGroup becomes its consumers, its entry in `pq-config` and, where it has a template, its Deployment."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import Consumer, Owner, group_consumers
+from protoqueue_operator.core.assets import Consumer, Owner, Stream, group_consumers
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.load import ConsumerState, consumer_state, group_state
@@ -17,7 +18,13 @@ from protoqueue_operator.core.plan import (
     plan_consumers,
 )
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec, QueueHasGroup, QueueNotFound, QueueNotReady, Refusal
+from protoqueue_operator.core.refusals import (
+    InvalidSpec,
+    QueueHasGroup,
+    QueueNotFound,
+    QueueNotReady,
+    Refusal,
+)
 from protoqueue_operator.core.resources import Group
 from protoqueue_operator.core.runtime_config import group_config
 from protoqueue_operator.core.status import Fields, not_ready, ready, tasks
@@ -36,14 +43,14 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
 
     Raises Refusal, BrokerUnavailable and ApiError.
     """
-    queue, home = await _queue(group, runtime)
+    queue, owner, home = await _queue(group, runtime)
     broker = home.broker
     spec = _valid_spec(group, queue)
     _refuse_second_group(group, queue, runtime)
     await hold(group, runtime)
     consumers = group_consumers(group, spec, queue)
     state = runtime.state_of(group.meta.key, group.meta.uid)
-    plan, infos = await _consumers(group, consumers, broker.jetstream, runtime)
+    plan, infos = await _consumers(group, consumers, owner, broker.jetstream, runtime)
     _announce_drift(group, plan, state.established, runtime)
     await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     await bring_workers(group, spec, home, runtime)
@@ -68,7 +75,7 @@ def refuse_group(group: Group, reason: str, message: str, runtime: Runtime) -> N
     runtime.reporter.report(group, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
 
-async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Home]:
+async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Owner, Home]:
     queue = runtime.cache.queues.get(group.queue_key)
     if queue is None:
         raise QueueNotFound(
@@ -79,7 +86,7 @@ async def _queue(group: Group, runtime: Runtime) -> tuple[QueueSpec, Home]:
         raise QueueNotFound(f"the Queue {group.queue_name} is being deleted", field="spec.queueRef.name")
     try:
         spec = valid_spec(queue)
-        return spec, await home_of(queue, spec, runtime)
+        return spec, Owner.of(queue.meta), await home_of(queue, spec, runtime)
     except Refusal as error:
         raise QueueNotReady(f"the Queue {group.queue_name} is refused: {error}", field="spec.queueRef.name") from error
 
@@ -105,12 +112,17 @@ def _refuse_second_group(group: Group, queue: QueueSpec, runtime: Runtime) -> No
 
 
 async def _consumers(
-    group: Group, desired: tuple[Consumer, ...], jetstream: JetStream, runtime: Runtime
+    group: Group, desired: tuple[Consumer, ...], owner: Owner, jetstream: JetStream, runtime: Runtime
 ) -> tuple[list[Action], list[Mapping[str, Any]]]:
-    """What was done, and what the server says of the stream's consumers."""
-    infos = await jetstream.consumers(group.name.queue.stream)
-    if infos is None:
+    """What was done, and what the server says of the consumers of the stream that `owner` is to have."""
+    stream = group.name.queue.stream
+    infos, held = await asyncio.gather(jetstream.consumers(stream), jetstream.stream(stream))
+    if infos is None or held is None:
         raise QueueNotReady(f"the stream of the Queue {group.queue_name} is not there yet", field="spec.queueRef.name")
+    if Stream.observed(held["config"]).owner != owner:
+        raise QueueNotReady(
+            f"the stream {stream} is not the Queue's own: its condition says why", field="spec.queueRef.name"
+        )
     there = {info["name"]: info["config"] for info in infos}
     living = {other.meta.key for other in runtime.cache.groups_of(group.queue_key)}
     plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(group.meta), living)

@@ -34,9 +34,12 @@ async def home_of(queue: Queue, spec: QueueSpec, runtime: Runtime) -> Home:
     key, brokers = queue.meta.key, runtime.brokers
     async with brokers.lock(key):
         asked = await brokers.asked(key, spec.nats.connection_secret_ref.name if spec.nats else None)
-        settled = brokers.home(key) or await _remembered(queue, asked, runtime)
+        before = brokers.home(key)
+        settled = before or await _remembered(queue, asked, runtime)
         if settled is None or settled.broker is asked.broker or await _moves(queue, settled.broker, asked, runtime):
             settled = asked
+        if before and before.broker is not settled.broker:
+            runtime.streams.pop(key, None)  # those were at the old home
         brokers.settle(key, settled)
         return settled
 

@@ -6,7 +6,7 @@ from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
 from protoqueue_operator.core.places import Place
-from protoqueue_operator.core.plan import Action, CreateStream, described, plan_consumer, plan_stream
+from protoqueue_operator.core.plan import Action, CreateStream, described, plan_consumer, plan_stream, refuse_lost
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
 from protoqueue_operator.core.resources import Queue
@@ -39,7 +39,7 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     await hold(queue, runtime)  # before anything is made, and not where nothing can be
     broker = home.broker
     desired = queue_streams(queue, spec)
-    plan = await _streams(desired, broker.jetstream)
+    plan = await _streams(desired, broker.jetstream, runtime.streams.get(queue.meta.key, ()))
     plan += await _counter(queue, broker.jetstream)
     await apply_schedules(queue, spec, broker.jetstream)
     await _wait_for_new_levels(queue, spec, broker, runtime)
@@ -80,10 +80,12 @@ def _first_counts(queue: Queue, desired: tuple[Stream, ...], plan: list[Action])
     return {"tasks": tasks(0, 0, 0, 0)} if queue.status.tasks is None and anew.issuperset(desired) else {}
 
 
-async def _streams(desired: tuple[Stream, ...], jetstream: JetStream) -> list[Action]:
+async def _streams(desired: tuple[Stream, ...], jetstream: JetStream, established: tuple[Stream, ...]) -> list[Action]:
     infos = await asyncio.gather(*(jetstream.stream(stream.name) for stream in desired))
     there = {info["config"]["name"]: info["config"] for info in infos if info}
     observed = {name: Stream.observed(config) for name, config in there.items()}
+    for stream in established:
+        refuse_lost(stream, observed.get(stream.name))
     plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
     await apply_plan(jetstream, plan, there)
     return plan

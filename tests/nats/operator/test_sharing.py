@@ -1,0 +1,77 @@
+"""Two operators on one NATS account, each of a cluster that knows nothing of the other."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from nats_server import NatsServer
+from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.refusals import ForeignAsset
+from protoqueue_operator.core.resources import FINALIZER
+from protoqueue_operator.reconcile.brokers import Brokers
+from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.queues import reconcile_queue
+from protoqueue_operator.reconcile.runtime import Runtime
+from unit.operator.samples import queue_body
+from waiting import eventually
+
+_numbers = itertools.count(1)
+
+
+class Nobody:
+    """Is told of brokers and queues, and of what there is to report."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: None
+
+
+class Operator:
+    def __init__(self, cluster: str, server: NatsServer, name: str) -> None:
+        nobody, nothing = cast("Any", Nobody()), cast("Any", None)
+        self.brokers = Brokers(Credentials((server.url,)), nothing, nobody)
+        self._runtime = Runtime(nothing, nothing, self.brokers, Cache(), nobody, lambda: datetime.now(UTC))
+        self._queue = self._runtime.cache.observe_queue(queue_body(name=name, uid=cluster, finalizers=[FINALIZER]))
+
+    async def looks(self) -> str:
+        """Look at the queue; returns whose its stream is then."""
+        await reconcile_queue(self._queue, self._runtime)
+        info = await self.brokers.own.jetstream.stream(self._queue.name.stream)
+        assert info
+        owner: str = info["config"]["metadata"]["protoqueue.dev/owner"]
+        return owner.rpartition("/")[2]
+
+
+@asynccontextmanager
+async def operators(server: NatsServer, *clusters: str) -> AsyncIterator[list[Operator]]:
+    name = f"shared{next(_numbers)}"
+    running = [Operator(cluster, server, name) for cluster in clusters]
+    for each in running:
+        each.brokers.start()
+        await eventually(lambda each=each: each.brokers.own.connection.is_up)
+    yield running
+    for each in running:
+        await each.brokers.stop()
+
+
+async def test_two_queues_of_one_name_do_not_take_their_streams_from_each_other_in_turns(server: NatsServer) -> None:
+    async with operators(server, "staging", "production") as (staging, production):
+        assert await staging.looks() == "staging"
+        assert await production.looks() == "production"
+        for _ in range(3):
+            with pytest.raises(ForeignAsset, match="give each cluster an account of its own"):
+                await staging.looks()
+            assert await production.looks() == "production"
+
+
+async def test_after_a_restart_the_operator_that_is_asked_to_has_them(server: NatsServer) -> None:
+    async with operators(server, "staging", "production", "staging") as (staging, production, restarted):
+        await staging.looks()
+        await production.looks()
+        assert await restarted.looks() == "staging"
+        with pytest.raises(ForeignAsset):
+            await production.looks()
+        assert await staging.looks() == "staging"
