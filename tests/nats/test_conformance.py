@@ -254,6 +254,42 @@ async def test_ordered_tasks_run_in_order_through_retries(backend, queue_name, s
     assert seen == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1)]
 
 
+async def test_neither_a_snooze_nor_a_lost_lease_costs_an_ordered_task_an_attempt(backend, queue_name, start) -> None:
+    retry = QUICK | {"max_attempts": 2}
+    queue = await backend.queue(QueueSpec(queue_name, partitions=1), GroupSpec(visibility_s=0.4, retry=retry))
+    await queue.enqueue(1, ordering_key="k")
+    assert len(await queue.receive(1, group="mailers")) == 1  # and never settled: its holder has crashed
+    worker, seen = worker_of(backend, queue), []
+
+    @worker.handler
+    async def work(task: Task) -> None:
+        seen.append(task.attempt)
+        raise Snooze(0.05) if len(seen) <= 3 else ValueError
+
+    start(worker)
+    (letter,) = await eventually(lambda: letters_of(queue))
+    assert (seen, letter.reason, letter.attempts) == ([1, 1, 1, 1, 2], "MaxAttempts", 2)
+
+
+async def test_an_ordered_task_that_waits_for_its_retry_can_be_cancelled_and_the_next_comes(
+    backend, queue_name, start
+) -> None:
+    queue = await backend.queue(QueueSpec(queue_name, partitions=1), GroupSpec(retry={"initial_delay": 60}))
+    worker, seen = worker_of(backend, queue), []
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        seen.append(payload)
+        if payload == 1:
+            raise ValueError
+
+    first, _ = await queue.enqueue_batch([Outgoing(number, ordering_key="k") for number in (1, 2)])
+    start(worker)
+    await eventually(lambda: seen == [1])
+    assert await queue.cancel(first.id)
+    await eventually(lambda: seen == [1, 2])
+
+
 async def test_expired_tasks_do_not_start(backend, queue_name) -> None:
     queue = await backend.queue(QueueSpec(queue_name, keep_expired=True))
     worker, seen = worker_of(backend, queue), []

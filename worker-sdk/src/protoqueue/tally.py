@@ -4,6 +4,7 @@ In an ordered queue a task comes again by redelivery, since its place must be ke
 one before ended. So that is written down, in `pq-done`: one entry per partition, where one task at a time is under way.
 """
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 
@@ -16,15 +17,31 @@ TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Tally:
-    """Deliveries of the message at `sequence` by how they ended; those that are missing here had no outcome."""
+    """Deliveries of the message at `sequence` by how they ended; those that are missing here had no outcome.
+
+    `noted` is the reply subject of the last that was counted: it tells deliveries apart.
+    """
 
     sequence: int
     failed: int = 0
     snoozed: int = 0
     returned: int = 0
+    noted: str = ""
 
-    def plus(self, how: str) -> "Tally":
-        return replace(self, **{how: getattr(self, how) + 1})
+    def plus(self, how: str, reply: str) -> "Tally":
+        return replace(self, **{how: getattr(self, how) + 1}, noted=reply)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Tally | None":
+        """None for what is no tally."""
+        with contextlib.suppress(ValueError):
+            match json.loads(data):
+                case {
+                    "sequence": int(sequence), "failed": int(failed), "snoozed": int(snoozed),
+                    "returned": int(returned), "noted": str(noted),
+                }:  # fmt: skip
+                    return cls(sequence, failed, snoozed, returned, noted)
+        return None
 
 
 class Tallies:
@@ -46,10 +63,15 @@ class Tallies:
         return replace(delivery, headers=headers, deliveries=max(1, delivery.deliveries - in_order))
 
     async def note(self, delivery: Delivery, how: str) -> None:
-        """Count that the delivery `failed`, was `snoozed` or `returned`; raises Unavailable."""
+        """Count that the delivery `failed`, was `snoozed` or `returned`, once however often it is tried.
+
+        Raises Unavailable.
+        """
         while True:
             tally, revision = await self._read(delivery)
-            value = json.dumps(asdict(tally.plus(how))).encode()
+            if tally.noted == delivery.reply:
+                return
+            value = json.dumps(asdict(tally.plus(how, delivery.reply))).encode()
             try:
                 await self._broker.write_key(DONE_BUCKET, self._key(delivery), value, revision, TIMEOUT_S)
             except WrongRevision:  # the lease ran out, and another worker was quicker
@@ -58,8 +80,10 @@ class Tallies:
 
     async def _read(self, delivery: Delivery) -> tuple[Tally, int]:
         entry = await self._broker.read_key(DONE_BUCKET, self._key(delivery), TIMEOUT_S)
-        tally = Tally(**json.loads(entry.value)) if entry.value else Tally(delivery.sequence)
-        return (tally if tally.sequence == delivery.sequence else Tally(delivery.sequence)), entry.number
+        tally = Tally.decode(entry.value or b"")
+        if tally is None or tally.sequence != delivery.sequence:
+            tally = Tally(delivery.sequence)
+        return tally, entry.number
 
     def _key(self, delivery: Delivery) -> str:
         return self._group.tally_key(number_of(delivery.subject))

@@ -125,7 +125,7 @@ class MemoryBroker:
         raise Unavailable(f"no stream takes {subject}")
 
     async def answer(self, reply: str, token: bytes) -> None:
-        stream, consumer, sequence = reply.split()
+        stream, consumer, sequence, _deliveries = reply.split()
         self.streams[stream].answer(consumer, int(sequence), token, self.now())
         self.turn()
 
@@ -213,10 +213,12 @@ class MemoryBroker:
         return None
 
     async def delete_message(self, stream: str, sequence: int, timeout_s: float) -> bool:
-        return self.streams[stream].remove(sequence)
+        return stream in self.streams and self.streams[stream].remove(sequence)
 
     async def purge(self, stream: str, subject: str | None, timeout_s: float) -> int:
-        found = self.streams[stream]
+        found = self.streams.get(stream)
+        if found is None:
+            return 0
         gone = [e.sequence for e in found.entries.values() if matches(subject or ">", e.message.subject)]
         return sum(found.remove(sequence) for sequence in gone)
 

@@ -187,7 +187,7 @@ class Stream:
             subject=entry.message.subject,
             data=entry.message.data,
             headers=entry.message.headers,
-            reply=f"{self.name} {consumer.name} {entry.sequence}",
+            reply=f"{self.name} {consumer.name} {entry.sequence} {deliveries}",
             sequence=entry.sequence,
             deliveries=deliveries,
             pending=int(next(self._unseen(consumer), None) is not None),  # counting takes long
