@@ -1,8 +1,11 @@
 """The way in for messages that come in numbers: past most of what nats-py does with each."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TypeAlias
 
+import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -18,7 +21,7 @@ class DirectClient(LastingClient):
     nats-py parses all headers of a message, makes an object of it and passes that through a queue to a task for each
     subscription. A worker looks at few headers and waits for nothing where messages arrive: to it that is much of all
     its work, and to whoever awaits an answer another turn of the event loop. There is no public way around it:
-    this class builds on `_process_msg` and `_remove_sub`, and `tests/nats/test_direct.py` says what it needs of them.
+    this class builds on what begins with an underscore here, and `tests/nats/test_direct.py` says what it needs of it.
     """
 
     def __init__(self) -> None:
@@ -30,6 +33,18 @@ class DirectClient(LastingClient):
         subscription = await self.subscribe(subject, cb=_unused)
         self._arrived[subscription._id] = arrived  # noqa: SLF001
         return subscription
+
+    async def end(self, subscription: Subscription) -> None:
+        """Return once all that was sent to it has arrived; at once where there is no connection. Raises nothing."""
+        # nats-py's own way sends the PING that it waits for first, so that what the server sends before it comes to the
+        # UNSUB is dropped; and where that fails it keeps the subscription, which each reconnect renews.
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError):
+            if self.is_connected:
+                await self._send_unsubscribe(subscription._id)  # noqa: SLF001
+                await self._flush_pending(force_flush=True)
+                await self.flush()
+        subscription._stop_processing()  # noqa: SLF001
+        self._remove_sub(subscription._id)  # noqa: SLF001
 
     async def send(self, commands: bytes) -> None:
         """Send commands of the protocol as they are, with what else this turn of the event loop sends.

@@ -1,12 +1,9 @@
 """Pull requests to one JetStream consumer over a plain subscription."""
 
-import asyncio
-import contextlib
 import itertools
 import json
 import logging
 
-import nats.errors
 from nats.aio.subscription import Subscription
 
 from protoqueue.connection.broker import Ended, Receive
@@ -47,10 +44,8 @@ class JetStreamInbox:
 
     async def withdraw(self) -> None:
         subscription, self._subscription = self._subscription, None
-        if subscription is None:
-            return
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError):
-            await subscription.drain()  # type: ignore[no-untyped-call]
+        if subscription is not None:
+            await self._nc.end(subscription)
 
     def _arrived(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if reply.startswith(b"$JS.ACK."):
