@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest_asyncio
 
-from protoqueue_operator.adapters.kubernetes import Kubernetes
+from protoqueue_operator.adapters.kubernetes import ApiError, Kubernetes
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import not_ready, scaling, tasks
 from protoqueue_operator.reconcile.cache import Cache
@@ -35,6 +35,9 @@ class Writes:
             "status": {**self._body.get("status", {}), **patch},
         }
         return self._body
+
+    async def create_event(self, *_: object) -> None:
+        raise ApiError(0, "Unreachable", "the API server is away")
 
 
 class Desk:
@@ -139,3 +142,13 @@ async def test_of_what_is_gone_nothing_is_said_and_nothing_kept(desk: Desk) -> N
     desk.reporter.report(group, {"tasks": tasks(1, 0)})  # a look at it was still under way
     assert await desk.settled() == []
     assert not desk.reporter._wanted
+
+
+async def test_events_that_nobody_takes_do_not_pile_up(desk: Desk) -> None:
+    for number in range(1500):
+        desk.reporter.event(desk.group.meta, "Normal", "ScaledUp", f"to {number} workers")
+        if number % 100 == 0:
+            await desk.settled()
+    await eventually(lambda: not desk.reporter._events._ready.qsize())
+    assert len(desk.reporter._events) <= 1000
+    assert len(desk.reporter._events._timers) <= 1000, "what waits to be tried again counts"

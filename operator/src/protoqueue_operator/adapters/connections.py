@@ -82,6 +82,8 @@ class Connection:
             except BrokerUnavailable:
                 self._require()
                 self._account = ""
+            except (KeyError, TypeError, ValueError, RecursionError):  # whatever answers there is no server of NATS
+                self._account = ""
         return self._account
 
     async def subscribe(self, subject: str, callback: Callable[[Msg], None], *, limit: int = 0) -> Subscription:

@@ -75,7 +75,8 @@ class WorkQueue(Generic[K]):
             timer.cancel()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._busy)
+        """What is to be served, also what is to be tried again later."""
+        return len(self._waiting) + len(self._busy) + len(self._timers)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"work {number}") for number in range(self._workers)]
