@@ -152,6 +152,16 @@ async def test_duplicates_are_not_stored_alone_or_in_batches(backend, spec) -> N
     assert (await queue.stats()).ready == 3
 
 
+async def test_of_a_batch_that_is_stored_singly_nothing_more_comes_after_its_error(backend, queue_name) -> None:
+    queue = await backend.queue(QueueSpec(queue_name, limits={"max_msgs": 3}))
+    await queue.enqueue(1, dedup_id="a")
+    with pytest.raises(QueueFull):
+        await queue.enqueue_batch([Outgoing(1, dedup_id="a"), *range(900)])
+    assert await queue.purge() == 3
+    for _ in range(20):  # so many round trips, in which more could have been stored
+        assert (await queue.stats()).ready == 0
+
+
 async def test_a_full_queue_refuses_and_keeps_what_comes_due_waiting(backend, queue_name, start) -> None:
     queue = await backend.queue(QueueSpec(queue_name, limits={"max_msgs": 2}))
     await queue.enqueue(3, delay=0.1)

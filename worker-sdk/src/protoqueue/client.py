@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
@@ -38,8 +38,10 @@ _BATCHES_AT_ONCE = 2
 
 _SINGLES_AT_ONCE = 100
 
+_Item = TypeVar("_Item")
+
 _PLAINLY = Outgoing(None)
-"""How an item of a batch that says nothing about it is enqueued: one for all, since making one costs as much as JSON."""
+"""How an item of a batch that says nothing about it is enqueued: one for all, as making one costs as much as JSON."""
 
 
 async def connect(
@@ -252,41 +254,40 @@ class Queue:
             raise InvalidTask(f"the task cannot be enqueued like this: {error}") from error
 
     async def _store_all(self, batches: Iterator[Sequence[Prepared]], timeout: float | None) -> dict[str, Receipt]:
-        """Receipts by id. After an error no further batch is begun; what is under way has ended when it is raised."""
-        receipts: dict[str, Receipt] = {}
-        failures: list[Exception] = []
+        async def store(batch: Sequence[Prepared]) -> Iterable[Receipt]:
+            if len(batch) > 1:
+                with contextlib.suppress(DuplicateInBatch):
+                    await self._broker.publish_atomic(batch, timeout)
+                    return [Receipt(one.task_id) for one in batch]
+            return (await _stored(store_one, iter(batch), _SINGLES_AT_ONCE)).values()
 
-        async def store_some() -> None:
-            for batch in batches:
-                try:
-                    receipts.update((receipt.id, receipt) for receipt in await self._store(batch, timeout))
-                except Exception as error:
-                    failures.append(error)
-                if failures:
-                    break
+        async def store_one(one: Prepared) -> Iterable[Receipt]:
+            return [one.receipt(await self._broker.publish(one, timeout))]
 
         # Ordered tasks would lose their order if one batch had to be stored singly, after the next one.
-        at_once = 1 if self._settings.partitions else _BATCHES_AT_ONCE
-        await asyncio.gather(*(store_some() for _ in range(at_once)))
-        if failures:
-            raise failures[0]
-        return receipts
+        return await _stored(store, batches, 1 if self._settings.partitions else _BATCHES_AT_ONCE)
 
-    async def _store(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
-        if len(batch) > 1:
-            with contextlib.suppress(DuplicateInBatch):
-                await self._broker.publish_atomic(batch, timeout)
-                return [Receipt(one.task_id) for one in batch]
-        return await self._store_singly(batch, timeout)
 
-    async def _store_singly(self, batch: Sequence[Prepared], timeout: float | None) -> list[Receipt]:
-        places = asyncio.Semaphore(_SINGLES_AT_ONCE)
+async def _stored(
+    store: Callable[[_Item], Awaitable[Iterable[Receipt]]], items: Iterator[_Item], at_once: int
+) -> dict[str, Receipt]:
+    """Receipts by id. After an error nothing more is begun; what is under way has ended when it is raised."""
+    receipts: dict[str, Receipt] = {}
+    failures: list[Exception] = []
 
-        async def store(one: Prepared) -> Receipt:
-            async with places:
-                return one.receipt(await self._broker.publish(one, timeout))
+    async def store_some() -> None:
+        for item in items:
+            try:
+                receipts.update((receipt.id, receipt) for receipt in await store(item))
+            except Exception as error:
+                failures.append(error)
+            if failures:
+                break
 
-        return await asyncio.gather(*(store(one) for one in batch))
+    await asyncio.gather(*(store_some() for _ in range(at_once)))
+    if failures:
+        raise failures[0]
+    return receipts
 
 
 def _batches(prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
