@@ -4,6 +4,7 @@ import base64
 import itertools
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -52,12 +53,12 @@ class Nobody:
 class Move:
     """The Queue lives at the operator's own NATS, and comes to ask for another."""
 
-    def __init__(self, old: NatsServer, new: NatsServer) -> None:
+    def __init__(self, old_url: str, new_url: str) -> None:
         self.name = QueueName("default", f"moving{next(_numbers)}")
         secrets = Secrets()
-        secrets.urls["new"] = new.url
+        secrets.urls["new"] = new_url
         kubernetes, nobody, nothing = cast("Any", secrets), cast("Any", Nobody()), cast("Any", None)
-        self.brokers = Brokers(Credentials((old.url,)), kubernetes, nobody)
+        self.brokers = Brokers(Credentials((old_url,)), kubernetes, nobody)
         self.runtime = Runtime(nothing, kubernetes, self.brokers, Cache(), nobody, lambda: datetime.now(UTC))
 
     @property
@@ -111,7 +112,7 @@ async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[N
 
 @pytest_asyncio.fixture
 async def move(server: NatsServer, elsewhere: NatsServer) -> AsyncIterator[Move]:
-    move = Move(server, elsewhere)
+    move = Move(server.url, elsewhere.url)
     yield move
     await move.brokers.stop()
 
@@ -164,3 +165,26 @@ async def test_what_is_left_of_a_queue_without_its_stream_is_not_left_behind(mov
     await move.stored(move.name.scheduled("one"), NOT_YET)
     assert not await move.asks()
     assert await move.holds() == "1 tasks not yet due"
+
+
+SECRETIVE = """
+accounts {
+  OLD { jetstream: enabled, users: [{user: old, password: pw, permissions: {publish: {deny: "$SYS.REQ.USER.INFO"}}}] }
+  NEW { jetstream: enabled, users: [{user: new, password: pw, permissions: {publish: {deny: "$SYS.REQ.USER.INFO"}}}] }
+}
+"""
+
+
+async def test_two_accounts_of_one_server_that_names_neither_are_told_apart_by_their_streams(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path, SECRETIVE, login="old:pw@")
+    await server.start()
+    move = Move(*(server.url.replace("//", f"//{user}:pw@") for user in ("old", "new")))
+    try:
+        await move.begin()
+        assert move.place["account"] == ""
+        await move.stored(move.name.task(0))
+        assert not await move.asks()
+        assert await move.holds() == "1 tasks"
+    finally:
+        await move.brokers.stop()
+        server.kill()
