@@ -42,18 +42,23 @@ async def _forget_scheduled(broker: Broker, queue: QueueSettings, task_id: str, 
 
 
 async def _remove_stored(broker: Broker, queue: QueueSettings, task_id: str, deadline: float, timeout_s: float) -> bool:
-    """Remove the task from the queue's stream; of a Broadcast queue also the retries of it that groups wait for."""
+    """Remove the task from the queue, and from what is due and has found no room in it.
+
+    Of a Broadcast queue also the retries of it that groups wait for.
+    """
     removed, looked_at = False, 0
-    sequence = await _first_place(broker, queue, task_id, timeout_s)
-    while (message := await broker.next_message(queue.stream, sequence, ">", timeout_s)) is not None:
-        looked_at += 1
-        if _is(message, task_id):
-            removed |= await broker.delete_message(queue.stream, message.sequence, timeout_s)
-            if not queue.broadcast:
-                break
-        if time.monotonic() > deadline:
-            raise Unavailable(f"no such task among the first {looked_at} of {queue.name}: more take a longer timeout")
-        sequence = message.sequence + 1
+    first = await _first_place(broker, queue, task_id, timeout_s)
+    # In the order in which tasks move on, so that none is missed between the two.
+    for stream, subject, sequence in ((queue.later_stream, queue.name.all_due, 1), (queue.stream, ">", first)):
+        while (message := await broker.next_message(stream, sequence, subject, timeout_s)) is not None:
+            looked_at += 1
+            if _is(message, task_id):
+                removed |= await broker.delete_message(stream, message.sequence, timeout_s)
+                if not queue.broadcast:
+                    return removed
+            if time.monotonic() > deadline:
+                raise Unavailable(f"not among the first {looked_at} tasks of {queue.name}: more take a longer timeout")
+            sequence = message.sequence + 1
     return removed
 
 
@@ -63,9 +68,10 @@ def _is(message: StoredMessage, task_id: str) -> bool:
 
 
 async def _first_place(broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float) -> int:
-    """From which sequence on the task may lie."""
+    """From which sequence on the task may lie. An id that ends like one with a sequence may be a producer's own."""
     if sequence := sequence_in(task_id):
-        return sequence
+        message = await broker.next_message(queue.stream, sequence, ">", timeout_s)
+        return sequence if message is not None and _is(message, task_id) else 1
     made = made_at(task_id)
     return 1 if made is None else await _stored_since(broker, queue.stream, made - CLOCK_SKEW, timeout_s)
 
