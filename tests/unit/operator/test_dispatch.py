@@ -1,5 +1,6 @@
-"""What is said of an object of which the API server refuses something."""
+"""What is said of an object of which the API server refuses something, and what is kept of one that goes."""
 
+import base64
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -63,3 +64,48 @@ async def test_what_passes_by_itself_is_no_news(status: int) -> None:
     said, again = await look(ApiError(status, "", "not now"))
     assert again == [Again(), Again()]
     assert said.conditions == {}
+
+
+class Vanishing:
+    """While the Secret is read, the queue goes: nothing held it yet."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self.dispatcher: Dispatcher | None = None
+
+    async def get(self, _: Key) -> dict[str, Any]:
+        (queue,) = self._cache.queues.values()
+        self._cache.remove(queue.meta.key, queue.meta.uid)
+        assert self.dispatcher
+        await self.dispatcher.look_at(queue.meta.key)
+        url = base64.b64encode(b"nats://127.0.0.1:1").decode()
+        return {"metadata": {"resourceVersion": "1"}, "data": {"url": url}}
+
+
+class Counting:
+    """Brokers that are open."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    def broker_opened(self, _: object) -> None:
+        self.open += 1
+
+    def broker_closed(self, _: object) -> None:
+        self.open -= 1
+
+
+async def test_a_queue_that_goes_while_its_group_is_looked_at_leaves_no_connection_behind() -> None:
+    cache, counting = Cache(), Counting()
+    kubernetes = Vanishing(cache)
+    brokers = Brokers(cast("Any", None), cast("Any", kubernetes), cast("Any", counting))
+    brokers._open[cast("Any", None)] = cast("Any", SimpleNamespace())
+    reporter = SimpleNamespace(report=lambda *_: None, forget=lambda _: None)
+    runtime = Runtime(
+        cast("Any", None), cast("Any", kubernetes), brokers, cache, cast("Any", reporter), lambda: datetime.now(UTC)
+    )
+    kubernetes.dispatcher = Dispatcher(runtime, Scaler(runtime), Metrics())
+    cache.observe_queue(queue_body({"nats": {"connectionSecretRef": {"name": "account"}}}))
+    group = cache.observe_group(group_body(finalizers=["protoqueue.dev/operator"]))
+    await kubernetes.dispatcher.look_at(group.meta.key)
+    assert counting.open == 0

@@ -73,7 +73,10 @@ class Dispatcher:
                 return None
             if isinstance(resource, Queue):
                 return await self._look_at_queue(resource)
-            return await self._look_at_group(resource)
+            again = await self._look_at_group(resource)
+            if resource.queue_key not in self._runtime.cache.queues:
+                self._runtime.brokers.forget(resource.queue_key)  # it went meanwhile, and nobody tells of it again
+            return again
         except Gone:
             return None
         except Conflict:
