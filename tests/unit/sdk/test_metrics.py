@@ -1,6 +1,13 @@
 from protoqueue.metrics import MOST_SERIES, OTHER_TYPES, WorkerMetrics
 
 
+def test_a_type_of_any_length_is_no_label_of_that_length() -> None:
+    metrics = WorkerMetrics("default/q", "g")
+    metrics.finished("x" * 100_000, "Done", 0.0, 0.0)
+    tasks = next(family for family in metrics.collect() if family.name == "protoqueue_tasks")
+    assert [sample.labels["type"] for sample in tasks.samples] == [OTHER_TYPES]
+
+
 def test_producers_that_make_up_types_do_not_fill_the_worker_s_memory_nor_prometheus() -> None:
     metrics = WorkerMetrics("default/q", "g")
     for number in range(10 * MOST_SERIES):

@@ -27,10 +27,16 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return {"queue": str(group.queue), "group": group.name, "task": task.id, "attempt": task.attempt} | extra
 
 
+def _shown(value: Any) -> str:
+    """A value in one line: a task's id may be whatever another producer has written."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        fields = "".join(f" {key}={value}" for key, value in fields_of(record).items())
+        fields = "".join(f" {key}={_shown(value)}" for key, value in fields_of(record).items())
         line = f"{when} {record.levelname.lower()} {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

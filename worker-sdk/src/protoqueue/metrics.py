@@ -17,6 +17,7 @@ _BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 _WHERE = ("queue", "group")
 
 MOST_SERIES = 500
+LONGEST_TYPE = 200
 OTHER_TYPES = "(other)"
 
 
@@ -58,9 +59,12 @@ class WorkerMetrics(Collector):
         self.registry.register(self)
 
     def finished(self, task_type: str, outcome: str, run_s: float, wait_s: float) -> None:
-        """Count one task. Producers may make up types without end: beyond a number of series new ones count as one."""
+        """Count one task.
+
+        Producers may make up types without end, and of any length: beyond a number of series new ones count as one.
+        """
         key = task_type, outcome
-        if key not in self._tasks and len(self._tasks) >= MOST_SERIES:
+        if key not in self._tasks and (len(self._tasks) >= MOST_SERIES or len(task_type) > LONGEST_TYPE):
             key = OTHER_TYPES, outcome
         self._tasks[key] += 1
         self._run.observe(run_s)

@@ -79,7 +79,9 @@ def run_async(act: Callable[[], Awaitable[T]]) -> T:
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
     """Values of a stream go one to a line."""
-    sys.stdout.write(json.dumps(value, indent=None if one_line else 2, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(value, indent=None if one_line else 2, ensure_ascii=False, default=str)
+    # JSON escapes some of what a terminal obeys, and nothing of what UTF-8 cannot hold.
+    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
     sys.stdout.flush()
 
 
