@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from protoqueue_operator.adapters.kubernetes import ApiError
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.resources import Key
 from protoqueue_operator.reconcile.brokers import Brokers
@@ -20,14 +20,16 @@ from protoqueue_operator.reconcile.work import Again
 from unit.operator.samples import group_body, queue_body
 
 
-class Refusing:
+class Answering:
     """Answers every request in the same way."""
 
-    def __init__(self, error: ApiError) -> None:
-        self._error = error
+    def __init__(self, answer: ApiError | dict[str, Any]) -> None:
+        self._answer = answer
 
-    async def get(self, _: Key) -> None:
-        raise self._error
+    async def get(self, _: Key) -> dict[str, Any]:
+        if isinstance(self._answer, ApiError):
+            raise self._answer
+        return self._answer
 
 
 class Said:
@@ -38,12 +40,13 @@ class Said:
         self.conditions[resource.meta.name] = conditions[0]
 
 
-async def look(error: ApiError) -> tuple[Said, list[Again | None]]:
+async def look(answer: ApiError | dict[str, Any], *, queue_is_known: bool = True) -> tuple[Said, list[Again | None]]:
     """At a queue that names a Secret, and at its group."""
-    kubernetes, said, cache = cast("Any", Refusing(error)), Said(), Cache()
+    kubernetes, said, cache = cast("Any", Answering(answer)), Said(), Cache()
     brokers = Brokers(cast("Any", None), kubernetes, cast("Any", SimpleNamespace()))
     runtime = Runtime(cast("Any", None), kubernetes, brokers, cache, cast("Any", said), lambda: datetime.now(UTC))
-    cache.observe_queue(queue_body({"nats": {"connectionSecretRef": {"name": "account"}}}))
+    if queue_is_known:
+        cache.observe_queue(queue_body({"nats": {"connectionSecretRef": {"name": "account"}}}))
     cache.observe_group(group_body())
     dispatcher = Dispatcher(runtime, Scaler(runtime), Metrics())
     return said, [await dispatcher.look_at(key) for key in (*cache.queues, *cache.groups)]
@@ -109,3 +112,14 @@ async def test_a_queue_that_goes_while_its_group_is_looked_at_leaves_no_connecti
     group = cache.observe_group(group_body(finalizers=["protoqueue.dev/operator"]))
     await kubernetes.dispatcher.look_at(group.meta.key)
     assert counting.open == 0
+
+
+async def test_a_queue_that_the_watch_has_yet_to_bring_is_not_called_missing() -> None:
+    said, again = await look(queue_body(), queue_is_known=False)
+    assert again == [None], "the queue calls its groups when it is there"
+    assert said.conditions == {}
+
+
+async def test_a_queue_that_the_api_server_does_not_know_is_missing() -> None:
+    said, _ = await look(Gone(404, "NotFound", "not found"), queue_is_known=False)
+    assert said.conditions["mailers"].reason == "QueueNotFound"

@@ -3,6 +3,10 @@
 - apiGroups: [protoqueue.dev]
   resources: [queues, consumergroups]
   verbs: [list, watch, patch]
+# A group may be seen before its Queue: what is not known is asked for before it is called missing.
+- apiGroups: [protoqueue.dev]
+  resources: [queues]
+  verbs: [get]
 - apiGroups: [protoqueue.dev]
   resources: [queues/status, consumergroups/status]
   verbs: [patch]

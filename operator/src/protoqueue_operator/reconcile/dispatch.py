@@ -9,6 +9,7 @@ from protoqueue_operator.core.refusals import (
     ForeignAsset,
     LevelsGrowing,
     Moving,
+    QueueNotFound,
     QueueNotReady,
     Refusal,
     SecretInvalid,
@@ -115,8 +116,7 @@ class Dispatcher:
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self._runtime.state_of(group.meta.key, group.meta.uid).established = None
-            if isinstance(error, QueueNotReady) and self._is_new(group.queue_key):
-                # Both were created together: the queue comes first, and calls its groups when it is there.
+            if await self._will_be_called(group, error):
                 return None
             self._metrics.reconcile_errors.labels("ConsumerGroup", error.reason).inc()
             refuse_group(group, error.reason, str(error), self._runtime)
@@ -130,9 +130,19 @@ class Dispatcher:
         else:
             refuse_group(resource, reason, message, self._runtime)
 
-    def _is_new(self, key: Key) -> bool:
-        queue = self._runtime.cache.queues.get(key)
-        return queue is not None and not queue.status.conditions
+    async def _will_be_called(self, group: Group, error: Refusal | BrokerUnavailable) -> bool:
+        """Whether the group's queue is on its way: it calls its groups when it is there. Raises ApiError."""
+        queue = self._runtime.cache.queues.get(group.queue_key)
+        if queue is not None:  # both may have been created together
+            return isinstance(error, QueueNotReady) and not queue.status.conditions
+        if not isinstance(error, QueueNotFound):
+            return False
+        # The watch of the groups may be ahead of the queues', as after a start with thousands of each.
+        try:
+            await self._runtime.kubernetes.get(group.queue_key)
+        except Gone:
+            return False
+        return True
 
     def _forget(self, key: Key) -> None:
         self.work.forget(key)
