@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from protoqueue import naming
-from protoqueue.codec import encode_payload, encode_task
+from protoqueue.codec import encode_parts, encode_payload
 from protoqueue.connection import Message, Published
 from protoqueue.durations import to_timedelta
 from protoqueue.errors import InvalidTask, PayloadTooLarge
 from protoqueue.naming import Header, level_of, partition_of
 from protoqueue.settings import QueueSettings
-from protoqueue.task import Outgoing, Receipt, Task
+from protoqueue.task import Outgoing, Receipt
 
 HEADROOM = 4096
 """Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
@@ -42,15 +42,8 @@ def prepare(
     `payload` is what is sent, whatever that of `outgoing` is.
     """
     data, content_type = encode_payload(payload)
-    task = Task(
-        id=task_id,
-        data=data,
-        type=outgoing.type,
-        content_type=content_type,
-        priority=outgoing.priority,
-        enqueued_at=now,
-        ordering_key=outgoing.ordering_key,
-        metadata=outgoing.metadata or {},
+    encoded = encode_parts(
+        task_id, data, outgoing.type, content_type, outgoing.priority, now, outgoing.ordering_key, outgoing.metadata
     )
     subject, stream = _subject(outgoing, queue), queue.stream
     headers = {Header.MSG_ID: _dedup_id(outgoing) or task_id, **trace}
@@ -59,7 +52,7 @@ def prepare(
         headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}
         subject, stream = queue.name.scheduled(task_id), queue.later_stream
     headers |= _expiry(outgoing, now, due, queue)
-    prepared = Prepared(subject, encode_task(task), headers, task_id=task_id, stream=stream)
+    prepared = Prepared(subject, encoded, headers, task_id=task_id, stream=stream)
     _check_size(prepared, queue, max_payload)
     return prepared
 
