@@ -71,11 +71,15 @@ WRITES = ("CREATE", "UPDATE", "DELETE", "PAUSE", "PURGE")
 
 
 async def requests(cluster: NatsCluster, for_s: float) -> Counter[str]:
-    """What JetStream is asked for by everybody: how often each kind of request."""
+    """What JetStream is asked for by its clients: how often each kind of request.
+
+    A server too asks for a consumer, through which one stream sources another, whenever their leaders change.
+    """
     counted: Counter[str] = Counter()
 
     async def count(message: Msg) -> None:
-        counted[".".join(message.subject.split(".")[2:4])] += 1
+        if not message.reply.startswith("$JSC."):
+            counted[".".join(message.subject.split(".")[2:4])] += 1
 
     connection = await nats.connect(cluster.url.split(","))
     await connection.subscribe("$JS.API.>", cb=count)

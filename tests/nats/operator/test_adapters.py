@@ -152,7 +152,8 @@ async def test_what_is_absent_reads_as_none_and_is_gone_already(jetstream: JetSt
 
 async def test_more_than_a_page_of_consumers_is_read_whole(jetstream: JetStream) -> None:
     made, spec = queue(priorityLevels=1)
-    await bring(jetstream, queue_streams(made, spec))
+    # LATER alone: the stream that sources it gets a consumer of the server's own there, at some time between two pages.
+    await bring(jetstream, queue_streams(made, spec)[:1])
     base = scheduled_counter(made)
     await asyncio.gather(
         *(
