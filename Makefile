@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 DISTS  := worker-sdk operator devcluster
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 UV_VERSION := 0.13.9
-# Most tests wait for processes: three runners keep two cores busy. A file stays on one runner, with its servers.
-PARALLEL := -n 3 --dist loadfile
+# Most tests wait for processes: three runners keep two cores busy. A file stays on one runner, with its servers. Files
+# come in alphabetical order, which is from long ones to short ones: none is left alone at the end.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 BENCHMARKS := bench_sdk autoscale_sim scale_latency operator_scale
 PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 PIN    := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header \
