@@ -418,19 +418,6 @@ async def test_a_task_that_waits_for_its_retry_can_be_cancelled(backend, spec) -
     assert await is_empty(queue)
 
 
-async def test_a_task_that_is_due_and_waits_for_room_can_be_cancelled(backend, queue_name) -> None:
-    queue = await backend.queue(QueueSpec(queue_name, limits={"max_msgs": 1}))
-    await queue.enqueue(1)
-    late = await queue.enqueue(2, delay=0.05)
-
-    async def due() -> bool:
-        return (await queue.stats()).scheduled == 0
-
-    await eventually(due)
-    assert await queue.cancel(late.id)
-    assert await queue.purge() == 1
-
-
 async def test_a_task_whose_producer_s_id_looks_like_one_with_a_sequence_can_be_cancelled(backend, spec) -> None:
     queue = await backend.queue(spec)
     await queue._broker.publish(Message(spec.queue.task(0), encode_task(Task(id="order@2026", data=b"1"))), 5)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from protoqueue import AlreadySettled, GroupNotFound, Outgoing
+from protoqueue import AlreadySettled, GroupNotFound, InvalidTask, Outgoing
 from protoqueue.naming import QueueName
 from provisioning import GroupSpec
 from waiting import eventually
@@ -101,3 +101,12 @@ async def test_a_scheduled_task_can_be_taken_back_before_it_is_due(make_queue, m
     assert not await queue.cancel(kept.id)
     assert seen == ["kept"]
     assert (await queue.stats()).scheduled == 0
+
+
+async def test_a_delay_that_is_none_is_refused_and_the_task_can_still_be_settled(make_queue) -> None:
+    queue = await make_queue()
+    await queue.enqueue(1)
+    (task,) = await queue.receive(1, group="mailers")
+    with pytest.raises(InvalidTask, match="negative"):
+        await task.retry(delay=-1)
+    await task.ack()

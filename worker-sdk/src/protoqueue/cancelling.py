@@ -42,23 +42,18 @@ async def _forget_scheduled(broker: Broker, queue: QueueSettings, task_id: str, 
 
 
 async def _remove_stored(broker: Broker, queue: QueueSettings, task_id: str, deadline: float, timeout_s: float) -> bool:
-    """Remove the task from the queue, and from what is due and has found no room in it.
-
-    Of a Broadcast queue also the retries of it that groups wait for.
-    """
+    """Remove the task from the queue's stream; of a Broadcast queue also the retries of it that groups wait for."""
     removed, looked_at = False, 0
-    first = await _first_place(broker, queue, task_id, timeout_s)
-    # In the order in which tasks move on, so that none is missed between the two.
-    for stream, subject, sequence in ((queue.later_stream, queue.name.all_due, 1), (queue.stream, ">", first)):
-        while (message := await broker.next_message(stream, sequence, subject, timeout_s)) is not None:
-            looked_at += 1
-            if _is(message, task_id):
-                removed |= await broker.delete_message(stream, message.sequence, timeout_s)
-                if not queue.broadcast:
-                    return removed
-            if time.monotonic() > deadline:
-                raise Unavailable(f"not among the first {looked_at} tasks of {queue.name}: more take a longer timeout")
-            sequence = message.sequence + 1
+    sequence = await _first_place(broker, queue, task_id, timeout_s)
+    while (message := await broker.next_message(queue.stream, sequence, ">", timeout_s)) is not None:
+        looked_at += 1
+        if _is(message, task_id):
+            removed |= await broker.delete_message(queue.stream, message.sequence, timeout_s)
+            if not queue.broadcast:
+                break
+        if time.monotonic() > deadline:
+            raise Unavailable(f"not among the first {looked_at} tasks of {queue.name}: more take a longer timeout")
+        sequence = message.sequence + 1
     return removed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from protoqueue.codec import decoder_for
 from protoqueue.connection import IN_PROGRESS, Broker, Delivery, Inbox, PullEnd
-from protoqueue.errors import AlreadySettled
+from protoqueue.errors import AlreadySettled, InvalidTask
 from protoqueue.execute import Executed, read_delivery
 from protoqueue.ledger import Ledger
 from protoqueue.outcomes import DONE, Outcome, Reject, Retry, outcome_of
@@ -50,8 +50,15 @@ class ReceivedTask(Task):
         await self._settle("acked", DONE)
 
     async def retry(self, delay: float | timedelta | None = None, why: str = "") -> None:
-        """The attempt failed: again after `delay`, else after the group's backoff, or to the dead letters."""
-        await self._settle("retried", outcome_of(Retry(why, delay=delay), self.attempt, self._holder.group.retry, 0))
+        """The attempt failed: again after `delay`, else after the group's backoff, or to the dead letters.
+
+        Raises InvalidTask for a delay that is none.
+        """
+        try:
+            failure = Retry(why, delay=delay)
+        except ValueError as error:
+            raise InvalidTask(str(error)) from error
+        await self._settle("retried", outcome_of(failure, self.attempt, self._holder.group.retry, 0))
 
     async def reject(self, reason: str = "") -> None:
         """To the dead letters, now."""
