@@ -40,13 +40,18 @@ class Said:
         self.conditions[resource.meta.name] = conditions[0]
 
 
-async def look(answer: ApiError | dict[str, Any], *, queue_is_known: bool = True) -> tuple[Said, list[Again | None]]:
-    """At a queue that names a Secret, and at its group."""
+NAMING_A_SECRET = {"nats": {"connectionSecretRef": {"name": "account"}}}
+
+
+async def look(
+    answer: ApiError | dict[str, Any], queue: dict[str, Any] | None = NAMING_A_SECRET
+) -> tuple[Said, list[Again | None]]:
+    """At a queue with this spec, if there is one, and then at its group."""
     kubernetes, said, cache = cast("Any", Answering(answer)), Said(), Cache()
     brokers = Brokers(cast("Any", None), kubernetes, cast("Any", SimpleNamespace()))
     runtime = Runtime(cast("Any", None), kubernetes, brokers, cache, cast("Any", said), lambda: datetime.now(UTC))
-    if queue_is_known:
-        cache.observe_queue(queue_body({"nats": {"connectionSecretRef": {"name": "account"}}}))
+    if queue is not None:
+        cache.observe_queue(queue_body(queue))
     cache.observe_group(group_body())
     dispatcher = Dispatcher(runtime, Scaler(runtime), Metrics())
     return said, [await dispatcher.look_at(key) for key in (*cache.queues, *cache.groups)]
@@ -115,11 +120,16 @@ async def test_a_queue_that_goes_while_its_group_is_looked_at_leaves_no_connecti
 
 
 async def test_a_queue_that_the_watch_has_yet_to_bring_is_not_called_missing() -> None:
-    said, again = await look(queue_body(), queue_is_known=False)
+    said, again = await look(queue_body(), queue=None)
     assert again == [None], "the queue calls its groups when it is there"
     assert said.conditions == {}
 
 
 async def test_a_queue_that_the_api_server_does_not_know_is_missing() -> None:
-    said, _ = await look(Gone(404, "NotFound", "not found"), queue_is_known=False)
+    said, _ = await look(Gone(404, "NotFound", "not found"), queue=None)
     assert said.conditions["mailers"].reason == "QueueNotFound"
+
+
+async def test_the_group_of_a_queue_that_was_refused_as_new_is_not_left_waiting_for_it() -> None:
+    said, _ = await look({}, {"retry": {"initialDelay": "soon"}})
+    assert [said.conditions[name].reason for name in ("email", "mailers")] == ["InvalidSpec", "QueueNotReady"]

@@ -44,6 +44,7 @@ class Dispatcher:
         self._runtime = runtime
         self._metrics = metrics
         self._scaler = scaler
+        self._refused_queues: set[Key] = set()
         self.work: WorkQueue[Key] = WorkQueue(self.look_at, workers)
 
     def add_groups_of(self, queue: Key, patience_s: float = 0.0) -> None:
@@ -97,12 +98,15 @@ class Dispatcher:
                 if condition and condition.status == "True":
                     self.add_groups_of(queue.meta.key)
                 return await delete_queue(queue, self._runtime)
-            if await reconcile_queue(queue, self._runtime):
+            is_news = await reconcile_queue(queue, self._runtime)
+            self._refused_queues.discard(queue.meta.key)
+            if is_news:
                 self.add_groups_of(queue.meta.key)
             # A Secret that changes is noticed by looking.
             return Again(SECRET_AGAIN_S) if valid_spec(queue).nats else None
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
+                self._refused_queues.add(queue.meta.key)
                 self.add_groups_of(queue.meta.key)
             self._metrics.reconcile_errors.labels("Queue", error.reason).inc()
             refuse_queue(queue, error.reason, str(error), self._runtime)
@@ -134,7 +138,8 @@ class Dispatcher:
         """Whether the group's queue is on its way: it calls its groups when it is there. Raises ApiError."""
         queue = self._runtime.cache.queues.get(group.queue_key)
         if queue is not None:  # both may have been created together
-            return isinstance(error, QueueNotReady) and not queue.status.conditions
+            is_new = not queue.status.conditions and group.queue_key not in self._refused_queues
+            return isinstance(error, QueueNotReady) and is_new
         if not isinstance(error, QueueNotFound):
             return False
         # The watch of the groups may be ahead of the queues', as after a start with thousands of each.
@@ -150,6 +155,7 @@ class Dispatcher:
         self._runtime.groups.pop(key, None)
         self._runtime.brokers.forget(key)
         self._runtime.streams.pop(key, None)
+        self._refused_queues.discard(key)
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
