@@ -101,6 +101,18 @@ async def test_counts_ride_along_with_what_is_urgent_and_wait_after_it(desk: Des
     assert len(await desk.settled()) == 2
 
 
+async def test_what_is_reported_while_a_count_is_written_is_announced_once(desk: Desk) -> None:
+    announced: list[str] = []
+    desk.reporter.event = lambda _meta, _kind, reason, _message: announced.append(reason)  # type: ignore[method-assign]
+    desk.writes.may_answer.clear()
+    desk.count(1)
+    await desk.settled()
+    desk.reporter.report(desk.group, {}, [not_ready(1, "InvalidSpec", "wrong")])
+    desk.writes.may_answer.set()
+    assert len(await desk.settled()) == 2
+    assert announced == ["InvalidSpec"]
+
+
 async def test_the_first_count_does_not_wait_because_of_what_was_urgent(desk: Desk) -> None:
     desk.reporter.report(desk.group, {}, [not_ready(1, "NatsUnavailable", "away")])
     await desk.settled()

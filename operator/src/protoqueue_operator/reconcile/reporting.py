@@ -117,6 +117,7 @@ class Reporter:
         counts = patch != pressing
         if counts:
             wanted.counted_at = self._now()
+        said = tuple(wanted.conditions.values())  # what is reported meanwhile is announced once it is written
         try:
             body = await self._kubernetes.patch_status(key, wanted.uid, patch)
         except Gone:
@@ -127,7 +128,7 @@ class Reporter:
             return Again()
         if counts:
             wanted.counted_at = self._now()
-        self._announce(resource, wanted)
+        self._announce(resource, said)
         self._cache.observe_answer(key, body)
         return None
 
@@ -137,9 +138,9 @@ class Reporter:
         conditions = [each for each in wanted.conditions.values() if names is None or each.type in names]
         return status_patch(resource, fields, conditions, self._now())
 
-    def _announce(self, resource: Queue | Group, wanted: _Wanted) -> None:
+    def _announce(self, resource: Queue | Group, said: Iterable[Condition]) -> None:
         """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
-        for before, after in changed_conditions(resource.status.conditions, wanted.conditions.values()):
+        for before, after in changed_conditions(resource.status.conditions, said):
             if after.type != "Ready" or after.reason in _NO_NEWS:
                 continue
             if after.status != "True":
