@@ -57,22 +57,8 @@ async def provision(nc: Client, spec: QueueSpec, groups: Sequence[GroupSpec] = (
     """Create or update everything a queue and its groups consist of."""
     name = spec.queue
     await ensure_buckets(nc)
-    window = int(spec.duplicate_window_s * _S)
-    common = {"storage": spec.storage, "num_replicas": 1, "duplicate_window": window, "allow_direct": True}
-    later = {
-        "name": name.later_stream, "subjects": list(name.later_subjects), "retention": "workqueue",
-        "allow_msg_schedules": True, "allow_msg_ttl": True, "allow_atomic": True, "allow_rollup_hdrs": True,
-    }  # fmt: skip
-    source, destination = name.due_transform
-    main = {
-        "name": name.stream, "subjects": list(name.stream_subjects),
-        "retention": "interest" if spec.broadcast else "workqueue", "discard": "new",
-        "allow_msg_ttl": True, "allow_atomic": True, **spec.limits,
-        "sources": [{"name": name.later_stream, "subject_transforms": [{"src": source, "dest": destination}]}],
-    }  # fmt: skip
-    dead = {"name": name.dead_letter_stream, "subjects": list(name.dead_letter_subjects), "retention": "limits"}
-    for stream in (later, main, dead):
-        await _create(nc, "STREAM", stream["name"], {**common, **stream})
+    for stream in stream_configs(spec):
+        await _create(nc, "STREAM", stream["name"], stream)
     counter = {"durable_name": SCHEDULED_CONSUMER, "ack_policy": "explicit", "filter_subject": name.all_scheduled}
     await _consumer(nc, name.later_stream, SCHEDULED_CONSUMER, counter)
     await write_queue(nc, spec)
@@ -81,21 +67,49 @@ async def provision(nc: Client, spec: QueueSpec, groups: Sequence[GroupSpec] = (
     return name
 
 
+def stream_configs(spec: QueueSpec) -> list[dict[str, Any]]:
+    """In the order they are to be made; a unit test holds them against the operator's."""
+    name = spec.queue
+    common = {"storage": spec.storage, "num_replicas": 1, "duplicate_window": int(spec.duplicate_window_s * _S)}
+    later = {
+        "name": name.later_stream, "subjects": list(name.later_subjects), "retention": "workqueue",
+        "allow_msg_schedules": True, "allow_msg_ttl": True, "allow_atomic": True,
+    }  # fmt: skip
+    source, destination = name.due_transform
+    main = {
+        "name": name.stream, "subjects": list(name.stream_subjects),
+        "retention": "interest" if spec.broadcast else "workqueue", "discard": "new",
+        "allow_msg_ttl": True, "allow_atomic": True, **spec.limits,
+        "sources": [{"name": name.later_stream, "subject_transforms": [{"src": source, "dest": destination}]}],
+    }  # fmt: skip
+    dead = {
+        "name": name.dead_letter_stream, "subjects": list(name.dead_letter_subjects), "retention": "limits",
+        "max_age": 14 * 86_400 * _S, "max_msgs": 100_000,
+    }  # fmt: skip
+    return [common | stream for stream in (later, dead, main)]
+
+
 async def provision_group(nc: Client, spec: QueueSpec, group: GroupSpec) -> GroupName:
-    name = GroupName(spec.queue, group.name)
+    for consumer in consumer_configs(spec, group):
+        await _consumer(nc, spec.queue.stream, consumer["durable_name"], consumer)
+    await write_group(nc, spec, group)
+    return GroupName(spec.queue, group.name)
+
+
+def consumer_configs(spec: QueueSpec, group: GroupSpec) -> list[dict[str, Any]]:
+    """As `stream_configs`."""
+    configs = []
     for consumer in group_config(spec, group).consumers:
         number = consumer.partition if spec.partitions else consumer.level
         retry = spec.queue.retry(group.name if spec.broadcast else "*", number)
         first = spec.queue.ordered(number) if spec.partitions else spec.queue.task(number)
-        settings = {
+        configs.append({
             "durable_name": consumer.name, "ack_policy": "explicit", "max_deliver": -1,
             "ack_wait": int(group.visibility_s * _S), "filter_subjects": [first, retry],
             "max_ack_pending": 1 if spec.partitions else group.max_in_flight,
             "deliver_policy": "all" if group.deliver_all or not spec.broadcast else "new",
-        }  # fmt: skip
-        await _consumer(nc, spec.queue.stream, consumer.name, settings)
-    await write_group(nc, spec, group)
-    return name
+        })  # fmt: skip
+    return configs
 
 
 async def write_queue(nc: Client, spec: QueueSpec) -> None:

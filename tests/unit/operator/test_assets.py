@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+import provisioning
 from protoqueue_operator.core.assets import (
     Consumer,
     Owner,
@@ -44,6 +45,33 @@ def test_the_queue_takes_over_what_comes_due() -> None:
     assert config["retention"] == "workqueue"
     assert config["discard"] == "new"
     assert (config["allow_msg_ttl"], config["allow_atomic"], config["allow_msg_schedules"]) == (True, True, False)
+
+
+def test_batches_may_hold_delayed_tasks() -> None:
+    assert streams()["PQ_default_email_LATER"].config()["allow_atomic"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "by_hand"),
+    [
+        ({}, provisioning.QueueSpec("email")),
+        ({"delivery": "Broadcast"}, provisioning.QueueSpec("email", broadcast=True)),
+        ({"ordering": {"partitions": 4}}, provisioning.QueueSpec("email", partitions=4)),
+    ],
+)
+def test_the_tests_without_an_operator_have_what_it_makes(
+    spec: dict[str, object], by_hand: provisioning.QueueSpec
+) -> None:
+    made = {config["name"]: Stream.observed(config) for config in provisioning.stream_configs(by_hand)}
+    assert made == {name: replace(stream, owner=None) for name, stream in streams(**spec).items()}
+
+    by_operator = {consumer.name: consumer for consumer in consumers(spec)}
+    configs = provisioning.consumer_configs(by_hand, provisioning.GroupSpec())
+    assert {config["durable_name"] for config in configs} == set(by_operator)
+    for config in configs:
+        name = config["durable_name"]
+        observed = Consumer.observed({"stream_name": by_hand.queue.stream, "name": name, "config": config})
+        assert observed.same_configuration(replace(by_operator[name], owner=None))
 
 
 @pytest.mark.parametrize(

@@ -261,6 +261,7 @@ def _later(queue: Queue, spec: QueueSpec) -> Stream:
         duplicate_window=spec.deduplication_window,
         allow_msg_ttl=True,
         allow_msg_schedules=True,
+        allow_atomic=True,
     )
 
 
