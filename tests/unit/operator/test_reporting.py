@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from protoqueue_operator.adapters.kubernetes import ApiError, Kubernetes
 from protoqueue_operator.core.resources import Group, Key
-from protoqueue_operator.core.status import not_ready, scaling, tasks
+from protoqueue_operator.core.status import not_ready, ready, scaling, tasks
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.reporting import COUNTER_INTERVAL_S, Reporter
 from unit.operator.samples import group_body
@@ -111,6 +111,18 @@ async def test_what_is_reported_while_a_count_is_written_is_announced_once(desk:
     desk.writes.may_answer.set()
     assert len(await desk.settled()) == 2
     assert announced == ["InvalidSpec"]
+
+
+async def test_what_is_taken_back_while_it_is_written_does_not_stand(desk: Desk) -> None:
+    desk.reporter.report(desk.group, {}, [ready(1, "as specified")])
+    await desk.settled()
+    desk.writes.may_answer.clear()
+    desk.reporter.report(desk.group, {}, [not_ready(1, "NatsUnavailable", "away")])
+    await desk.settled()
+    desk.reporter.report(desk.group, {}, [ready(1, "as specified")])
+    desk.writes.may_answer.set()
+    reasons = [patch["conditions"][0]["reason"] for patch in await desk.settled()]
+    assert reasons == ["Reconciled", "NatsUnavailable", "Reconciled"]
 
 
 async def test_the_first_count_does_not_wait_because_of_what_was_urgent(desk: Desk) -> None:

@@ -70,7 +70,8 @@ class Reporter:
         news = {condition.type: condition for condition in conditions}
         wanted.fields |= fields
         wanted.conditions |= news
-        if not status_patch(known, fields, news.values(), self._now()):
+        # What is on its way may say something else than what is known, which the answer will bring.
+        if not (self._writes.is_serving(key) or status_patch(known, fields, news.values(), self._now())):
             return
         if urgent:
             wanted.urgent |= {*fields, *news}

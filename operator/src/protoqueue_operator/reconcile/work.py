@@ -74,6 +74,9 @@ class WorkQueue(Generic[K]):
         if timer := self._timers.pop(key, None):
             timer.cancel()
 
+    def is_serving(self, key: K) -> bool:
+        return key in self._busy
+
     def __len__(self) -> int:
         """What is to be served, also what is to be tried again later."""
         return len(self._waiting) + len(self._busy) + len(self._timers)
