@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.lab import DEFINITIONS, Lab, existing
+from cluster.lab import DEFINITIONS, IDLE, Lab, existing
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, STATEFUL_SETS, ApiError, Kind
 from waiting import eventually
 
@@ -75,3 +75,60 @@ async def test_a_scale_target_that_is_missing_is_named(lab: Lab) -> None:
     await lab.group(worker={"scaleTargetRef": {"name": "missing"}}, autoscale={})
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="TargetNotFound")
     assert "Deployment missing" in condition["message"]
+
+
+async def has_size(lab: Lab, replicas: int, name: str = "existing") -> None:
+    async def has() -> bool:
+        return await lab.replicas(name) == replicas
+
+    await eventually(has)
+
+
+async def two_groups(lab: Lab, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Each of a queue of its own, so that nothing but the target is common to them."""
+    for number, worker in ((1, first), (2, second)):
+        name = f"group-{number}"
+        await lab.queue(f"queue-{number}")
+        await lab.group(name, queue=f"queue-{number}", worker=worker, replicas=number * 2)
+        if number == 1:
+            await lab.ready(queues=("queue-1",), groups=("group-1",))
+
+
+async def test_of_two_groups_that_name_one_target_the_older_sizes_it_until_it_goes(lab: Lab) -> None:
+    await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
+    shared = {"scaleTargetRef": {"name": "existing"}}
+    await two_groups(lab, shared, shared)
+    condition = await lab.condition(CONSUMER_GROUPS, "group-2", status="False", reason="ScaleTargetTaken")
+    assert "group-1" in condition["message"]
+    await lab.condition(CONSUMER_GROUPS, "group-2", "Scaling", status="False")
+    assert await lab.consumers("queue-2"), "whoever works for it is served all the same"
+    await has_size(lab, 2)
+    await lab.delete(CONSUMER_GROUPS, "group-1")
+    await lab.ready(queues=(), groups=("group-2",))
+    await has_size(lab, 4)
+
+
+async def test_a_target_is_free_as_soon_as_its_group_names_another(lab: Lab) -> None:
+    for name in ("existing", "other"):
+        await lab.kube.create(DEPLOYMENTS, existing(name, replicas=0), lab.namespace)
+    shared = {"scaleTargetRef": {"name": "existing"}}
+    await two_groups(lab, shared, shared)
+    await lab.condition(CONSUMER_GROUPS, "group-2", status="False", reason="ScaleTargetTaken")
+    await lab.group("group-1", queue="queue-1", worker={"scaleTargetRef": {"name": "other"}})
+    await lab.ready(queues=(), groups=("group-1", "group-2"))
+    await has_size(lab, 4)
+    await has_size(lab, 2, "other")
+
+
+async def test_the_deployment_of_a_group_is_sized_by_that_group_alone(lab: Lab) -> None:
+    await two_groups(lab, {"template": IDLE}, {"scaleTargetRef": {"name": "group-1"}})
+    condition = await lab.condition(CONSUMER_GROUPS, "group-2", status="False", reason="ScaleTargetTaken")
+    assert "group-1" in condition["message"]
+    await has_size(lab, 2, "group-1")
+
+
+async def test_what_a_group_makes_is_its_own_though_another_named_it_before(lab: Lab) -> None:
+    await two_groups(lab, {"scaleTargetRef": {"name": "group-2"}}, {"template": IDLE})
+    await lab.condition(CONSUMER_GROUPS, "group-1", status="False", reason="ScaleTargetTaken")
+    await lab.ready(queues=(), groups=("group-2",))
+    await has_size(lab, 4, "group-2")

@@ -55,6 +55,12 @@ class QueueHasGroup(Refusal):
     reason = "QueueHasGroup"
 
 
+class ScaleTargetTaken(Refusal):
+    """Another group sizes the object that `scaleTargetRef` names: two would set its size in turns."""
+
+    reason = "ScaleTargetTaken"
+
+
 class SecretNotFound(Refusal):
     """The Secret that is to say where NATS is does not exist; looked for again from time to time."""
 

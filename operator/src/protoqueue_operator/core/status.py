@@ -51,7 +51,7 @@ def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
 
 def scaling(generation: int, reason: str, message: str) -> Condition:
     """True while the size follows the backlog, Unknown while the backlog is unknown, False where nothing scales."""
-    status = {"Disabled": "False", "BacklogUnknown": "Unknown"}.get(reason, "True")
+    status = {"Disabled": "False", "TargetNotFound": "False", "BacklogUnknown": "Unknown"}.get(reason, "True")
     return Condition.model_validate(
         {
             "type": "Scaling",

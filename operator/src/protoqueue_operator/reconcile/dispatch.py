@@ -12,10 +12,12 @@ from protoqueue_operator.core.refusals import (
     QueueNotFound,
     QueueNotReady,
     Refusal,
+    ScaleTargetTaken,
     SecretInvalid,
     SecretNotFound,
 )
 from protoqueue_operator.core.resources import Group, Key, Queue
+from protoqueue_operator.core.targets import Target
 from protoqueue_operator.reconcile.brokers import SECRET_AGAIN_S, Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
@@ -34,7 +36,7 @@ RESYNC_PATIENCE_S = 30.0
 """What is looked at only to be sure, as after a start, lets go first what somebody waits for."""
 
 _FOREIGN_AGAIN_S = 30.0
-"""Nothing tells when somebody else's asset goes away."""
+"""Nothing tells when somebody else's asset goes away, nor when a group that no watch has brought yet does."""
 
 
 class Dispatcher:
@@ -45,6 +47,8 @@ class Dispatcher:
         self._metrics = metrics
         self._scaler = scaler
         self._refused_queues: set[Key] = set()
+        self._targets: dict[Key, Target] = {}
+        """What each group was last seen to size, or to name."""
         self.work: WorkQueue[Key] = WorkQueue(self.look_at, workers)
 
     def add_groups_of(self, queue: Key, patience_s: float = 0.0) -> None:
@@ -65,7 +69,21 @@ class Dispatcher:
 
     async def look_at(self, key: Key) -> Again | None:
         with self._metrics.reconcile_seconds.labels(key.kind).time():
-            return await self._look_at(key)
+            again = await self._look_at(key)
+        self._call_rivals(key)
+        return again
+
+    def _call_rivals(self, group: Key) -> None:
+        """Where the group came to size something else than before, or nothing, others get their turn, or lose it."""
+        before, now = self._targets.pop(group, None), self._runtime.cache.target_of(group)
+        if now:
+            self._targets[group] = now
+        if before == now:
+            return
+        for target in filter(None, (before, now)):
+            for rival in self._runtime.cache.groups_naming(target):
+                if rival.meta.key != group:
+                    self.work.add(rival.meta.key)
 
     async def _look_at(self, key: Key) -> Again | None:
         resource = self._runtime.cache.get(key)
@@ -160,7 +178,7 @@ class Dispatcher:
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
     """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
-    if isinstance(error, ForeignAsset):
+    if isinstance(error, ForeignAsset | ScaleTargetTaken):
         return Again(_FOREIGN_AGAIN_S)
     if isinstance(error, Moving):
         return Again(_MOVING_AGAIN_S)

@@ -24,6 +24,7 @@ from protoqueue_operator.core.refusals import (
     QueueNotFound,
     QueueNotReady,
     Refusal,
+    ScaleTargetTaken,
 )
 from protoqueue_operator.core.resources import Group
 from protoqueue_operator.core.runtime_config import group_config
@@ -35,6 +36,7 @@ from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.moving import home_of
 from protoqueue_operator.reconcile.queues import valid_spec
 from protoqueue_operator.reconcile.runtime import Established, Runtime
+from protoqueue_operator.reconcile.targets import refuse_taken_target, taken_by_another
 from protoqueue_operator.reconcile.workers import bring_workers, workers_trouble
 
 
@@ -47,6 +49,7 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
     broker = home.broker
     spec = _valid_spec(group, queue)
     _refuse_second_group(group, queue, runtime)
+    await refuse_taken_target(group, runtime)
     await hold(group, runtime)
     consumers = group_consumers(group, spec, queue)
     state = runtime.state_of(group.meta.key, group.meta.uid)
@@ -63,7 +66,9 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
 
 
 def _condition(group: Group, runtime: Runtime) -> Condition:
-    """Made as specified is not enough where the cluster lets no worker come up."""
+    """Made as specified is not enough where another has its size, or the cluster lets no worker come up."""
+    if taken := taken_by_another(group, runtime):
+        return not_ready(group.meta.generation, ScaleTargetTaken.reason, str(taken))
     if trouble := workers_trouble(group, runtime):
         return not_ready(group.meta.generation, "WorkersFailing", f"the Deployment {group.meta.name}: {trouble}")
     return ready(group.meta.generation, "consumers and workers are as specified")

@@ -14,6 +14,7 @@ from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import scaling
 from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
 from protoqueue_operator.reconcile.sparing import spare_the_busy
+from protoqueue_operator.reconcile.targets import taken_by_another
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +82,11 @@ class Scaler:
         established = state.established
         if established is None:
             return None
-        generation = group.meta.generation
         if established.spec.worker is None:
-            condition = scaling(generation, "Disabled", "spec.worker is not set: workers run elsewhere")
-            nobody = dict.fromkeys(("replicas", "desiredReplicas", "selector"))
-            self._runtime.reporter.report(group, nobody, [condition], urgent=False)
+            self._say_unscaled(group, "spec.worker is not set: workers run elsewhere")
+            return None
+        if taken := taken_by_another(group, self._runtime):
+            self._say_unscaled(group, str(taken))
             return None
         async with state.lock:
             size = await self._size(group, state)
@@ -97,7 +98,8 @@ class Scaler:
             ):
                 return size.wanted
             state.history = decision.history
-        self._report(group, size, decision.replicas, scaling(generation, decision.reason, decision.message))
+        condition = scaling(group.meta.generation, decision.reason, decision.message)
+        self._report(group, size, decision.replicas, condition)
         return decision.replicas
 
     def _decide(self, established: Established, load: Load | None, size: Size, state: GroupState) -> Decision:
@@ -175,11 +177,14 @@ class Scaler:
         if deployment := self._runtime.cache.deployments.get(key):
             self._runtime.cache.deployments[key] = replace(deployment, replicas=replicas, resource_version=version)
 
+    def _say_unscaled(self, group: Group, why: str) -> None:
+        """That this group has no size of its own."""
+        nobody = dict.fromkeys(("replicas", "desiredReplicas", "selector"))
+        condition = scaling(group.meta.generation, "Disabled", why)
+        self._runtime.reporter.report(group, nobody, [condition], urgent=False)
+
     def _complain(self, group: Group, message: str) -> None:
-        condition = scaling(group.meta.generation, "BacklogUnknown", message).model_copy(
-            update={"reason": "TargetNotFound", "status": "False"}
-        )
-        self._runtime.reporter.report(group, {}, [condition])
+        self._runtime.reporter.report(group, {}, [scaling(group.meta.generation, "TargetNotFound", message)])
 
     def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
         """Told at once: a size that somebody has asked for, the first word on scaling, and a change of its status.
