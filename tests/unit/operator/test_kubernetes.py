@@ -44,6 +44,43 @@ async def test_what_is_refused_for_good_is_told_from_what_may_pass(status: int, 
         await server.close()
 
 
+async def test_a_field_that_its_kind_has_not_is_refused_for_good_though_the_server_calls_it_its_own_fault() -> None:
+    cause = ".spec.template.spec.containerz: field not declared in schema"
+    said = f"failed to create typed patch object (default/mailers; apps/v1, Kind=Deployment): {cause}"
+    server = await answering(500, said, [])
+    kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+    try:
+        with pytest.raises(Invalid) as raised:
+            await kubernetes.apply(DEPLOYMENT, {})
+        assert str(raised.value) == cause
+    finally:
+        await kubernetes.close()
+        await server.close()
+
+
+async def test_a_kind_of_a_group_that_nobody_serves_is_named() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="404 page not found\n", status=404)
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        with pytest.raises(Gone, match=r"the cluster knows no Machine in example\.com/v1"):
+            await kubernetes.scale("example.com/v1", "Machine", "default", "one")
+        await kubernetes.close()
+
+
+async def test_what_a_server_says_in_plain_text_is_passed_on() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="<html>no way through</html>", status=403)
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        with pytest.raises(ApiError, match="HTTP status 403: <html>no way through") as raised:
+            await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert raised.value.is_refusal
+
+
 async def test_only_the_very_object_is_deleted_and_its_dependents_after_it() -> None:
     asked: list[tuple[str, object]] = []
     server = await answering(200, "", asked)

@@ -34,6 +34,8 @@ _PAGE = 500
 _WAITS = 3
 """How often a server that asks for patience is asked again, before whoever asked is told."""
 _LONGEST_WAIT_S = 10.0
+_NOT_OF_ITS_KIND = "failed to create typed patch object"
+"""What the API server says, with status 500, of fields that are applied and unknown, or of another type."""
 
 
 class ApiError(Exception):
@@ -178,7 +180,10 @@ class Kubernetes:
         root = "/".join(("apis" if "/" in api_version else "api", *map(_segment, api_version.split("/"))))
         plural = self._kinds.get((api_version, kind))
         if plural is None:
-            resources = (await self._ask("GET", root))["resources"]
+            try:
+                resources = (await self._ask("GET", root))["resources"]
+            except Gone:
+                resources = []
             names = [each["name"] for each in resources if each["kind"] == kind and "/" not in each["name"]]
             if not names:
                 raise Gone(404, "NotFound", f"the cluster knows no {kind} in {api_version}")
@@ -205,7 +210,7 @@ class Kubernetes:
                 async with session.request(
                     method, url, data=data, headers={"Content-Type": content_type}, timeout=_TIMEOUT
                 ) as response:
-                    answer: Json = json.loads(await response.read() or b"{}")
+                    answer = _decoded(response.status, await response.read())
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
                 raise ApiError(0, "Unreachable", f"the Kubernetes API did not answer: {error!r}") from error
             if response.status < 400:
@@ -264,6 +269,20 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
     return min(float(text), _LONGEST_WAIT_S)
 
 
+def _decoded(status: int, body: bytes) -> Json:
+    """Not every refusal is JSON: paths that nobody serves are answered with plain text. Raises ValueError."""
+    try:
+        answer: Json = json.loads(body or b"{}")
+    except ValueError:
+        if status < 400:
+            raise
+        return {"message": f"HTTP status {status}: {body[:200].decode(errors='replace').strip()}"}
+    return answer
+
+
 def _error(status: int, answer: Json) -> ApiError:
     kind = {400: Invalid, 404: Gone, 409: Conflict, 422: Invalid}.get(status, ApiError)
-    return kind(status, answer.get("reason", ""), answer.get("message", f"HTTP status {status}"))
+    message = answer.get("message", f"HTTP status {status}")
+    if status == 500 and message.startswith(_NOT_OF_ITS_KIND):
+        kind, message = Invalid, message.partition("): ")[2] or message
+    return kind(status, answer.get("reason", ""), message)
