@@ -69,6 +69,17 @@ async def test_a_deployment_whose_pods_could_not_run_is_refused(
     assert reply.causes == causes
 
 
+async def test_a_stateful_set_may_mount_what_it_claims_for_each_of_its_pods(api: Api, namespace: str) -> None:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    body = workload(
+        container(volumeMounts=[{"name": "data", "mountPath": "/data"}]),
+        serviceName="d",
+        volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": claim}],
+    )
+    reply = await api.post(f"/apis/apps/v1/namespaces/{namespace}/statefulsets", body)
+    assert reply.status == 201
+
+
 async def test_a_pod_is_held_to_the_same_rules_and_may_end(api: Api, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
     fine = {"metadata": {"name": "p"}, "spec": {"containers": [CONTAINER], "restartPolicy": "Never"}}

@@ -1,6 +1,6 @@
 """What is wrong with a pod's spec, in the words of the real validation: the mistakes people make, not every rule."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from .names import LABEL, LABEL_TEXT
@@ -16,13 +16,15 @@ LISTS = ("initContainers", "containers")
 def template_causes(spec: Object, restart_policies: tuple[str, ...]) -> Iterator[Cause]:
     """What is wrong with a workload's `spec.template`; its pods may restart in some ways only."""
     path, pod = "spec.template.spec", (spec.get("template") or {}).get("spec") or {}
-    yield from pod_causes(pod, path)
+    claims = {str(claim["metadata"].get("name")) for claim in spec.get("volumeClaimTemplates") or ()}
+    yield from pod_causes(pod, path, claims)
     policy = pod.get("restartPolicy")
     if policy not in restart_policies:
         yield not_supported(f"{path}.restartPolicy", policy or "", restart_policies)
 
 
-def pod_causes(spec: Object, path: str) -> Iterator[Cause]:
+def pod_causes(spec: Object, path: str, claims: Set[str] = frozenset()) -> Iterator[Cause]:
+    """`claims` are the names of volumes that a StatefulSet adds to each of its pods."""
     volumes: set[str] = set()
     for index, volume in enumerate(spec.get("volumes") or ()):
         yield from _name_causes(volume.get("name", ""), volumes, f"{path}.volumes[{index}].name")
@@ -31,7 +33,7 @@ def pod_causes(spec: Object, path: str) -> Iterator[Cause]:
         for index, container in enumerate(spec.get(field) or ()):
             where = f"{path}.{field}[{index}]"
             yield from _name_causes(container.get("name", ""), names, f"{where}.name")
-            yield from _container_causes(container, volumes, where)
+            yield from _container_causes(container, volumes | claims, where)
     policy = spec.get("restartPolicy", "Always")
     if policy not in RESTART_POLICIES:
         yield not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES)
