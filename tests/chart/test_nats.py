@@ -1,6 +1,7 @@
 """The bundled NATS, judged by the real nats-server."""
 
 import contextlib
+import itertools
 import re
 import shutil
 import ssl
@@ -160,6 +161,16 @@ async def keeps_three_copies(url: str, access: Object) -> bool:
 
 def test_a_server_alone_forms_no_cluster() -> None:
     assert "cluster {" not in config({})
+
+
+def test_one_server_and_three_have_nothing_stored_in_common() -> None:
+    """A cluster that finds the streams of a server alone deletes them as orphaned, half a minute after it started."""
+    stores = [
+        Path(re.findall(r"store_dir: (\S+)", config({"nats": {"bundled": {"replicas": replicas}}}))[0])
+        for replicas in (1, 3)
+    ]
+    assert not any(one.is_relative_to(other) for one, other in itertools.permutations(stores))
+    assert all(store.is_relative_to("/data") for store in stores), "the volume"
 
 
 def test_jetstream_leaves_a_tenth_of_its_volume_free() -> None:

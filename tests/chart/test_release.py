@@ -192,6 +192,21 @@ async def test_an_operator_given_a_secret_works_in_the_account_it_names(cluster:
         server.kill()
 
 
+async def test_an_upgrade_does_not_swap_a_server_that_holds_tasks_for_three_that_hold_none(cluster: Cluster) -> None:
+    def options(replicas: int) -> list[str]:
+        return [*("--set", f"crds.install=false,replicas=0,nats.bundled.replicas={replicas}"), str(CHART)]
+
+    await cluster.helm("install", "bundled", *options(1))
+    refused = await cluster.helm("upgrade", "bundled", *options(3), check=False)
+    assert "3 would begin without the tasks" in refused
+    await cluster.helm("upgrade", "bundled", *options(1))
+
+    remedy = refused.partition("first kubectl ")[2].split()
+    await cluster.kubectl(*remedy)
+    await cluster.helm("upgrade", "bundled", *options(3))
+    await cluster.helm("uninstall", "bundled")
+
+
 async def test_a_release_of_another_name_takes_the_definitions_over_when_told_to(cluster: Cluster) -> None:
     await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
     await eventually(lambda: no_operator(cluster))

@@ -12,7 +12,8 @@ lame_duck_grace_period: "5s"
 lame_duck_duration: "30s"
 
 jetstream {
-  store_dir: /data
+  # One server and three keep apart what they store: three would delete as orphaned what one has stored alone.
+  store_dir: /data/{{ eq (int $bundled.replicas) 1 | ternary "alone" "cluster" }}
   # In quotes: a bare 2m is two million.
   sync_interval: {{ .Values.nats.bundled.syncInterval | quote }}
   # A tenth of the volume is left for what JetStream keeps beside the messages.
