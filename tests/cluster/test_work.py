@@ -127,6 +127,7 @@ async def handle(payload: dict):
 
         await eventually(woken, timeout_s=5, interval_s=0.02)
         assert time.monotonic() - started < 2
+        await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True", reason="ScaledUp")
         await queue.enqueue_batch([{"n": number} for number in range(1, 200)])
     sizes = set()
 
@@ -137,7 +138,9 @@ async def handle(payload: dict):
     await eventually(done, timeout_s=60)
     assert max(sizes) == 3
     assert sorted(int(number) for number, _ in lab.told) == list(range(200))
-    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True", reason="Idle")
+    # Each is shown long enough for whoever watches or asks now and then; the status is written every few seconds.
+    for reason in ("ScaledDown", "Idle"):
+        await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True", reason=reason)
     reasons = await lab.event_reasons("mailers")
     assert {"ScaledUp", "ScaledDown"} <= set(reasons)
     assert len([reason for reason in reasons if reason.startswith("Scaled")]) <= 6, (

@@ -127,6 +127,41 @@ async def test_a_scale_down_that_did_not_come_about_does_not_wait_out_its_delay_
     assert sizes == [9, 9, 9, 2]
 
 
+def showing(made: Group, said: tuple[str, str]) -> Group:
+    told = {"type": "Scaling", "status": "True", "reason": said[0], "message": said[1]}
+    return replace(made, status=ConsumerGroupStatus.model_validate({"conditions": [told]}))
+
+
+async def test_a_change_of_size_is_said_until_the_status_shows_it_and_only_then_what_followed(runtime: Runtime) -> None:
+    scaler, said = Scaler(runtime), cast("Any", runtime.reporter)
+    cast("Any", runtime.kubernetes).sizes["existing"] = 0
+    made = aiming_at("existing", runtime)
+    for ready in (3, 2, 3):
+        await scaler.settle(made, Load(ready=ready))
+    grown = ("ScaledUp", "3 tasks outstanding: 0 → 3 workers")
+    assert said == [grown, grown, grown]
+    await scaler.settle(showing(made, grown), Load(ready=3))
+    assert said[-1] == ("Stable", "3 tasks outstanding")
+
+
+async def test_what_is_said_of_a_size_is_of_the_generation_it_was_decided_for(runtime: Runtime) -> None:
+    scaler, said = Scaler(runtime), cast("Any", runtime.reporter)
+    cast("Any", runtime.kubernetes).sizes["existing"] = 0
+    made = aiming_at("existing", runtime)
+    await scaler.settle(made, Load(ready=3))
+    await scaler.settle(replace(made, meta=replace(made.meta, generation=2)), Load(ready=3))
+    assert said[-1] == ("Stable", "3 tasks outstanding")
+
+
+async def test_an_unknown_backlog_is_said_at_once(runtime: Runtime) -> None:
+    scaler, said = Scaler(runtime), cast("Any", runtime.reporter)
+    cast("Any", runtime.kubernetes).sizes["existing"] = 0
+    made = aiming_at("existing", runtime)
+    await scaler.settle(made, Load(ready=3))
+    await scaler.settle(made, None)
+    assert said[-1][0] == "BacklogUnknown"
+
+
 @pytest.mark.parametrize(
     ("backlog", "has_scaled_before", "size"),
     [

@@ -73,7 +73,7 @@ class Conclusions:
             state.rates = measure(state.rates, total, size.observed if size else 0, time.monotonic())
         load = load_of(total, state.rates, paused=state.established.paused)
         wanted = await self._scaler.settle(group, load)
-        state.resting = idle and wanted == state.established.spec.autoscale.min_replicas
+        state.resting = idle and wanted == state.established.spec.autoscale.min_replicas and state.resized is None
 
     def _tell_queue(self, queue: Queue, sample: Sample, known: list[ConsumerState]) -> None:
         """Without groups everything in the stream waits; of a stream that is not there nothing is known.

@@ -8,6 +8,7 @@ from datetime import datetime
 from protoqueue_operator.adapters.kubernetes import Kubernetes
 from protoqueue_operator.core.assets import Consumer, Stream
 from protoqueue_operator.core.autoscale import History
+from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.load import Rates
@@ -53,6 +54,8 @@ class GroupState:
     refused_at: float | None = None
     """When, in monotonic seconds, a size was last refused."""
     history: History = field(default_factory=History)
+    resized: Condition | None = None
+    """What is to be said of the last change of size before anything else, until the status has shown it."""
     rates: Rates | None = None
     resting: bool = False
     """Empty and at its smallest size: nothing to decide until that changes."""

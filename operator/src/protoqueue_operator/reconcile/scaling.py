@@ -99,7 +99,7 @@ class Scaler:
                 return size.wanted
             state.history = decision.history
         condition = scaling(group.meta.generation, decision.reason, decision.message)
-        self._report(group, size, decision.replicas, condition)
+        self._report(group, size, decision.replicas, _untold_first(group, condition, state))
         return decision.replicas
 
     def _decide(self, established: Established, load: Load | None, size: Size, state: GroupState) -> Decision:
@@ -201,6 +201,22 @@ class Scaler:
 def _was_refused(state: GroupState) -> bool:
     """Whether it was a moment ago: to ask again with every sample would be too often."""
     return state.refused_at is not None and time.monotonic() - state.refused_at <= REFUSED_FOR_S
+
+
+def _untold_first(group: Group, condition: Condition, state: GroupState) -> Condition:
+    """What to say: of a change of size before what follows from it, which mostly does before a status is written."""
+    if condition.reason in ("ScaledUp", "ScaledDown"):
+        state.resized = condition
+    elif condition.reason not in ("Stable", "Idle") or (state.resized and _is_told(group, state.resized)):
+        state.resized = None
+    return state.resized or condition
+
+
+def _is_told(group: Group, condition: Condition) -> bool:
+    """Also what is said of an earlier generation needs no more telling."""
+    shown = group.status.condition("Scaling")
+    is_shown = bool(shown and (shown.reason, shown.message) == (condition.reason, condition.message))
+    return is_shown or condition.observed_generation != group.meta.generation
 
 
 def _is_autoscaled(group: Group) -> bool:
