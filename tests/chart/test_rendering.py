@@ -49,6 +49,12 @@ def test_no_object_is_rendered_twice(values: Values) -> None:
     assert len(names) == len(set(names))
 
 
+def test_a_long_name_leaves_room_for_what_kubernetes_adds_to_it() -> None:
+    objects = render(MATRIX["long names"])
+    assert len(only(objects, "StatefulSet")["metadata"]["name"]) <= 52
+    assert {each["metadata"]["name"] for each in objects if len(each["metadata"]["name"]) > 63} == set()
+
+
 @every_combination
 def test_every_namespaced_object_says_its_namespace_and_whose_it_is(values: Values) -> None:
     for each in render(values):

@@ -81,6 +81,10 @@ def declared(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
     [
         ({"replicaCount": 2}, "replicaCount"),
         ({"replicas": "two"}, "replicas"),
+        ({"metrics": None}, "missing property 'metrics'"),
+        ({"fullnameOverride": "My_Queues"}, "fullnameOverride"),
+        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "podLabels"),
+        ({"commonLabels": {"app.kubernetes.io/component": "mine"}}, "commonLabels"),
         ({"namespaces": ["Not_A_Label"]}, "namespaces"),
         ({"runAsUser": 0}, "runAsUser"),
         ({"metrics": {"port": 80}}, "port"),
