@@ -181,7 +181,7 @@ async def test_cpu_bound_functions_run_in_processes_on_request(make_queue, proce
 
 async def test_whoever_asked_is_told_of_deaths_and_its_errors_change_nothing(make_queue, make_worker, start) -> None:
     queue = await make_queue()
-    worker, told = make_worker(), []
+    worker, told, told_in_a_thread = make_worker(), [], []
 
     @worker.handler
     async def work(payload: int) -> None:
@@ -192,7 +192,11 @@ async def test_whoever_asked_is_told_of_deaths_and_its_errors_change_nothing(mak
         told.append((task.id, reason, error))
         raise ValueError("cannot be noted")
 
+    @worker.dead_letter
+    def note_in_a_thread(task: Task, reason: str, error: str) -> None:
+        told_in_a_thread.append((task.id, reason, error))
+
     receipts = await queue.enqueue_batch([1, 2])
     start(worker)
-    await eventually(lambda: len(told) == 2)
-    assert {(receipt.id, "Rejected", "no") for receipt in receipts} == set(told)
+    await eventually(lambda: len(told_in_a_thread) == 2)
+    assert {(receipt.id, "Rejected", "no") for receipt in receipts} == set(told) == set(told_in_a_thread)

@@ -4,11 +4,12 @@ import asyncio
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from protoqueue.codec import Decoder, decoder_for
 from protoqueue.errors import ConfigurationError
-from protoqueue.handlers import Function
+from protoqueue.handlers import Function, seconds, time_limit
 from protoqueue.surroundings import Surroundings
 from protoqueue.task import Task
 
@@ -41,16 +42,22 @@ class BatchHandler:
 
     @classmethod
     def read(
-        cls, function: Callable[..., Any], max_size: int, max_wait_s: float, timeout_s: float | None = None
+        cls,
+        function: Callable[..., Any],
+        max_size: int,
+        max_wait: float | timedelta,
+        timeout: float | timedelta | None = None,
     ) -> "BatchHandler":
         """Read a signature, `(payloads: list[...])` or `(payloads, tasks)`; raises ConfigurationError for others."""
         read = Function.read(function, "thread")
         if not 1 <= len(read.takes) <= 2:
             raise ConfigurationError(f"batch handler {read.name} must take (payloads) or (payloads, tasks)")
-        if max_size < 1 or max_wait_s < 0:
-            raise ConfigurationError(f"batch handler {read.name}: max_size is at least 1, max_wait at least 0")
+        if not isinstance(max_size, int) or max_size < 1:
+            raise ConfigurationError(f"batch handler {read.name}: max_size is a number from 1 on, not {max_size!r}")
+        max_wait_s = seconds(f"max_wait of batch handler {read.name}", max_wait)
         arguments = typing.get_args(read.takes[0])
-        return cls(read, decoder_for(arguments[0] if arguments else Any), max_size, max_wait_s, timeout_s)
+        payload = decoder_for(arguments[0] if arguments else Any)
+        return cls(read, payload, max_size, max_wait_s, time_limit(read.name, timeout))
 
     @property
     def resources(self) -> tuple[str, ...]:

@@ -3,12 +3,15 @@
 import asyncio
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from protoqueue.codec import Decoder, decoder_for
+from protoqueue.durations import to_timedelta
 from protoqueue.errors import ConfigurationError
 from protoqueue.surroundings import Surroundings
 from protoqueue.task import Task
@@ -27,9 +30,12 @@ class Function:
 
     @classmethod
     def read(cls, function: Callable[..., Any], executor: str) -> "Function":
-        """Raises ConfigurationError for annotations that cannot be found, and an executor that does not exist."""
+        """Raises ConfigurationError for annotations that cannot be found, and a function that cannot run like this."""
         name = getattr(function, "__qualname__", repr(function))
-        hints = _hints(function, name)
+        if any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in (function, _method(function))):
+            raise ConfigurationError(f"handler {name} yields, so that calling it runs nothing of it: write it without")
+        target = _target(function)
+        hints = _hints(target, name)
         takes: list[Any] = []
         resources: list[str] = []
         for parameter in inspect.signature(function).parameters.values():
@@ -37,17 +43,17 @@ class Function:
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty:
                 resources.append(parameter.name)
             elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) and (
-                parameter.default is parameter.empty or annotation is Task
+                parameter.default is parameter.empty or _is_task(annotation)
             ):
                 takes.append(annotation)
         if executor not in ("thread", "process"):
             raise ConfigurationError(f"executor is 'thread' or 'process', not {executor!r}")
-        is_async = inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004  # is it one, not: has it one
-        )
-        if executor == "process" and (resources or is_async):
-            raise ConfigurationError(f"handler {name} cannot run in a process: it is async or takes resources")
-        return cls(function, name, tuple(takes), tuple(resources), is_async, executor == "process")
+        if executor == "process" and (resources or is_async(function) or "<" in target.__qualname__):
+            raise ConfigurationError(
+                f"handler {name} cannot run in a process: that takes a plain function without resources, "
+                "at the top of an importable module"
+            )
+        return cls(function, name, tuple(takes), tuple(resources), is_async(function), executor == "process")
 
     async def __call__(self, surroundings: Surroundings, *arguments: Any) -> Any:
         """Run it here if it is async, else in a thread or process; raises what it raises."""
@@ -60,10 +66,46 @@ class Function:
         return await result if inspect.isawaitable(result) else result
 
 
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+def is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(_target(function))
+
+
+def _target(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs in the end, beneath decorators and for an object that can be called."""
     target = inspect.unwrap(function)
-    if not inspect.isroutine(target):
-        target = type(target).__call__
+    while isinstance(target, functools.partial):
+        target = inspect.unwrap(target.func)
+    return target if inspect.isroutine(target) else _method(target)
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What runs when an object is called."""
+    return type(function).__call__
+
+
+def _is_task(annotation: Any) -> bool:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return Task in typing.get_args(annotation)
+    return annotation is Task
+
+
+def seconds(what: str, duration: float | timedelta) -> float:
+    """A setting of a handler; raises ConfigurationError for what is no duration."""
+    try:
+        return to_timedelta(duration).total_seconds()
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: {error}") from error
+
+
+def time_limit(name: str, timeout: float | timedelta | None) -> float | None:
+    """A handler's timeout in seconds; raises ConfigurationError for one that leaves no time."""
+    limit = None if timeout is None else seconds(f"the timeout of handler {name}", timeout)
+    if limit == 0:
+        raise ConfigurationError(f"the timeout of handler {name} is 0: no attempt could succeed")
+    return limit
+
+
+def _hints(target: Callable[..., Any], name: str) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target, include_extras=True)
     except NameError as error:
@@ -82,12 +124,16 @@ class Handler:
     timeout_s: float | None = None
 
     @classmethod
-    def read(cls, function: Callable[..., Any], timeout_s: float | None = None, executor: str = "thread") -> "Handler":
+    def read(
+        cls, function: Callable[..., Any], timeout: float | timedelta | None = None, executor: str = "thread"
+    ) -> "Handler":
         """Read a signature, `(payload)`, `(payload, task)` or `(task: Task)`; raises ConfigurationError for others."""
         read = Function.read(function, executor)
-        if not 1 <= len(read.takes) <= 2:
+        takes_task_first = bool(read.takes) and _is_task(read.takes[0])
+        if not 1 <= len(read.takes) <= (1 if takes_task_first else 2):
             raise ConfigurationError(f"handler {read.name} must take (payload), (payload, task) or (task: Task)")
-        if read.takes == (Task,):
+        timeout_s = time_limit(read.name, timeout)
+        if takes_task_first:
             return cls(read, None, takes_task=True, timeout_s=timeout_s)
         return cls(read, decoder_for(read.takes[0]), takes_task=len(read.takes) == 2, timeout_s=timeout_s)
 

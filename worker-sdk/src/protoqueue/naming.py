@@ -180,6 +180,13 @@ class GroupName:
     queue: QueueName
     name: str
 
+    @classmethod
+    def parse(cls, queue: QueueName, text: str) -> "GroupName":
+        """The group of that name; raises ValueError that says what is wrong."""
+        if not _LABEL.fullmatch(text):
+            raise ValueError(f"{text!r} is no consumer group: write its name, a DNS label such as mailers")
+        return cls(queue, text)
+
     def __str__(self) -> str:
         return f"{self.queue}/{self.name}"
 
@@ -225,14 +232,12 @@ def partition_of(ordering_key: str, partitions: int) -> int:
     return zlib.crc32(ordering_key.encode()) % partitions
 
 
-def retry_message_id(task_id: str, group: str, attempt: int) -> str:
-    """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once."""
-    return f"{_bounded(task_id)}:{group}:{attempt}"
+def retry_message_id(task_id: str, group: str, attempt: int, sequence: int | None = None) -> str:
+    """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once.
 
-
-def snooze_message_id(task_id: str, group: str, attempt: int, sequence: int) -> str:
-    """`Nats-Msg-Id` of a publish that repeats `attempt`; `sequence` of the message it replaces tells repeats apart."""
-    return f"{retry_message_id(task_id, group, attempt)}:{sequence}"
+    `sequence` is that of the message it replaces. It is left out where no other message can have the same id.
+    """
+    return f"{_bounded(task_id)}:{_run(group, attempt, sequence)}"
 
 
 def redrive_message_id(task_id: str, group: str, sequence: int) -> str:
@@ -250,9 +255,16 @@ def scheduled_task(task_id: str) -> str:
     return task_id if is_token(task_id) else _digest(task_id)
 
 
-def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int) -> str:
-    """The `<unique>` under `scheduled.` of a waiting retry: a token of the task's own, so that its id leads here."""
-    return f"{scheduled_task(task_id)}.{group}:{attempt}:{sequence}"
+def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int | None = None) -> str:
+    """The `<unique>` under `scheduled.` of a waiting retry: a token of the task's own, so that its id leads here.
+
+    It says by `sequence`, as its message id does, whether there may be others of the task's id.
+    """
+    return f"{scheduled_task(task_id)}.{_run(group, attempt, sequence)}"
+
+
+def _run(group: str, attempt: int, sequence: int | None) -> str:
+    return f"{group}:{attempt}" if sequence is None else f"{group}:{attempt}:{sequence}"
 
 
 def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:

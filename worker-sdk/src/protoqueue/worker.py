@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from protoqueue.ambient import open_broker
@@ -85,46 +86,48 @@ class Worker:
     def handler(self, function: _Function, /) -> _Function: ...
     @overload
     def handler(
-        self, task_type: str | None = None, /, *, timeout: float | None = None, executor: str = "thread"
+        self, task_type: str | None = None, /, *, timeout: float | timedelta | None = None, executor: str = "thread"
     ) -> Callable[[_Function], _Function]: ...
 
-    def handler(self, what: Any = None, /, *, timeout: float | None = None, executor: str = "thread") -> Any:
+    def handler(
+        self, what: Any = None, /, *, timeout: float | timedelta | None = None, executor: str = "thread"
+    ) -> Any:
         """Register a function: `@worker.handler` for every type, `@worker.handler("report")` for one.
 
         Plain functions run in threads, or with `executor="process"` in processes: those must be importable by name.
         `timeout` in seconds fails an attempt that takes longer; a plain function cannot be stopped.
         Raises ConfigurationError for a function that takes neither a payload nor a task, or a type that has a handler.
         """
-        if callable(what):
-            self._handlers.add(None, Handler.read(what))
-            return what
+        return self._handlers.decorator(what, lambda function: Handler.read(function, timeout, executor))
 
-        def register(function: _Function) -> _Function:
-            self._handlers.add(what, Handler.read(function, timeout, executor))
-            return function
-
-        return register
-
+    @overload
+    def batch(self, function: _Function, /) -> _Function: ...
+    @overload
     def batch(
         self,
         task_type: str | None = None,
         /,
         *,
         max_size: int = 100,
-        max_wait: float = 1.0,
-        timeout: float | None = None,
-    ) -> Callable[[_Function], _Function]:
+        max_wait: float | timedelta = 1.0,
+        timeout: float | timedelta | None = None,
+    ) -> Callable[[_Function], _Function]: ...
+
+    def batch(
+        self,
+        what: Any = None,
+        /,
+        *,
+        max_size: int = 100,
+        max_wait: float | timedelta = 1.0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
         """Register a function that takes lists: `(payloads: list[Email])` or `(payloads, tasks: list[Task])`.
 
         It gets up to `max_size` tasks (never more than the worker's concurrency), or what there is `max_wait` seconds
         after the first. It fails all by raising, or single ones by returning a list with an exception or None for each.
         """
-
-        def register(function: _Function) -> _Function:
-            self._handlers.add(task_type, BatchHandler.read(function, max_size, max_wait, timeout))
-            return function
-
-        return register
+        return self._handlers.decorator(what, lambda function: BatchHandler.read(function, max_size, max_wait, timeout))
 
     def middleware(self, function: Middleware) -> Middleware:
         """Register `async def around(task, run)`, called for every task; it awaits `run()` and sees what that raises.
@@ -135,14 +138,14 @@ class Worker:
         return function
 
     def dead_letter(self, function: OnDeath) -> OnDeath:
-        """Register `async def note(task, reason, error)`, called after a task of this worker became a dead letter."""
+        """Register `note(task, reason, error)`, called after a task of this worker became a dead letter."""
         self._handlers.add_on_death(function)
         return function
 
     def lifespan(self, function: Lifespan) -> Lifespan:
         """Register an async context manager that is entered before the first task and left after the last.
 
-        It yields a mapping; handlers take its values by name as keyword-only parameters.
+        It yields a mapping, whose values handlers take by name as keyword-only parameters, or nothing.
         """
         self._handlers.set_lifespan(function)
         return function
@@ -256,12 +259,14 @@ class Worker:
         if not self._handlers:
             raise ConfigurationError("the worker has no handler: decorate a function with @worker.handler")
         try:
-            concurrency = self._concurrency or int(os.environ.get("PROTOQUEUE_CONCURRENCY") or DEFAULT_CONCURRENCY)
-            name = GroupName(QueueName.parse(queue), group)
+            concurrency = self._concurrency
+            if concurrency is None:
+                concurrency = int(os.environ.get("PROTOQUEUE_CONCURRENCY") or DEFAULT_CONCURRENCY)
+            name = GroupName.parse(QueueName.parse(str(queue)), str(group))
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency must be at least 1, not {concurrency}")
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise ConfigurationError(f"concurrency must be a number of at least 1, not {concurrency!r}")
         return name, concurrency
 
     async def _connect(self) -> tuple[Broker | None, bool]:

@@ -53,7 +53,9 @@ def decoder_for(annotation: Any) -> Decoder:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     except PydanticUserError as error:
-        raise ConfigurationError(f"no payload can become {annotation!r}: annotate with {_TAKEN}") from error
+        raise ConfigurationError(
+            f"no payload can become {annotation!r}: annotate with {_TAKEN} ({error.message})"
+        ) from error
     return _validating(adapter.validate_json, str(getattr(annotation, "__name__", annotation)))
 
 
