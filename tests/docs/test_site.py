@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from docs.fences import PAGES, ROOT
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,15 @@ def test_a_reader_fetches_nothing_from_elsewhere(site: Path) -> None:
         assert "md-source" not in text, page
     for sheet in site.rglob("*.css"):
         assert not re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", sheet.read_text()), sheet
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium or Chrome on PATH")
+def test_a_site_on_the_disk_is_searched(site: Path, tmp_path: Path) -> None:
+    assert BROWSER
+    page = f"{(site / 'reference/cli.html').as_uri()}?q=deduplicationWindow"
+    options = ["--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
+    shown = subprocess.run([BROWSER, *options, page], capture_output=True, text=True, timeout=60).stdout
+    assert re.search(r'href="[^"]*reference/queues.html[^"]*#spec" class="md-search-result__link"', shown)
 
 
 def test_no_generator_ends_up_on_the_site(site: Path) -> None:
