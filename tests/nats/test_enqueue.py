@@ -167,19 +167,24 @@ async def test_a_payload_as_large_as_allowed_still_fits_as_a_dead_letter(make_qu
         (1, {"ordering_key": "a"}, "spec.ordering"),
         (1, {"metadata": {"a": object()}}, "metadata"),
         (1, {"metadata": {"a": float("nan")}}, "metadata"),
-        (1, {"metadata": "text"}, "cannot be enqueued"),
-        (1, {"priority": "high"}, "cannot be enqueued"),
-        (1, {"priority": 5.5}, "cannot be enqueued"),
-        (1, {"type": 7}, "cannot be enqueued"),
+        (1, {"metadata": "text"}, "metadata is of type Mapping, not str"),
+        (1, {"priority": "high"}, "priority is of type int, not str"),
+        (1, {"priority": 5.5}, "priority is of type int, not float"),
+        (1, {"priority": True}, "priority is of type int, not bool"),
+        (1, {"type": 7}, "type is of type str, not int"),
         (1, {"type": "\udc80"}, "cannot be enqueued"),
-        (1, {"at": "tomorrow"}, "cannot be enqueued"),
+        (1, {"at": "tomorrow"}, "at is of type datetime, not str"),
+        (1, {"at": datetime.max.replace(tzinfo=UTC)}, "too far ahead"),
+        (1, {"expires": datetime.max.replace(tzinfo=UTC)}, "too far ahead"),
         (1, {"delay": "5s"}, "no duration"),
         (1, {"delay": timedelta.max}, "too long"),
         (1, {"expires": "soon"}, "no duration"),
         (1, {"expires": -1}, "negative"),
-        (1, {"dedup_id": 7}, "cannot be enqueued"),
+        (1, {"dedup_id": 7}, "dedup_id is of type str, not int"),
         (1, {"dedup_id": "x" * 257}, "dedup_id"),
         ({"a": {1, 2, object}}, {}, "cannot be encoded"),
+        ([float("nan")], {}, "cannot be encoded"),
+        ({"a": -float("inf")}, {}, "cannot be encoded"),
     ],
 )
 async def test_a_task_that_cannot_be_is_refused_with_what_to_do(
@@ -194,9 +199,22 @@ async def test_a_task_that_cannot_be_is_refused_with_what_to_do(
 async def test_a_priority_that_is_no_integer_is_refused_also_beside_one_that_is(make_queue) -> None:
     """It would be stored where no consumer looks."""
     queue = await make_queue()
-    with pytest.raises(InvalidTask, match="cannot be enqueued"):
+    with pytest.raises(InvalidTask, match="item 1 of the batch, counted from 0: priority is of type int, not float"):
         await queue.enqueue_batch([Outgoing(1, priority=5), Outgoing(2, priority=5.0)])
     assert (await queue.stats()).ready == 0
+
+
+@pytest.mark.parametrize("payload", [{"to": "ada@example.org"}, "text", b"bytes"])
+async def test_one_payload_is_not_taken_for_a_batch_of_its_parts(make_queue, payload: Any) -> None:
+    queue = await make_queue()
+    with pytest.raises(InvalidTask, match="use enqueue"):
+        await queue.enqueue_batch(payload)
+    assert (await queue.stats()).ready == 0
+
+
+async def test_what_only_reads_like_no_number_is_a_payload(make_queue) -> None:
+    queue = await make_queue()
+    assert (await queue.enqueue({"NaN": "Infinity"})).id
 
 
 async def test_many_producers_at_once_share_one_connection(make_queue) -> None:

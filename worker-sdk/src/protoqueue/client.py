@@ -16,7 +16,7 @@ from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
 from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
 from protoqueue.ids import new_task_id, new_task_ids
 from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName
-from protoqueue.outgoing import Prepared, prepare
+from protoqueue.outgoing import Prepared, prepare, wrong_argument
 from protoqueue.peek import oldest_tasks
 from protoqueue.receive import Holder, ReceivedTask, receive_tasks
 from protoqueue.settings import QueueSettings, parse_group, parse_queue
@@ -158,10 +158,18 @@ class Queue:
         stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` in
         seconds is for each such batch. Raises what `enqueue` raises.
         """
+        if isinstance(items, str | bytes | Mapping):
+            raise InvalidTask(f"a batch is a list of payloads, this is one of type {type(items).__name__}: use enqueue")
         items, now = list(items), datetime.now(UTC)
         ids = new_task_ids(len(items))
         with self._tracing.sending(self._settings.name, count=len(items)) if self._tracing else NOT_TRACED as trace:
-            prepared = [self._prepare(item, task_id, now, trace) for item, task_id in zip(items, ids, strict=True)]
+            prepared: list[Prepared] = []
+            try:
+                prepared.extend(
+                    self._prepare(item, task_id, now, trace) for item, task_id in zip(items, ids, strict=True)
+                )
+            except InvalidTask as error:
+                raise type(error)(f"item {len(prepared)} of the batch, counted from 0: {error}") from error
             receipts = await self._store_all(_batches(prepared), timeout)
         return [receipts[one.task_id] for one in prepared]
 
@@ -251,7 +259,7 @@ class Queue:
         except InvalidTask:
             raise
         except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be
-            raise InvalidTask(f"the task cannot be enqueued like this: {error}") from error
+            raise InvalidTask(wrong_argument(how) or f"the task cannot be enqueued like this: {error}") from error
 
     async def _store_all(self, batches: Iterator[Sequence[Prepared]], timeout: float | None) -> dict[str, Receipt]:
         async def store(batch: Sequence[Prepared]) -> Iterable[Receipt]:

@@ -9,7 +9,7 @@ from typing import Any
 from protoqueue import naming
 from protoqueue.codec import encode_parts, encode_payload
 from protoqueue.connection import Message, Published
-from protoqueue.durations import to_timedelta
+from protoqueue.durations import LONGEST, to_timedelta
 from protoqueue.errors import InvalidTask, PayloadTooLarge
 from protoqueue.naming import Header, level_of, partition_of
 from protoqueue.settings import QueueSettings
@@ -19,6 +19,10 @@ HEADROOM = 4096
 """Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
 
 _MAX_DEDUP_ID = 256
+
+_KINDS: dict[str, type] = {
+    "type": str, "priority": int, "at": datetime, "dedup_id": str, "ordering_key": str, "metadata": Mapping,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,15 @@ def prepare(
     return prepared
 
 
+def wrong_argument(outgoing: Outgoing) -> str | None:
+    """Which of the options is of a type that it cannot be: looked at when one has led to an error, and not before."""
+    for name, kind in _KINDS.items():
+        value = getattr(outgoing, name)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            return f"{name} is of type {kind.__name__}, not {type(value).__name__}: {value!r}"
+    return None
+
+
 def _subject(outgoing: Outgoing, queue: QueueSettings) -> str:
     if not queue.partitions:
         if outgoing.ordering_key:
@@ -76,7 +89,7 @@ def _due(outgoing: Outgoing, now: datetime) -> datetime | None:
         if outgoing.at is not None:
             if outgoing.at.tzinfo is None:
                 raise InvalidTask(f"at={outgoing.at} has no time zone: write datetime(..., tzinfo=...)")
-            due = outgoing.at
+            due = _within_reach("at", outgoing.at, now)
         elif outgoing.delay is not None:
             due = now + to_timedelta(outgoing.delay)
         else:
@@ -101,6 +114,7 @@ def _expiry(outgoing: Outgoing, now: datetime, due: datetime | None, queue: Queu
         raise InvalidTask(f"expires: {error}") from error
     if at.tzinfo is None:
         raise InvalidTask(f"expires={at} has no time zone: write datetime(..., tzinfo=...)")
+    _within_reach("expires", at, now)
     if at <= (due or now):
         raise InvalidTask("the task would expire before it is due")
     headers = {Header.EXPIRES_AT: str(int(at.timestamp() * 1000))}
@@ -108,6 +122,12 @@ def _expiry(outgoing: Outgoing, now: datetime, due: datetime | None, queue: Queu
         # Whole seconds are what JetStream counts; rounded up, since a worker sees to the rest.
         headers[Header.TTL] = f"{math.ceil((at - now).total_seconds())}s"
     return headers
+
+
+def _within_reach(name: str, moment: datetime, now: datetime) -> datetime:
+    if moment - now > LONGEST:
+        raise InvalidTask(f"{name}={moment} is too far ahead: a century at most")
+    return moment
 
 
 def _dedup_id(outgoing: Outgoing) -> str | None:

@@ -26,7 +26,10 @@ def encode_payload(payload: Any) -> tuple[bytes, str]:
     if isinstance(payload, Message):
         return payload.SerializeToString(), f"{PROTOBUF}; type={payload.DESCRIPTOR.full_name}"
     try:
-        return to_json(payload, inf_nan_mode="constants"), JSON
+        encoded = to_json(payload, inf_nan_mode="constants")
+        if b"NaN" in encoded or b"Infinity" in encoded:  # unless in a string: no JSON, which other languages refuse
+            from_json(encoded, allow_inf_nan=False)
+        return encoded, JSON
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise InvalidTask(
             f"a payload of type {type(payload).__name__} cannot be encoded ({error}): "
@@ -54,7 +57,7 @@ def decoder_for(annotation: Any) -> Decoder:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     except PydanticUserError as error:
         raise ConfigurationError(
-            f"no payload can become {annotation!r}: annotate with {_TAKEN} ({error.message})"
+            f"no payload can become {annotation!r}: annotate with {_TAKEN} ({error.message.splitlines()[0]})"
         ) from error
     return _validating(adapter.validate_json, str(getattr(annotation, "__name__", annotation)))
 
