@@ -132,6 +132,7 @@ def queue_config(spec: QueueSpec) -> config_pb2.QueueConfig:
         max_task_size=spec.max_task_size,
         paused=spec.paused,
     )
+    config.deduplication_window.FromNanoseconds(int(spec.duplicate_window_s * _S))
     if spec.rate_limit:
         config.rate_limit.CopyFrom(_rate_limit({"scope": "Queue"} | spec.rate_limit))
     return config

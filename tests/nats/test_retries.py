@@ -150,26 +150,6 @@ async def test_a_crash_between_retry_and_ack_makes_no_second_retry(
     assert list(info["state"]["subjects"]) == [group.queue.scheduled("left-by-the-crash")]
 
 
-async def test_two_tasks_of_one_id_both_get_their_retries(make_queue, make_worker, start, nc: Nats, queue_name) -> None:
-    """Other producers may number their tasks anew in every process."""
-    queue = await make_queue(GroupSpec(retry=QUICK))
-    task = encode_task(Task(id="1", data=b"{}", content_type="application/json"))
-    for _ in range(2):
-        await nc.jetstream().publish(QueueName("default", queue_name).task(0), task)
-    worker = make_worker()
-
-    @worker.handler
-    async def fail(payload: dict[str, Any]) -> None:
-        raise ValueError
-
-    start(worker)
-
-    async def both() -> bool:
-        return len(await letters_of(queue)) == 2
-
-    await eventually(both)
-
-
 async def test_a_redriven_task_keeps_its_id_and_gets_all_its_attempts_again(make_queue, make_worker, start) -> None:
     """Also within the window in which the ids of its first retries are still known."""
     queue = await make_queue(GroupSpec(retry=QUICK | {"initial_delay": 0.05}))

@@ -25,6 +25,13 @@ def test_a_client_learns_every_name_of_the_queue() -> None:
     assert (config.rate_limit.tasks, config.rate_limit.burst, config.rate_limit.scope) == (5, 5, "Queue")
 
 
+def test_a_client_learns_for_how_long_ids_are_remembered_which_is_no_longer_than_tasks_are_kept() -> None:
+    for limits, window_s in (({}, 300), ({"maxAge": "1m"}, 60)):
+        made = queue(deduplicationWindow="5m", limits=limits)
+        assert isinstance(made.spec, QueueSpec)
+        assert queue_config(made, made.spec).deduplication_window.ToSeconds() == window_s
+
+
 def test_absent_limits_stay_absent() -> None:
     made = queue()
     assert isinstance(made.spec, QueueSpec)

@@ -13,6 +13,8 @@ from protoqueue.v1 import config_pb2
 _Config = TypeVar("_Config", config_pb2.QueueConfig, config_pb2.GroupConfig)
 
 DEFAULT_VISIBILITY_S = 30.0
+DEFAULT_WINDOW_S = 120.0
+"""How long JetStream remembers message ids unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class QueueSettings:
     dead_letters: bool = True
     dead_letter_expired: bool = False
     max_task_size: int = 0
+    deduplication_window_s: float = DEFAULT_WINDOW_S
     rate_limit: RateLimit | None = None
     paused: bool = False
 
@@ -93,6 +96,7 @@ def parse_queue(data: bytes) -> QueueSettings:
         dead_letters=config.dead_letter.enabled,
         dead_letter_expired=config.dead_letter.expired,
         max_task_size=config.max_task_size,
+        deduplication_window_s=_seconds(config.deduplication_window) or DEFAULT_WINDOW_S,
         rate_limit=_rate_limit(config.rate_limit) if config.HasField("rate_limit") else None,
         paused=config.paused,
     )

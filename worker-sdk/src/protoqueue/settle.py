@@ -12,6 +12,7 @@ from protoqueue.codec import attempt_of, with_id
 from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.execute import Executed
+from protoqueue.ids import made_at
 from protoqueue.insistence import until_answered
 from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
@@ -74,7 +75,7 @@ class Settler:
         elif queue.partitions:
             await self._repeat_in_place(delivery, outcome, group)
         else:
-            await self._reschedule(delivery, executed, outcome, queue, group)
+            await self._insist(rescheduled(delivery, executed, outcome, queue, group, datetime.now(UTC)))
             await self._answer(delivery, ACK)
 
     async def _done(self, delivery: Delivery, task_id: str, group: GroupSettings) -> None:
@@ -108,26 +109,6 @@ class Settler:
             return
         await self._answer(delivery, token)
 
-    async def _reschedule(
-        self, delivery: Delivery, executed: Executed, outcome: RetryLater | Snoozed, queue: QueueSettings,
-        group: GroupSettings,
-    ) -> None:  # fmt: skip
-        now = datetime.now(UTC)
-        retry = rescheduled(delivery, executed, outcome, queue, group, now)
-        published = await self._insist(retry)
-        # On a first delivery no crash can have stored it before: it is there from a try just now that got no answer, or
-        # the message is that of another task of the same id, and neither may be lost.
-        if published.duplicate and delivery.deliveries == 1 and not await self._holds(queue, retry, published.sequence):
-            await self._insist(rescheduled(delivery, executed, outcome, queue, group, now, id_is_taken=True))
-
-    async def _holds(self, queue: QueueSettings, message: Message, sequence: int) -> bool:
-        """Whether this very message waits there; no where nobody says, since one retry too many is better than none."""
-        try:
-            stored = await self._broker.next_message(queue.later_stream, sequence, message.subject, PUBLISH_TIMEOUT_S)
-        except ProtoQueueError:
-            return False
-        return stored is not None and stored.sequence == sequence
-
     async def _bury(self, letter: Message) -> None:
         try:
             await self._insist(letter)
@@ -152,23 +133,37 @@ class Settler:
 
 def rescheduled(
     delivery: Delivery, executed: Executed, outcome: RetryLater | Snoozed, queue: QueueSettings, group: GroupSettings,
-    now: datetime, id_is_taken: bool = False,
+    now: datetime,
 ) -> Message:  # fmt: skip
-    """The schedule of a task's next run, on LATER. A redriven task has used the ids of its attempts before."""
-    attempt = attempt_of(delivery.headers) + isinstance(outcome, RetryLater)
+    """The schedule of a task's next run, on LATER."""
     task_id, name = _id_of(delivery, executed), group.name.name
-    if isinstance(outcome, Snoozed) or id_is_taken or Header.REDRIVES in delivery.headers:
-        message_id = naming.snooze_message_id(task_id, name, attempt, delivery.sequence)
-    else:
-        message_id = naming.retry_message_id(task_id, name, attempt)
+    failed = isinstance(outcome, RetryLater)
+    attempt = attempt_of(delivery.headers) + failed
+    sequence = None if failed and _is_only_one(delivery, task_id, queue, name) else delivery.sequence
     headers = _carried(delivery.headers) | {
-        Header.MSG_ID: message_id,
+        Header.MSG_ID: naming.retry_message_id(task_id, name, attempt, sequence),
         Header.ATTEMPT: str(attempt),
         Header.SCHEDULE: naming.schedule_at(now + outcome.delay),
         Header.SCHEDULE_TARGET: queue.name.due(_retry_subject(delivery, queue, group)),
     }
-    subject = queue.name.scheduled(naming.scheduled_retry(task_id, name, attempt, delivery.sequence))
+    subject = queue.name.scheduled(naming.scheduled_retry(task_id, name, attempt, sequence))
     return Message(subject, _data_of(delivery), headers)
+
+
+def _is_only_one(delivery: Delivery, task_id: str, queue: QueueSettings, group: str) -> bool:
+    """Whether no other message can be this attempt at a task of this id: told by what each delivery of it says alike.
+
+    A new task proves it by its message id, of which the server refused a second within its window; one that is sent
+    anew later is too far from the time in its id. A retry proves it by the schedule that fired it.
+    """
+    fired_by = delivery.headers.get(Header.SCHEDULER)
+    if fired_by is not None:
+        attempt = attempt_of(delivery.headers)
+        return bool(fired_by == queue.name.scheduled(naming.scheduled_retry(task_id, group, attempt)))
+    made = made_at(task_id)
+    if made is None or delivery.headers.get(Header.MSG_ID) != task_id:
+        return False
+    return abs(delivery.stored_ns / 1e9 - made.timestamp()) < queue.deduplication_window_s / 2
 
 
 def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> Message:
@@ -177,7 +172,7 @@ def returned(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> 
     expires = delivery.headers.get(Header.EXPIRES_AT)
     headers = _carried(delivery.headers) | ({Header.EXPIRES_AT: expires} if expires else {})
     headers |= {
-        Header.MSG_ID: naming.snooze_message_id("returned", group.name.name, attempt, delivery.sequence),
+        Header.MSG_ID: naming.retry_message_id("returned", group.name.name, attempt, delivery.sequence),
         Header.ATTEMPT: str(attempt),
     }
     return Message(queue.name.due(_retry_subject(delivery, queue, group)), _data_of(delivery), headers)

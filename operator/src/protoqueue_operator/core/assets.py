@@ -280,7 +280,7 @@ def _tasks(queue: Queue, spec: QueueSpec) -> Stream:
         max_bytes=limits.max_bytes or _UNLIMITED,
         max_msg_size=_with_room(spec, _TASKS_ROOM),
         discard="new" if limits.on_full == "Reject" else "old",
-        duplicate_window=_window(spec.deduplication_window, max_age),
+        duplicate_window=task_window(spec),
         allow_msg_ttl=True,
         allow_atomic=True,
         source=Source(queue.name.later_stream, queue.name.due_transform),
@@ -306,6 +306,11 @@ def _dead_letters(queue: Queue, spec: QueueSpec) -> Stream | None:
 
 def _with_room(spec: QueueSpec, room: int) -> int:
     return min(spec.limits.max_task_size + room, _LARGEST_SIZE) if spec.limits.max_task_size else _UNLIMITED
+
+
+def task_window(spec: QueueSpec) -> timedelta:
+    """How long the stream of a queue's tasks remembers message ids."""
+    return _window(spec.deduplication_window, spec.limits.max_age or timedelta(0))
 
 
 def _window(window: timedelta, max_age: timedelta) -> timedelta:

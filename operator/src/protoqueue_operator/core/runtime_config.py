@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
 from protoqueue.v1 import config_pb2 as pb
-from protoqueue_operator.core.assets import Consumer
+from protoqueue_operator.core.assets import Consumer, task_window
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry
 from protoqueue_operator.core.resources import Group, Queue
@@ -27,7 +27,7 @@ def queue_config(queue: Queue, spec: QueueSpec) -> pb.QueueConfig:
         priority_levels=spec.effective_priority_levels,
         ordering_partitions=spec.ordering.partitions if spec.ordering else 0,
         visibility_timeout=_duration(spec.visibility_timeout),
-        deduplication_window=_duration(spec.deduplication_window),
+        deduplication_window=_duration(task_window(spec)),
         retry=_retry(spec.retry),
         dead_letter=pb.DeadLetterPolicy(enabled=spec.dead_letter.enabled, expired=spec.dead_letter.expired),
         rate_limit=_rate_limit(spec.rate_limit, "Queue"),

@@ -13,7 +13,6 @@ from protoqueue.testing.memory import MemoryBroker
 from protoqueue.testing.streams import Consumer, Stream
 from protoqueue.v1 import config_pb2
 
-_DEFAULT_WINDOW_S = 120.0
 _LEASE_S = 30.0
 _UNLIMITED = 1_000_000_000
 
@@ -34,12 +33,12 @@ class InMemory:
         data = json_format.MessageToJson(config).encode()
         settings = parse_queue(data)
         if settings.stream not in self.broker.streams:
-            self._add_streams(settings, config, max_tasks)
+            self._add_streams(settings, max_tasks)
         self.broker.put_key(CONFIG_BUCKET, settings.name.config_key, data)
 
-    def _add_streams(self, settings: QueueSettings, config: config_pb2.QueueConfig, max_tasks: int) -> None:
+    def _add_streams(self, settings: QueueSettings, max_tasks: int) -> None:
         name = settings.name
-        window_s = config.deduplication_window.ToMilliseconds() / 1000 or _DEFAULT_WINDOW_S
+        window_s = settings.deduplication_window_s
         later = Stream(settings.later_stream, "workqueue", window_s)
         later.consumers[SCHEDULED_CONSUMER] = Consumer(SCHEDULED_CONSUMER, (name.all_scheduled,), _LEASE_S, _UNLIMITED)
         main = Stream(settings.stream, "interest" if settings.broadcast else "workqueue", window_s, max_tasks)
