@@ -1,8 +1,11 @@
 """NATS goes away and comes back; what shows, and what must not be held up."""
 
+import time
+
 from cluster.lab import Lab
 from nats_server import NatsServer
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, NAMESPACES, QUEUES, ApiError
+from silent_nats import SilentNats
 from waiting import eventually
 
 
@@ -103,3 +106,37 @@ async def test_a_bucket_kept_in_memory_is_made_anew_as_soon_as_nats_is_back(lab:
         return lab.nats.is_connected and "error" not in await lab.api("STREAM.INFO.KV_pq-rate")
 
     await eventually(is_there, timeout_s=10)
+
+
+SILENT = 48
+"""Three times as many as are looked at together."""
+
+
+async def test_a_server_that_answers_nothing_holds_up_nobody_elses_queues(lab: Lab, server: NatsServer) -> None:
+    way = SilentNats(server.port)
+    await way.start()
+    try:
+        await lab.secret("silent", url=way.url)
+        await lab.queue("first", nats={"connectionSecretRef": {"name": "silent"}})
+        await lab.ready(queues=("first",))
+        way.is_silent = True
+        silent = [f"silent-{number}" for number in range(SILENT)]
+        for name in silent:
+            await lab.queue(name, nats={"connectionSecretRef": {"name": "silent"}})
+        await lab.queue("last")
+        await lab.ready(queues=("last",))
+        for name in silent:
+            await lab.condition(QUEUES, name, status="False", reason="NatsUnavailable")
+        # From now on nobody waits for it at all, however often its queues are looked at.
+        started, lost = time.monotonic(), way.lost
+        for number in range(5):
+            for name in silent:
+                await lab.queue(name, visibilityTimeout=f"{31 + number}s")
+            await lab.queue("last", visibilityTimeout=f"{31 + number}s")
+            await lab.ready(queues=("last",))
+        took_s = time.monotonic() - started
+        assert way.lost - lost <= took_s, "it is asked once at a time, and waited for"
+        way.is_silent = False
+        await lab.ready(queues=("first", *silent))
+    finally:
+        await way.stop()

@@ -15,10 +15,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeoutError
 
 from protoqueue.cancellation import cancel
 from protoqueue.connection.lasting import LastingClient
+from protoqueue_operator.adapters.pulse import Pulse
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.refusals import BrokerUnavailable, Unanswered
 
@@ -28,19 +28,25 @@ _RECONNECT_WAIT_S = 1
 _REQUESTS_AT_ONCE = 128
 """The server queues API requests of all clients in one place: whoever sends thousands at once times out."""
 
+_ANYBODY_THERE = "$JS.API.STREAM.INFO.PQ"
+"""Of a stream that no Queue has: whoever leads JetStream says that there is none, whichever servers are away."""
+_ANYBODY_THERE_S = 2.0
+
 _WHO_AM_I = "$SYS.REQ.USER.INFO"
 _WHO_AM_I_S = 2.0
 
 
 class Connection:
-    """One connection that is sought until `close`; asking while it is down fails at once."""
+    """One connection that is sought until `close`; asking while it is down, or answers nothing, fails at once."""
 
     def __init__(self, credentials: Credentials, on_change: Callable[[bool], None]) -> None:
         self.credentials = credentials
-        self._on_change = on_change
         self._client = LastingClient()
         self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
         self._connecting: asyncio.Task[None] | None = None
+        self._on_change = on_change
+        self._pulse = Pulse(self._answers, self._changed)
+        self._listening: asyncio.Task[None] | None = None
         self._account: str | None = None
         self._troubles: set[str] = set()
         """What went wrong since the connection was last made or lost: each of several servers says something else."""
@@ -51,22 +57,25 @@ class Connection:
 
     @property
     def is_up(self) -> bool:
-        return self._client.is_connected
+        return self._client.is_connected and self._pulse.beats
 
     async def request(
         self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
     ) -> Msg:
         """Raises BrokerUnavailable."""
-        self._require()
         async with self._slots:
+            self._require()
             try:
-                return await self._client.request(
-                    subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None
+                message = await self._pulse.of(
+                    self._client.request(subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None)
                 )
-            except NatsTimeoutError:
+                self._pulse.heard()
+                return message
+            except TimeoutError:  # nats-py's own, or nothing is answered any more
                 self._require()
                 raise Unanswered(f"NATS did not answer on {subject} within {timeout_s:g} s") from None
             except NoRespondersError:
+                self._pulse.heard()
                 raise BrokerUnavailable(
                     f"nobody answers on {subject}: is JetStream enabled for this account?"
                 ) from None
@@ -130,17 +139,36 @@ class Connection:
         return answers
 
     async def close(self) -> None:
-        if self._connecting:
-            await cancel(self._connecting)
+        await cancel(*filter(None, (self._connecting, self._listening)))
         with contextlib.suppress(NatsError, OSError):
             await self._client.close()
 
     def _require(self) -> None:
-        if not self.is_up:
+        if not self._client.is_connected:
             why = f" ({'; '.join(sorted(self._troubles))})" if self._troubles else ""
             raise BrokerUnavailable(
                 f"there is no connection to {self.credentials.where}{why}; the operator keeps trying"
             )
+        if not self._pulse.beats:
+            raise BrokerUnavailable(
+                f"NATS at {self.credentials.where} lets the operator in and does not answer; the operator asks on"
+            )
+
+    async def _answers(self) -> bool:
+        try:
+            await self._client.request(_ANYBODY_THERE, b"", timeout=_ANYBODY_THERE_S)
+        except NoRespondersError:
+            return True
+        except (NatsError, OSError) as error:
+            await self._failed(error)
+            return False
+        return True
+
+    def _changed(self, answers: bool) -> None:
+        if not answers and self._client.is_connected:
+            logger.warning("nats silent: servers=%s; asking it until it answers", self.credentials.where)
+        self._troubles.clear()
+        self._on_change(answers)
 
     async def _connect(self) -> None:
         while not self._client.is_connected:
@@ -173,13 +201,14 @@ class Connection:
     async def _lost(self) -> None:
         self._troubles.clear()
         logger.warning("nats lost: servers=%s; seeking it until it is back", self.credentials.where)
-        self._on_change(False)
+        if self._listening:
+            await cancel(self._listening)
 
     async def _found(self) -> None:
         logger.info("nats connected: servers=%s", self.credentials.where)
         self._troubles.clear()
         self._account = None
-        self._on_change(True)
+        self._listening = asyncio.create_task(self._pulse.run(), name="nats pulse")
 
 
 def _words(error: Exception) -> str:
