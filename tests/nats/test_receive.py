@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from protoqueue import AlreadySettled, GroupNotFound, InvalidTask, Outgoing
+from protoqueue import AlreadySettled, ConfigurationError, GroupNotFound, InvalidTask, Outgoing
 from protoqueue.naming import QueueName
 from provisioning import GroupSpec
 from waiting import eventually
@@ -21,6 +21,8 @@ async def test_received_tasks_are_acked_retried_rejected_by_hand(make_queue) -> 
     await low.reject("not wanted")
     with pytest.raises(AlreadySettled, match="acked"):
         await high.reject()
+    with pytest.raises(AlreadySettled, match="acked"):
+        await high.extend()
     (again,) = await queue.receive(wait=5, group="mailers")
     assert (again.id, again.attempt) == (middle.id, 2)
     await again.ack()
@@ -82,6 +84,11 @@ async def test_a_group_that_does_not_exist_is_an_error(make_queue) -> None:
     queue = await make_queue()
     with pytest.raises(GroupNotFound, match="nobody"):
         await queue.receive(group="nobody")
+    for no_name in ("*", ">", "a.b"):
+        with pytest.raises(ConfigurationError, match="DNS label"):
+            await queue.receive(group=no_name)
+        with pytest.raises(ConfigurationError, match="DNS label"):
+            await queue.redrive(group=no_name)
 
 
 async def test_a_scheduled_task_can_be_taken_back_before_it_is_due(make_queue, make_worker, start) -> None:

@@ -181,6 +181,8 @@ class Queue:
         self, *, group: str | None = None, timeout: float = DEFAULT_TIMEOUT_S
     ) -> AsyncIterator[DeadLetter]:
         """The dead letters, oldest first, without consuming them; those of one `group` if given."""
+        if group is not None:
+            self._group(group)
         async for letter in stored_letters(self._broker, self._settings, group, timeout):
             yield letter
 
@@ -231,8 +233,7 @@ class Queue:
         name = group or os.environ.get("PROTOQUEUE_GROUP")
         if not name:
             raise ConfigurationError("which group? Pass group=... or set PROTOQUEUE_GROUP")
-        key = GroupName(self._settings.name, name).config_key
-        settings = await read_settings(self._broker, key, parse_group)
+        settings = await read_settings(self._broker, self._group(name).config_key, parse_group)
         if settings is None:
             raise GroupNotFound(f"queue {self.name} has no consumer group {name}: apply a ConsumerGroup for it")
         holder = Holder(self._broker, Settler(self._broker, process_name()), self._settings, settings)
@@ -251,6 +252,12 @@ class Queue:
     async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
         """The oldest tasks in the queue, waiting or running, without consuming them."""
         return await oldest_tasks(self._broker, self._settings, limit, timeout)
+
+    def _group(self, name: str) -> GroupName:
+        try:
+            return GroupName.parse(self._settings.name, name)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
 
     def _prepare(self, item: Any, task_id: str, now: datetime, trace: Mapping[str, str]) -> Prepared:
         payload, how = (item.payload, item) if isinstance(item, Outgoing) else (item, _PLAINLY)

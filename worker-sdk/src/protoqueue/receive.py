@@ -65,15 +65,19 @@ class ReceivedTask(Task):
         await self._settle("rejected", outcome_of(Reject(reason), self.attempt, self._holder.group.retry, 0))
 
     async def extend(self) -> None:
-        """Hold it for another `visibilityTimeout` from now."""
+        """Hold it for another `visibilityTimeout` from now. Raises AlreadySettled."""
+        self._refuse_if_settled()
         await self._holder.broker.answer(self._delivery.reply, IN_PROGRESS)
 
     async def _settle(self, how: str, outcome: Outcome) -> None:
-        if self._settled:
-            raise AlreadySettled(f"task {self.id} is {self._settled[0]} already")
+        self._refuse_if_settled()
         self._settled.append(how)
         holder = self._holder
         await holder.settler.settle(self._delivery, Executed(outcome, self), holder.queue, holder.group)
+
+    def _refuse_if_settled(self) -> None:
+        if self._settled:
+            raise AlreadySettled(f"task {self.id} is {self._settled[0]} already")
 
 
 async def receive_tasks(holder: Holder, max_tasks: int, wait_s: float) -> list[ReceivedTask]:

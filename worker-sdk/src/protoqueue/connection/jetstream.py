@@ -250,7 +250,7 @@ class JetStreamBroker:
         error = answer.get("error")
         if not error:
             return answer
-        if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE):
+        if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, *NOTHING_TO_DELETE):
             return None
         raise refusal(error)
 

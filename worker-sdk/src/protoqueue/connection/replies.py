@@ -20,7 +20,8 @@ from protoqueue.connection.broker import (
 from protoqueue.connection.headers import RawHeaders, parse_headers, parse_status
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unavailable
 
-STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, NOTHING_TO_DELETE = 10059, 10037, 10057
+STREAM_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10037
+NOTHING_TO_DELETE = (10043, 10057)  # a sequence after the first message's, one before it
 _STORE_FAILED, _BATCH_DUPLICATE = 10077, 10201
 _TOO_LARGE = (10054, 10097)  # the message, its headers
 _WRONG_SEQUENCE = (10071, 10164)
