@@ -75,6 +75,32 @@ async def test_a_scale_target_that_is_missing_is_named(lab: Lab) -> None:
     await lab.group(worker={"scaleTargetRef": {"name": "missing"}}, autoscale={})
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="False", reason="TargetNotFound")
     assert "Deployment missing" in condition["message"]
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="TargetNotFound")
+    assert condition["message"].startswith("spec.worker.scaleTargetRef: Deployment missing cannot be read")
+
+    async def is_told_of() -> bool:
+        return "TargetNotFound" in await lab.event_reasons("mailers")
+
+    await eventually(is_told_of)
+
+
+async def test_a_fixed_size_is_kept_whoever_makes_removes_or_sizes_the_target(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"scaleTargetRef": {"name": "existing"}}, replicas=2)
+    await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="TargetNotFound")
+
+    async def runs_two() -> bool:
+        deployment = await lab.get(DEPLOYMENTS, "existing")
+        group = await lab.get(CONSUMER_GROUPS, "mailers")
+        return bool(deployment["spec"]["replicas"] == group["status"].get("replicas") == 2)
+
+    await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
+    await eventually(runs_two, timeout_s=30)
+    await lab.ready(groups=("mailers",))
+    await lab.kube.merge(DEPLOYMENTS, {"spec": {"replicas": 1}}, "existing", lab.namespace)
+    await eventually(runs_two, timeout_s=30)
+    await lab.delete(DEPLOYMENTS, "existing")
+    await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="TargetNotFound")
 
 
 async def has_size(lab: Lab, replicas: int, name: str = "existing") -> None:

@@ -13,7 +13,7 @@ from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ConsumerGroupStatus
 from protoqueue_operator.core.load import NOTHING, ConsumerState
 from protoqueue_operator.core.resources import Group
-from protoqueue_operator.reconcile import scaling
+from protoqueue_operator.reconcile import scaling, targets
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.runtime import Established, Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
@@ -81,7 +81,7 @@ async def test_a_target_that_came_is_found_by_itself(runtime: Runtime, monkeypat
     made = aiming_at("late", runtime)
     await scaler.settle(made, Load(ready=1))
     api.sizes["late"] = 0
-    monkeypatch.setattr(scaling, "SCALE_SEEN_FOR_S", -1)
+    monkeypatch.setattr(targets, "SCALE_SEEN_FOR_S", -1)
     assert await scaler.settle(made, Load(ready=3)) == 3
     assert api.sizes["late"] == 3
 

@@ -15,9 +15,10 @@ from protoqueue_operator.core.refusals import (
     ScaleTargetTaken,
     SecretInvalid,
     SecretNotFound,
+    TakenOver,
 )
 from protoqueue_operator.core.resources import Group, Key, Queue
-from protoqueue_operator.core.targets import Target
+from protoqueue_operator.core.targets import Target, named_target
 from protoqueue_operator.reconcile.brokers import SECRET_AGAIN_S, Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
@@ -25,6 +26,7 @@ from protoqueue_operator.reconcile.metrics import Metrics
 from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue, valid_spec
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.targets import SCALE_SEEN_FOR_S
 from protoqueue_operator.reconcile.work import Again, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -144,7 +146,8 @@ class Dispatcher:
             refuse_group(group, error.reason, str(error), self._runtime)
             return _again(error)
         await self._scaler.look_at(group, backlog)
-        return None
+        # Nobody tells when somebody makes, sizes or removes what scaleTargetRef names.
+        return Again(SCALE_SEEN_FOR_S) if named_target(group) else None
 
     def _refuse(self, resource: Queue | Group, reason: str, message: str) -> None:
         if isinstance(resource, Queue):
@@ -173,12 +176,13 @@ class Dispatcher:
         self._runtime.groups.pop(key, None)
         self._runtime.brokers.forget(key)
         self._runtime.streams.pop(key, None)
+        self._runtime.yielded.pop(key, None)
         self._refused_queues.discard(key)
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
     """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
-    if isinstance(error, ForeignAsset | ScaleTargetTaken):
+    if isinstance(error, ForeignAsset | ScaleTargetTaken | TakenOver):
         return Again(_FOREIGN_AGAIN_S)
     if isinstance(error, Moving):
         return Again(_MOVING_AGAIN_S)

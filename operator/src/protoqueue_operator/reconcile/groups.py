@@ -36,7 +36,7 @@ from protoqueue_operator.reconcile.finalizing import hold
 from protoqueue_operator.reconcile.moving import home_of
 from protoqueue_operator.reconcile.queues import valid_spec
 from protoqueue_operator.reconcile.runtime import Established, Runtime
-from protoqueue_operator.reconcile.targets import refuse_taken_target, taken_by_another
+from protoqueue_operator.reconcile.targets import look_at_target, refuse_taken_target, taken_by_another
 from protoqueue_operator.reconcile.workers import bring_workers, workers_trouble
 
 
@@ -57,6 +57,8 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
     _announce_drift(group, plan, state.established, runtime)
     await apply_config(broker.configs, group.name.config_key, group_config(group, spec, queue, consumers))
     await bring_workers(group, spec, home, runtime)
+    async with state.lock:
+        await look_at_target(group, spec, state, runtime)
     state.established = Established(spec, consumers, paused=spec.paused or queue.paused)
     state.resting = False
     backlog = _backlog(consumers, infos)
@@ -66,9 +68,12 @@ async def reconcile_group(group: Group, runtime: Runtime) -> ConsumerState:
 
 
 def _condition(group: Group, runtime: Runtime) -> Condition:
-    """Made as specified is not enough where another has its size, or the cluster lets no worker come up."""
+    """Made as specified is not enough where there is nothing to size, another sizes it, or no worker may come up."""
     if taken := taken_by_another(group, runtime):
         return not_ready(group.meta.generation, ScaleTargetTaken.reason, str(taken))
+    scale = runtime.state_of(group.meta.key, group.meta.uid).scale
+    if scale and scale.trouble:
+        return not_ready(group.meta.generation, "TargetNotFound", f"spec.worker.scaleTargetRef: {scale.trouble}")
     if trouble := workers_trouble(group, runtime):
         return not_ready(group.meta.generation, "WorkersFailing", f"the Deployment {group.meta.name}: {trouble}")
     return ready(group.meta.generation, "consumers and workers are as specified")

@@ -13,6 +13,7 @@ from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarg
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.load import Rates
 from protoqueue_operator.core.resources import Key
+from protoqueue_operator.core.yielding import Yielded
 from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.reporting import Reporter
@@ -38,6 +39,8 @@ class ScaleSeen:
     at: float
     replicas: int | None = None
     """None where it could not be read."""
+    trouble: str | None = None
+    """Why, where asking again would not help until somebody changes something."""
     observed: int = 0
     selector: str | None = None
 
@@ -89,6 +92,8 @@ class Runtime:
     groups: dict[Key, GroupState] = field(default_factory=dict)
     streams: dict[Key, tuple[Stream, ...]] = field(default_factory=dict)
     """Of each queue that was brought into being, what its streams are to be."""
+    yielded: dict[Key, Yielded] = field(default_factory=dict)
+    """Of each queue whose streams another cluster has taken."""
     tenure: Tenure = field(default_factory=Tenure)
 
     def state_of(self, key: Key, uid: str) -> GroupState:

@@ -12,14 +12,11 @@ from protoqueue_operator.core.deployment import selector
 from protoqueue_operator.core.load import ConsumerState, has_work, load_of
 from protoqueue_operator.core.resources import Group, Key
 from protoqueue_operator.core.status import scaling
-from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime, ScaleSeen
+from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime
 from protoqueue_operator.reconcile.sparing import spare_the_busy
-from protoqueue_operator.reconcile.targets import taken_by_another
+from protoqueue_operator.reconcile.targets import look_at_target, taken_by_another
 
 logger = logging.getLogger(__name__)
-
-SCALE_SEEN_FOR_S = 10.0
-"""How long an answer of a scaleTargetRef's scale subresource is believed, also a refusal: nothing watches those."""
 
 REFUSED_FOR_S = 10.0
 """How long a size that was refused is not asked for again."""
@@ -110,31 +107,10 @@ class Scaler:
 
     async def _size(self, group: Group, state: GroupState) -> Size | None:
         assert state.established
-        assert state.established.spec.worker
-        target, seen = state.established.spec.worker.scale_target_ref, state.scale
-        if target is not None and not (
-            seen and seen.target == target and time.monotonic() - seen.at <= SCALE_SEEN_FOR_S
-        ):
-            state.scale = await self._read_scale(group, target)
+        await look_at_target(group, state.established.spec, state, self._runtime)
+        if state.scale and state.scale.trouble:
+            self._complain(group, state.scale.trouble)
         return self.known_size(group, state)
-
-    async def _read_scale(self, group: Group, target: ScaleTarget) -> ScaleSeen:
-        at = time.monotonic()
-        try:
-            answer = await self._runtime.kubernetes.scale(
-                target.api_version, target.kind, group.meta.namespace, target.name
-            )
-        except ApiError as error:
-            self._complain(group, f"{target.kind} {target.name} cannot be read: {error}")
-            return ScaleSeen(target, at)
-        status = answer.get("status") or {}
-        return ScaleSeen(
-            target,
-            at,
-            replicas=(answer.get("spec") or {}).get("replicas", 0),
-            observed=status.get("replicas", 0),
-            selector=status.get("selector"),
-        )
 
     async def _scale(
         self, group: Group, spec: ConsumerGroupSpec, size: Size, decision: Decision, state: GroupState

@@ -1,9 +1,47 @@
-"""Sees to it that no two groups size one object in turns."""
+"""The object that `scaleTargetRef` names: what size it has, and that no two groups size it in turns."""
 
+import logging
+import time
+
+from protoqueue_operator.adapters.kubernetes import ApiError
+from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.refusals import ScaleTargetTaken
 from protoqueue_operator.core.resources import Group, parse_group
 from protoqueue_operator.core.targets import Target, comes_before, named_target
-from protoqueue_operator.reconcile.runtime import Runtime
+from protoqueue_operator.reconcile.runtime import GroupState, Runtime, ScaleSeen
+
+logger = logging.getLogger(__name__)
+
+SCALE_SEEN_FOR_S = 10.0
+"""How long an answer of the scale subresource is believed, also a refusal: nobody tells of a change."""
+
+
+async def look_at_target(group: Group, spec: ConsumerGroupSpec, state: GroupState, runtime: Runtime) -> None:
+    """Know its scale, from a moment ago or by asking. Raises nothing."""
+    target, seen = spec.worker.scale_target_ref if spec.worker else None, state.scale
+    if target is None:
+        state.scale = None
+    elif seen is None or seen.target != target or time.monotonic() - seen.at > SCALE_SEEN_FOR_S:
+        state.scale = await _read(group, target, runtime)
+
+
+async def _read(group: Group, target: ScaleTarget, runtime: Runtime) -> ScaleSeen:
+    at = time.monotonic()
+    try:
+        answer = await runtime.kubernetes.scale(target.api_version, target.kind, group.meta.namespace, target.name)
+    except ApiError as error:
+        if error.is_refusal:
+            return ScaleSeen(target, at, trouble=f"{target.kind} {target.name} cannot be read: {error}")
+        logger.warning("scale not read: object=%s error=%s; it will be tried again", group.meta.key, error)
+        return ScaleSeen(target, at)
+    status = answer.get("status") or {}
+    return ScaleSeen(
+        target,
+        at,
+        replicas=(answer.get("spec") or {}).get("replicas", 0),
+        observed=status.get("replicas", 0),
+        selector=status.get("selector"),
+    )
 
 
 def taken_by_another(group: Group, runtime: Runtime) -> ScaleTargetTaken | None:
