@@ -207,11 +207,11 @@ async def test_what_nats_refuses_is_told_and_heals_when_corrected(lab: Lab) -> N
     ("spec", "reason", "field"),
     [
         ({"visibilityTimeout": "1ms"}, "InvalidSpec", "spec.visibilityTimeout"),
-        ({"schedules": [{"name": "x", "cron": "0 0 25 * * *"}]}, "InvalidSpec", "spec.schedules[x]"),
+        ({"schedules": [{"name": "x", "cron": "0 0 25 * * *"}]}, "InvalidSpec", "spec.schedules[x].cron: must be six"),
         (
             {"schedules": [{"name": "x", "cron": "0 0 3 * * *", "timeZone": "Mars/Base"}]},
             "InvalidSpec",
-            "spec.schedules[x]",
+            "spec.schedules[x].timeZone: must be a name",
         ),
         ({"nats": {"connectionSecretRef": {"name": "none"}}}, "SecretNotFound", "spec.nats.connectionSecretRef"),
     ],

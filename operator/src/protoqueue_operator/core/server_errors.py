@@ -12,6 +12,12 @@ _LIMITS = {
     10122: "the size of a stream of the account (max_stream_bytes): spec.limits.maxBytes",
 }
 """As the server's configuration writes them."""
+_OVERLAPPING = 10065
+_SCHEDULES = {
+    10189: ("cron", "must be six fields, seconds first, such as 0 0 3 * * *, and come to pass some day"),
+    10223: ("timeZone", "must be a name of the IANA database that NATS knows, such as Europe/Berlin"),
+}
+"""Of one schedule, the field and what it must be."""
 
 
 def refused(code: int | None, text: str) -> BrokerRefused:
@@ -22,4 +28,12 @@ def refused(code: int | None, text: str) -> BrokerRefused:
         )
     if code in _LIMITS:
         return QuotaExceeded(f"a limit of NATS is reached, {_LIMITS[code]}. JetStream: {text}")
+    if code == _OVERLAPPING:
+        return BrokerRefused(
+            "another stream of the account takes what is this queue's, subjects that begin with pq. or pqdlq., its "
+            f"namespace and its name: change that stream's subjects, or remove it. JetStream: {text}"
+        )
+    if code in _SCHEDULES:
+        field, must = _SCHEDULES[code]
+        return BrokerRefused(f"{must}. JetStream: {text}", field=field)
     return BrokerRefused(f"JetStream refused: {text}")

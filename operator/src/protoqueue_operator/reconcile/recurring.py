@@ -34,7 +34,6 @@ async def _apply(queue: Queue, wanted: Recurring, jetstream: JetStream) -> None:
         # A schedule takes the place of the one before it on its subject.
         await jetstream.publish(wanted.subject, wanted.data, dict(wanted.headers))
     except BrokerRefused as error:
-        raise InvalidSpec(
-            f"NATS does not take this schedule: {error}", field=f"spec.schedules[{wanted.name}]"
-        ) from error
+        separator = "." if error.field else ": "  # with a field the error begins with it
+        raise InvalidSpec(f"spec.schedules[{wanted.name}]{separator}{error}") from error
     logger.info("schedule set: object=%s name=%s", queue.meta.key, wanted.name)
