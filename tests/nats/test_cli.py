@@ -139,7 +139,7 @@ async def test_dead_letters_are_listed_shown_redriven_and_deleted(make_queue, ma
         (("stats", "default/nowhere"), "kubectl wait"),
         (("stats", "nowhere"), "<namespace>/<name>"),
         (("enqueue", "QUEUE", "{not json"), "--raw"),
-        (("enqueue", "QUEUE", "1", "-p", "99"), "priority 99"),
+        (("enqueue", "QUEUE", "1", "-p", "99"), "error: priority 99"),
         (("worker", "nowhere"), "package.module:worker"),
         (("worker", "nowhere:worker"), "no module nowhere"),
         (("worker", "json:worker"), "has no worker"),
@@ -154,6 +154,21 @@ async def test_what_goes_wrong_is_one_sentence_and_status_1(make_queue, cli, wor
     assert (status, out) == (1, "")
     assert says in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("command", "done"), [("redrive", "redriven"), ("delete", "deleted")])
+async def test_an_id_that_no_dead_letter_has_is_told(make_queue, make_worker, cli, command: str, done: str) -> None:
+    queue, worker = await make_queue(), make_worker()
+
+    @worker.handler
+    async def refuse(payload: int) -> None:
+        raise Reject("no")
+
+    receipt = await queue.enqueue(1)
+    await worker.run_once()
+    status, out, err = await cli("dead", command, queue.name, receipt.id, "mistyped", "-o", "json")
+    assert (status, json.loads(out)) == (1, {done: 1})
+    assert "no such dead letter: mistyped" in err
 
 
 async def test_without_nats_commands_end_with_a_sentence(cli) -> None:
@@ -271,6 +286,11 @@ async def test_pause_and_resume_edit_the_resource(
     kubectl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert await cli(*words) == (0, f"{asked}\n", "")
+    status, out, _ = await cli(*words, "-o", "json")
+    group = words[-1] if "-g" in words else None
+    assert (status, json.loads(out)) == (
+        0, {"queue": "default/email", "group": group, "paused": words[0] == "pause"}
+    )  # fmt: skip
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     status, _, err = await cli(*words)
     assert (status, "kubectl is not on PATH" in err) == (1, True)

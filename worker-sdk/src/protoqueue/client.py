@@ -169,7 +169,8 @@ class Queue:
                     self._prepare(item, task_id, now, trace) for item, task_id in zip(items, ids, strict=True)
                 )
             except InvalidTask as error:
-                raise type(error)(f"item {len(prepared)} of the batch, counted from 0: {error}") from error
+                which = f"item {len(prepared)} of the batch, counted from 0: " if len(items) > 1 else ""
+                raise type(error)(f"{which}{error}") from error
             receipts = await self._store_all(_batches(prepared), timeout)
         return [receipts[one.task_id] for one in prepared]
 

@@ -1,5 +1,6 @@
 """`protoqueue dead`: the dead letters."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -94,18 +95,21 @@ def redrive(
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Put dead letters back into the queue: those of the ids given, or what the filters choose, or --all."""
+    """Put dead letters back into the queue: those of the ids given, or what the filters choose, or --all.
+
+    Exits with status 1 where one of the ids is not among them.
+    """
     _need_choice(ids, every, group, task_type, reason, limit)
 
-    async def act(target: Queue) -> int:
+    async def act(target: Queue) -> tuple[int, set[str]]:
         if not ids:
-            return await target.redrive(limit=limit, rate=rate, group=group, type=task_type, reason=reason)
+            return await target.redrive(limit=limit, rate=rate, group=group, type=task_type, reason=reason), set()
         letters = await _find(target, group, task_type, reason, set(ids), limit)
         for letter in letters:
             await letter.redrive()
-        return len(letters)
+        return len(letters), _missing(ids, letters)
 
-    _say(with_queue(queue, act), "redriven", output)
+    _say(*with_queue(queue, act), "redriven", output)
 
 
 @app.command("delete")
@@ -119,14 +123,17 @@ def delete(
     limit: LimitOption = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Forget dead letters: those of the ids given, or what the filters choose, or --all."""
+    """Forget dead letters: those of the ids given, or what the filters choose, or --all.
+
+    Exits with status 1 where one of the ids is not among them.
+    """
     _need_choice(ids, every, group, task_type, reason, limit)
 
-    async def act(target: Queue) -> int:
+    async def act(target: Queue) -> tuple[int, set[str]]:
         letters = await _find(target, group, task_type, reason, set(ids) if ids else None, limit)
-        return sum([await letter.delete() for letter in letters])
+        return sum([await letter.delete() for letter in letters]), _missing(ids or (), letters)
 
-    _say(with_queue(queue, act), "deleted", output)
+    _say(*with_queue(queue, act), "deleted", output)
 
 
 def letter_json(letter: DeadLetter) -> dict[str, Any]:
@@ -162,8 +169,14 @@ def _need_choice(*chosen: object) -> None:
         fail("which ones? Name ids, choose with --group, --type, --reason or --limit, or say --all")
 
 
-def _say(count: int, what: str, output: Format) -> None:
+def _missing(ids: Iterable[str], found: Iterable[DeadLetter]) -> set[str]:
+    return set(ids) - {letter.task.id for letter in found}
+
+
+def _say(count: int, missing: set[str], what: str, output: Format) -> None:
     if output is Format.JSON:
         print_json({what: count})
     else:
         typer.echo(f"{count} dead letters {what}")
+    if missing:
+        fail(f"no such dead letter: {', '.join(sorted(missing))}")
