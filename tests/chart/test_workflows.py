@@ -37,7 +37,15 @@ def test_nobody_gets_more_than_to_read_unless_it_publishes() -> None:
     for workflow in WORKFLOWS.values():
         assert workflow["permissions"] == {"contents": "read"}
     writing = {name for name, job in WORKFLOWS["release"]["jobs"].items() if "permissions" in job}
-    assert writing == {"images", "chart", "wheels"}
+    assert writing == {"images", "chart", "index"}
+
+
+def test_what_proves_who_we_are_is_out_of_reach_of_what_builds() -> None:
+    for workflow in WORKFLOWS.values():
+        for job in workflow["jobs"].values():
+            if "id-token" in job.get("permissions", ()):
+                assert "run" not in {key for step in job["steps"] for key in step}
+                assert job["environment"] == "release"
 
 
 def test_nothing_is_published_before_everything_is_green() -> None:
@@ -48,7 +56,7 @@ def test_nothing_is_published_before_everything_is_green() -> None:
         direct = {needs} if isinstance(needs, str) else set(needs)
         return direct.union(*(before(each) for each in direct))
 
-    for name in ("images", "chart", "wheels"):
+    for name in ("images", "chart", "index"):
         assert {"ci", "version"} <= before(name)
 
 
