@@ -3,15 +3,16 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from nats_server import NatsServer
 from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import ForeignAsset
+from protoqueue_operator.core.refusals import TakenOver
 from protoqueue_operator.core.resources import FINALIZER
+from protoqueue_operator.core.yielding import FIRST_PAUSE
 from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.queues import reconcile_queue
@@ -33,7 +34,8 @@ class Operator:
     def __init__(self, cluster: str, server: NatsServer, name: str) -> None:
         nobody, nothing = cast("Any", Nobody()), cast("Any", None)
         self.brokers = Brokers(Credentials((server.url,)), nothing, nobody)
-        self._runtime = Runtime(nothing, nothing, self.brokers, Cache(), nobody, lambda: datetime.now(UTC))
+        self.later = timedelta(0)
+        self._runtime = Runtime(nothing, nothing, self.brokers, Cache(), nobody, lambda: datetime.now(UTC) + self.later)
         self._queue = self._runtime.cache.observe_queue(queue_body(name=name, uid=cluster, finalizers=[FINALIZER]))
 
     async def looks(self) -> str:
@@ -62,7 +64,7 @@ async def test_two_queues_of_one_name_do_not_take_their_streams_from_each_other_
         assert await staging.looks() == "staging"
         assert await production.looks() == "production"
         for _ in range(3):
-            with pytest.raises(ForeignAsset, match="give each cluster an account of its own"):
+            with pytest.raises(TakenOver, match="give each cluster an account of its own"):
                 await staging.looks()
             assert await production.looks() == "production"
 
@@ -72,6 +74,37 @@ async def test_after_a_restart_the_operator_that_is_asked_to_has_them(server: Na
         await staging.looks()
         await production.looks()
         assert await restarted.looks() == "staging"
-        with pytest.raises(ForeignAsset):
+        with pytest.raises(TakenOver):
             await production.looks()
+        assert await staging.looks() == "staging"
+
+
+async def test_who_has_yielded_takes_its_streams_back_in_time_and_keeps_them_if_nobody_objects(
+    server: NatsServer,
+) -> None:
+    async with operators(server, "staging", "production") as (staging, production):
+        await staging.looks()
+        await production.looks()
+        with pytest.raises(TakenOver, match="taken back at 2"):
+            await staging.looks()
+        staging.later = FIRST_PAUSE
+        assert [await staging.looks() for _ in range(2)] == ["staging"] * 2
+        with pytest.raises(TakenOver):
+            await production.looks()
+
+
+async def test_who_loses_them_again_waits_for_longer(server: NatsServer) -> None:
+    async with operators(server, "staging", "production", "production") as (staging, production, restarted):
+        await staging.looks()
+        await production.looks()
+        with pytest.raises(TakenOver):
+            await staging.looks()
+        staging.later = FIRST_PAUSE
+        assert await staging.looks() == "staging"
+        assert await restarted.looks() == "production"
+        for later in (FIRST_PAUSE, 2 * FIRST_PAUSE):
+            staging.later = later
+            with pytest.raises(TakenOver):
+                await staging.looks()
+        staging.later = 3 * FIRST_PAUSE
         assert await staging.looks() == "staging"

@@ -140,17 +140,10 @@ def refuse_foreign(owner: Owner | None, found: Owner | None, what: str) -> None:
         raise ForeignAsset(f"{what} exists and {belongs}: remove it, or use another name")
 
 
-def refuse_lost(established: Stream, observed: Stream | None) -> None:
-    """Raises ForeignAsset where a stream that a Queue had made its own is another's now, of the same name.
-
-    That one lives in another cluster: each of the two would take over what the other has just taken, without end.
-    """
+def is_lost(established: Stream, observed: Stream | None) -> bool:
+    """Whether a stream that a Queue had made its own is now another's of the same name, as of another cluster."""
     mine, found = established.owner, observed.owner if observed else None
-    if mine and found and found.key == mine.key and found != mine:
-        raise ForeignAsset(
-            f"stream {established.name} was taken over by another {mine.key}, as of another cluster that uses the same "
-            "NATS account: give each cluster an account of its own, and restart the operator that is to have the stream"
-        )
+    return mine is not None and found is not None and found.key == mine.key and found != mine
 
 
 def _is_leftover(consumer: Consumer, owner: Owner, living_groups: Collection[Key]) -> bool:

@@ -31,6 +31,12 @@ class ForeignAsset(Refusal):
     reason = "ForeignAsset"
 
 
+class TakenOver(Refusal):
+    """A stream that was this Queue's belongs to another of the same name, in another cluster; tried again in time."""
+
+    reason = "TakenOver"
+
+
 class QueueNotFound(Refusal):
     """The queue a group refers to does not exist, or is on its way out."""
 

@@ -1,18 +1,20 @@
 """A Queue becomes its streams, its counter and its entry in `pq-config`."""
 
 import asyncio
+from collections.abc import Mapping
 
 from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
 from protoqueue_operator.core.places import Place
-from protoqueue_operator.core.plan import Action, CreateStream, described, plan_consumer, plan_stream, refuse_lost
+from protoqueue_operator.core.plan import Action, CreateStream, described, is_lost, plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing
+from protoqueue_operator.core.refusals import InvalidSpec, LevelsGrowing, TakenOver
 from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
 from protoqueue_operator.core.status import Fields, is_ready, loss_conditions, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_queue
+from protoqueue_operator.core.yielding import lose
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
@@ -39,7 +41,7 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
     await hold(queue, runtime)  # before anything is made, and not where nothing can be
     broker = home.broker
     desired = queue_streams(queue, spec)
-    plan = await _streams(desired, broker.jetstream, runtime.streams.get(queue.meta.key, ()))
+    plan = await _streams(queue, desired, broker.jetstream, runtime)
     plan += await _counter(queue, broker.jetstream)
     await apply_schedules(queue, spec, broker.jetstream)
     await _wait_for_new_levels(queue, spec, broker, runtime)
@@ -80,15 +82,29 @@ def _first_counts(queue: Queue, desired: tuple[Stream, ...], plan: list[Action])
     return {"tasks": tasks(0, 0, 0, 0)} if queue.status.tasks is None and anew.issuperset(desired) else {}
 
 
-async def _streams(desired: tuple[Stream, ...], jetstream: JetStream, established: tuple[Stream, ...]) -> list[Action]:
+async def _streams(queue: Queue, desired: tuple[Stream, ...], jetstream: JetStream, runtime: Runtime) -> list[Action]:
     infos = await asyncio.gather(*(jetstream.stream(stream.name) for stream in desired))
     there = {info["config"]["name"]: info["config"] for info in infos if info}
     observed = {name: Stream.observed(config) for name, config in there.items()}
-    for stream in established:
-        refuse_lost(stream, observed.get(stream.name))
+    _refuse_lost(queue, observed, runtime)
     plan = [action for stream in desired for action in plan_stream(stream, observed.get(stream.name))]
     await apply_plan(jetstream, plan, there)
     return plan
+
+
+def _refuse_lost(queue: Queue, observed: Mapping[str, Stream], runtime: Runtime) -> None:
+    """Raises TakenOver, until it is time to take back what somebody else has taken."""
+    key, now = queue.meta.key, runtime.now()
+    lost = [each.name for each in runtime.streams.get(key, ()) if is_lost(each, observed.get(each.name))]
+    if not lost:
+        return
+    yielded = runtime.yielded[key] = lose(runtime.yielded.get(key), now)
+    if not yielded.is_back:
+        raise TakenOver(
+            f"the stream {lost[0]} was taken over by another {key}, as of another cluster that uses the same NATS "
+            "account: give each cluster an account of its own, or delete one of the two Queues. "
+            f"The stream is taken back at {yielded.until:%Y-%m-%dT%H:%MZ}"
+        )
 
 
 async def _wait_for_new_levels(queue: Queue, spec: QueueSpec, broker: Broker, runtime: Runtime) -> None:
