@@ -54,7 +54,7 @@ def test_what_the_schema_lets_pass_is_refused_by_name(spec: dict[str, Any], mess
             {"nats": {"connectionSecretRef": {"name": "../../theirs/secrets/account"}}},
             "spec.nats.connectionSecretRef.name",
         ),
-        ({"schedules": [{"name": "a.b", "every": "1s"}]}, "spec.schedules.0.name"),
+        ({"schedules": [{"name": "a.b", "every": "1s"}]}, "spec.schedules[0].name"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
-from protoqueue_operator.core.fields import IMMUTABLE, Duration, LabelName, Model, ObjectName, rules
+from protoqueue_operator.core.fields import Duration, LabelName, Model, ObjectName, rules
 from protoqueue_operator.core.queue import RateLimit, Retry
 
 
@@ -132,7 +132,9 @@ class ConsumerGroupSpec(Model):
 
     queue_ref: QueueReference = Field(
         description="The queue this group consumes. Immutable.",
-        json_schema_extra=rules(("self.name == oldSelf.name", f"queueRef {IMMUTABLE[1]}")),
+        json_schema_extra=rules(
+            ("self.name == oldSelf.name", "queueRef is immutable: create a ConsumerGroup with another name")
+        ),
     )
     priority_policy: Literal["Weighted", "Strict"] = Field(
         "Weighted",

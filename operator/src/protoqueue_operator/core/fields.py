@@ -74,6 +74,3 @@ class Model(BaseModel):
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     """Schema extra with CEL rules, each given as (expression, what the user reads when it is broken)."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
-
-
-IMMUTABLE = ("self == oldSelf", "is immutable: create a new resource with another name and move the tasks there")

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
-from protoqueue_operator.core.fields import IMMUTABLE, Duration, LabelName, Model, ObjectName, Quantity, rules
+from protoqueue_operator.core.fields import Duration, LabelName, Model, ObjectName, Quantity, rules
 from protoqueue_operator.core.places import Place
 
 DEFAULT_PRIORITY_LEVELS = 3
+_IMMUTABLE = "is immutable: create a Queue with another name and move the tasks there"
 
 
 class Ordering(Model):
@@ -126,7 +127,7 @@ class QueueSpec(Model):
             (
                 "has(self.ordering) == has(oldSelf.ordering)"
                 " && (!has(self.ordering) || self.ordering == oldSelf.ordering)",
-                f"ordering {IMMUTABLE[1]}",
+                f"ordering {_IMMUTABLE}",
             ),
             (
                 f"(has(self.priorityLevels) ? self.priorityLevels : {DEFAULT_PRIORITY_LEVELS})"
@@ -139,7 +140,7 @@ class QueueSpec(Model):
     delivery: Literal["WorkQueue", "Broadcast"] = Field(
         "WorkQueue",
         description="WorkQueue: each task is done once. Broadcast: every ConsumerGroup gets its own copy. Immutable.",
-        json_schema_extra=rules(("self == oldSelf", f"delivery {IMMUTABLE[1]}")),
+        json_schema_extra=rules(("self == oldSelf", f"delivery {_IMMUTABLE}")),
     )
     priority_levels: int | None = Field(
         None,
@@ -154,7 +155,7 @@ class QueueSpec(Model):
     storage: Literal["File", "Memory"] = Field(
         "File",
         description="Where JetStream keeps the tasks. Memory is lost when the NATS server restarts. Immutable.",
-        json_schema_extra=rules(("self == oldSelf", f"storage {IMMUTABLE[1]}")),
+        json_schema_extra=rules(("self == oldSelf", f"storage {_IMMUTABLE}")),
     )
     replicas: Literal[1, 3, 5] = Field(
         1, description="On how many NATS servers each task is stored: 1, 3 or 5, and no more than the cluster has."

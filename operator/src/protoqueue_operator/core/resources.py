@@ -124,7 +124,7 @@ def _parse_spec(model: type[M], body: Mapping[str, Any]) -> M | InvalidSpec:
         return model.model_validate(body.get("spec", {}))
     except ValidationError as error:
         first = error.errors()[0]
-        path = ".".join(("spec", *(str(part) for part in first["loc"])))
+        path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
         return InvalidSpec(first["msg"].removeprefix("Value error, "), field=path)
 
 
