@@ -1,11 +1,8 @@
 """The broker that is a NATS server with JetStream."""
 
 import asyncio
-import itertools
 import json
 import logging
-import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import nats.errors
 from nats.aio.msg import Msg
 
+from protoqueue.connection.batch import publish_batch
 from protoqueue.connection.broker import (
     ConsumerState,
     Ended,
@@ -38,8 +36,8 @@ from protoqueue.connection.replies import (
     parse_stream_state,
     refusal,
 )
-from protoqueue.connection.requests import NobodyListens, Requests
-from protoqueue.connection.wire import encode_answer, encode_members
+from protoqueue.connection.requests import ONE_TRY_S, NobodyListens, Requests
+from protoqueue.connection.wire import encode_answer
 from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
 from protoqueue.naming import CONFIG_BUCKET
 from protoqueue.servers import shown_server
@@ -48,8 +46,6 @@ log = logging.getLogger(__name__)
 
 RECONNECT_WAIT_S = 0.5
 PING_INTERVAL_S = 10
-_ONE_TRY_S = 5.0
-_RETRY_WAIT_S = 0.1
 
 
 class JetStreamBroker:
@@ -123,7 +119,8 @@ class JetStreamBroker:
 
     async def publish(self, message: Message, timeout_s: float | None) -> Published:
         self._check_size(message)
-        return parse_published(await self._ask(message.subject, message.data, message.headers, timeout_s))
+        asked = self._requests.until_answered(message.subject, message.data, message.headers, timeout_s, ONE_TRY_S)
+        return parse_published(await asked)
 
     def _check_size(self, message: Message) -> None:
         # nats-py counts the data alone, and the server ends the connection of whoever sends more.
@@ -133,25 +130,7 @@ class JetStreamBroker:
     async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None) -> None:
         for message in messages:
             self._check_size(message)
-        batch, last = secrets.token_hex(11), len(messages)
-
-        def member(number: int) -> dict[str, str]:
-            return {**messages[number - 1].headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-
-        if last > 1:
-            answer = await self._ask(messages[0].subject, messages[0].data, member(1), timeout_s)
-            if answer:  # an empty one says: go on
-                parse_published(answer)
-            await self._send_members(messages, batch)
-        commit = member(last) | {"Nats-Batch-Commit": "1"}
-        parse_published(await self._ask(messages[-1].subject, messages[-1].data, commit, timeout_s, tries=1))
-
-    async def _send_members(self, messages: Sequence[Message], batch: str) -> None:
-        """Send what is between the first and the last."""
-        for chunk in encode_members(zip(range(2, len(messages)), messages[1:-1], strict=True), batch):
-            if not self._nc.is_connected:
-                raise Unavailable("NATS is away: lost the connection within a batch")
-            await self._nc.send(chunk)
+        await publish_batch(self._nc, self._requests, messages, timeout_s)
 
     async def answer(self, reply: str, token: bytes) -> None:
         if self._nc.is_connected:
@@ -160,7 +139,7 @@ class JetStreamBroker:
             await self._send(reply, token)
 
     async def answer_confirmed(self, reply: str, token: bytes, timeout_s: float) -> None:
-        await self._ask(reply, token, None, timeout_s)
+        await self._requests.until_answered(reply, token, None, timeout_s)
 
     def open_inbox(self, stream: str, consumer: str, receive: Receive, ended: Ended) -> JetStreamInbox:
         return JetStreamInbox(self._nc, stream, consumer, receive, ended)
@@ -244,8 +223,9 @@ class JetStreamBroker:
 
     async def _api(self, subject: str, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
         """One request to JetStream's API; None when the stream or the message does not exist."""
+        request = json.dumps(body).encode()
         answer: dict[str, Any] = json.loads(
-            await self._ask(f"$JS.API.{subject}", json.dumps(body).encode(), None, timeout_s)
+            await self._requests.until_answered(f"$JS.API.{subject}", request, None, timeout_s)
         )
         error = answer.get("error")
         if not error:
@@ -253,33 +233,6 @@ class JetStreamBroker:
         if error.get("err_code") in (STREAM_NOT_FOUND, MESSAGE_NOT_FOUND, *NOTHING_TO_DELETE):
             return None
         raise refusal(error)
-
-    async def _ask(
-        self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float | None, tries: int = 0
-    ) -> bytes:
-        """Request until answered. A stream that is just recovering has no responder yet, hence more than one try.
-
-        What is asked again must be the same when it arrives twice: publishes are, through their message id.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        why = "no answer"
-        for attempt in itertools.count(1):
-            left = _ONE_TRY_S if deadline is None else deadline - time.monotonic()
-            if left <= 0 or (tries and attempt > tries):
-                break
-            try:
-                return await self._requests.ask(subject, data, headers, left)
-            except NobodyListens:
-                why = "no stream takes this subject"
-                await asyncio.sleep(_RETRY_WAIT_S)
-            except TimeoutError:
-                why = "no answer" if self._nc.is_connected else "not connected"
-            except nats.errors.OutboundBufferLimitError:
-                why = "not connected, and the outbound buffer is full"
-                await asyncio.sleep(_RETRY_WAIT_S)
-            except nats.errors.Error as error:
-                raise Unavailable(f"the connection to NATS is closed: {error}") from error
-        raise Unavailable(f"{why} from NATS for {subject} within {timeout_s or _ONE_TRY_S:g} s")
 
     async def _send(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         try:

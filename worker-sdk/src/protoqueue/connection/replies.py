@@ -23,8 +23,13 @@ from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unava
 STREAM_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10037
 NOTHING_TO_DELETE = (10043, 10057)  # a sequence after the first message's, one before it
 _STORE_FAILED, _BATCH_DUPLICATE = 10077, 10201
+_BATCH_GIVEN_UP = (10176, 10210)  # a part of it is missing, others are under way
 _TOO_LARGE = (10054, 10097)  # the message, its headers
 _WRONG_SEQUENCE = (10071, 10164)
+
+
+class TryAgain(Unavailable):
+    """It was not done, or nobody knows: whoever has time left, and may repeat it, should."""
 
 
 def parse_published(data: bytes) -> Published:
@@ -44,6 +49,8 @@ def refusal(error: Mapping[str, Any]) -> ProtoQueueError | DuplicateInBatch | Wr
         return QueueFull(f"{text}: wait for workers to catch up, or raise spec.limits of the Queue")
     if code == _BATCH_DUPLICATE:
         return DuplicateInBatch(text)
+    if code in _BATCH_GIVEN_UP:
+        return TryAgain(f"JetStream gave a batch up: {text}")
     if code in _WRONG_SEQUENCE:
         return WrongRevision(text)
     return Unavailable(f"JetStream refused: {text} (error {code})")

@@ -2,10 +2,21 @@
 
 import asyncio
 import itertools
+import math
+import time
 from collections.abc import Mapping
+
+import nats.errors
 
 from protoqueue.connection.direct import DirectClient
 from protoqueue.connection.headers import parse_status
+from protoqueue.connection.replies import TryAgain
+from protoqueue.errors import Unavailable
+
+ONE_TRY_S = 5.0
+"""How long an answer may take before what can be repeated is."""
+
+RETRY_WAIT_S = 0.1
 
 _NO_RESPONDERS = "503"
 
@@ -38,6 +49,32 @@ class Requests:
                 return await answer
         finally:
             del self._waiting[number]
+
+    async def until_answered(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float | None,
+        one_try_s: float = math.inf,
+    ) -> bytes:  # fmt: skip
+        """The answer. A stream that is just recovering has no responder yet, hence more than one try.
+
+        What has got none within `one_try_s` is asked again, so it must be the same when it arrives twice: publishes
+        are, through their message id. Raises TryAgain when the time is over, and Unavailable for a closed connection.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        why = "no answer"
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                return await self.ask(subject, data, headers, min(one_try_s, left))
+            except NobodyListens:
+                why = "no stream takes this subject"
+                await asyncio.sleep(RETRY_WAIT_S)
+            except TimeoutError:
+                why = "no answer" if self._nc.is_connected else "not connected"
+            except nats.errors.OutboundBufferLimitError:
+                why = "not connected, and the outbound buffer is full"
+                await asyncio.sleep(RETRY_WAIT_S)
+            except nats.errors.Error as error:
+                raise Unavailable(f"the connection to NATS is closed: {error}") from error
+        raise TryAgain(f"{why} from NATS for {subject} within {round(timeout_s or 0, 1):g} s")
 
     def _answered(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
         answer = self._waiting.get(int(subject[len(self._prefix) :]))

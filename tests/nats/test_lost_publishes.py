@@ -1,0 +1,135 @@
+"""Connections that break, and answers that get lost, while something is being stored."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+import protoqueue
+from protoqueue import Unavailable
+from provisioning import GroupSpec
+from waiting import eventually
+
+
+class Relay:
+    """A way to the server. It does what it is told at the first bytes of a client's that hold `at`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.at: bytes | None = None
+        self.passes_on = True
+        """Whether the server gets those bytes."""
+        self.is_deaf = False
+        """Whether what the server says is lost, as it is from then on."""
+        self.reached = asyncio.Event()
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def stop(self) -> None:
+        assert self._server
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection; new ones are whole."""
+        self.at, self.is_deaf = None, False
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        mine = {writer, server_writer}
+        self._writers |= mine
+        await asyncio.gather(self._pass_on(reader, server_writer), self._answer(server_reader, writer))
+        self._writers -= mine
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                if self.at and self.at in data:
+                    self.is_deaf = True
+                    self.reached.set()
+                    if not self.passes_on:
+                        continue
+                writer.write(data)
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                if not self.is_deaf:
+                    writer.write(data)
+        writer.close()
+
+
+@pytest_asyncio.fixture
+async def relay(server) -> AsyncIterator[Relay]:
+    relay = Relay(server.port)
+    yield relay
+    relay.stop()
+
+
+@pytest.mark.parametrize("passes_on", [True, False], ids=["stored", "not stored"])
+@pytest.mark.parametrize("at", [b"Nats-Batch-Sequence: 1\r", b"Nats-Batch-Sequence: 2\r", b"Nats-Batch-Commit"])
+async def test_a_batch_whose_connection_breaks_is_stored_once_by_who_waits(
+    make_queue, queue_name, relay: Relay, at: bytes, passes_on: bool
+) -> None:
+    direct = await make_queue(GroupSpec())
+    async with await protoqueue.connect(await relay.start()) as client:
+        queue = await client.queue(f"default/{queue_name}")
+        relay.at, relay.passes_on = at, passes_on
+        storing = asyncio.create_task(queue.enqueue_batch(range(50), timeout=None))
+        await asyncio.wait_for(relay.reached.wait(), 10)
+        if passes_on and at == b"Nats-Batch-Commit":
+
+            async def is_stored() -> bool:
+                return (await direct.stats()).ready == 50
+
+            await eventually(is_stored)
+        relay.cut()
+        receipts = await asyncio.wait_for(storing, 20)
+    tasks = await direct.peek(100)
+    assert [task.id for task in tasks] == [receipt.id for receipt in receipts]
+    assert not any(receipt.duplicate for receipt in receipts)
+
+
+async def test_an_answer_that_got_lost_is_asked_for_again_within_the_timeout(
+    make_queue, queue_name, relay: Relay
+) -> None:
+    direct = await make_queue(GroupSpec())
+    async with await protoqueue.connect(await relay.start()) as client:
+        queue = await client.queue(f"default/{queue_name}")
+        relay.at = b"Nats-Msg-Id"
+        storing = [
+            asyncio.create_task(queue.enqueue(1, timeout=60)),
+            asyncio.create_task(queue.enqueue_batch([2, 3], timeout=60)),
+        ]
+        await asyncio.wait_for(relay.reached.wait(), 10)
+        relay.at = None
+
+        async def is_stored() -> bool:
+            return (await direct.stats()).ready >= 1
+
+        await eventually(is_stored)
+        relay.is_deaf = False
+        await asyncio.wait_for(asyncio.gather(*storing), 20)
+    assert (await direct.stats()).ready == 3
+
+
+async def test_a_batch_gives_up_after_its_timeout(make_queue, queue_name, relay: Relay) -> None:
+    direct = await make_queue(GroupSpec())
+    async with await protoqueue.connect(await relay.start()) as client:
+        queue = await client.queue(f"default/{queue_name}")
+        relay.at, relay.passes_on = b"Nats-Batch-Commit", False
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(queue.enqueue_batch(range(3), timeout=0.3), 10)
+        await client.close()
+        with pytest.raises(Unavailable, match="closed"):
+            await asyncio.wait_for(queue.enqueue_batch(range(3), timeout=None), 10)
+    assert (await direct.stats()).ready == 0

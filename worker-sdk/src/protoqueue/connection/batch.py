@@ -1,0 +1,61 @@
+"""Atomic batches: many messages that one stream stores together, or not at all."""
+
+import asyncio
+import math
+import secrets
+import time
+from collections.abc import Sequence
+
+from protoqueue.connection.broker import Message
+from protoqueue.connection.direct import DirectClient
+from protoqueue.connection.replies import TryAgain, parse_published
+from protoqueue.connection.requests import ONE_TRY_S, RETRY_WAIT_S, Requests
+from protoqueue.connection.wire import encode_members
+from protoqueue.errors import Unavailable
+
+
+async def publish_batch(
+    nc: DirectClient, requests: Requests, messages: Sequence[Message], timeout_s: float | None
+) -> None:
+    """As `Broker.publish_atomic` says, as often as it takes.
+
+    The messages have ids, so a batch that was stored though its answer got lost is refused as DuplicateInBatch when it
+    comes again. Then the ids of all its members are known, and publishing them one by one stores nothing twice.
+    """
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        try:
+            await _publish_once(nc, requests, messages, min(ONE_TRY_S, deadline - time.monotonic()))
+            return
+        except TryAgain:
+            if time.monotonic() + RETRY_WAIT_S >= deadline:
+                raise
+            await asyncio.sleep(RETRY_WAIT_S)
+
+
+async def _publish_once(nc: DirectClient, requests: Requests, messages: Sequence[Message], timeout_s: float) -> None:
+    """Raises TryAgain where the server gave it up, as it does when any part of a batch comes twice or never."""
+    _check_connected(nc)
+    batch, last, deadline = secrets.token_hex(11), len(messages), time.monotonic() + timeout_s
+
+    def member(number: int) -> dict[str, str]:
+        return {**messages[number - 1].headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+
+    if last > 1:
+        answer = await requests.until_answered(messages[0].subject, messages[0].data, member(1), timeout_s)
+        if answer:  # an empty one says: go on
+            parse_published(answer)
+        for chunk in encode_members(zip(range(2, last), messages[1:-1], strict=True), batch):
+            _check_connected(nc)
+            await nc.send(chunk)
+    commit = member(last) | {"Nats-Batch-Commit": "1"}
+    left = deadline - time.monotonic()
+    parse_published(await requests.until_answered(messages[-1].subject, messages[-1].data, commit, left))
+
+
+def _check_connected(nc: DirectClient) -> None:
+    """What is sent while there is no connection is kept for the next one, which knows nothing of the batch."""
+    if nc.is_closed:
+        raise Unavailable("the connection to NATS is closed")
+    if not nc.is_connected:
+        raise TryAgain("NATS is away: not connected")
