@@ -1,8 +1,11 @@
 """What users get for their own tests."""
 
+import asyncio
+
 import protoqueue
 from protoqueue.testing import in_memory
 from protoqueue.testing.streams import matches
+from waiting import eventually
 
 worker = protoqueue.Worker("default/email", group="mailers")
 sent: list[str] = []
@@ -30,6 +33,22 @@ async def test_connect_gives_the_queue_in_memory_whatever_the_url() -> None:
             await (await client.queue("default/email")).enqueue({"to": "x"})
         async with await protoqueue.connect() as client:
             assert (await (await client.queue("default/email")).stats()).ready == 1
+
+
+def test_a_worker_that_was_stopped_can_serve_again_also_in_another_event_loop() -> None:
+    sent.clear()
+
+    async def serve_one(address: str) -> None:
+        async with in_memory("default/email", group="mailers") as memory:
+            await (await memory.client.queue("default/email")).enqueue({"to": address})
+            serving = asyncio.create_task(worker.serve())
+            await eventually(lambda: address in sent)
+            worker.stop()
+            await serving
+
+    for address in ("first", "second"):
+        asyncio.run(serve_one(address))
+    assert sent == ["first", "second"]
 
 
 def test_subjects_match_as_in_nats() -> None:

@@ -190,9 +190,12 @@ class Worker:
 
         NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them.
         """
-        async with self._started(broker) as loop:
-            if loop is not None:
-                await loop.run(self._stop, self._grace_s)
+        try:
+            async with self._started(broker) as loop:
+                if loop is not None:
+                    await loop.run(self._stop, self._grace_s)
+        finally:
+            self._stop = asyncio.Event()  # for the next time, which may be in another event loop
         log.info("worker stopped")
 
     async def run_once(self, broker: Broker | None = None) -> int:
