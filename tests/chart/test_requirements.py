@@ -23,6 +23,13 @@ def test_every_image_installs_all_that_its_distribution_needs(name: str, folder:
     assert needed - {"protoqueue"} <= pinned
 
 
+@pytest.mark.parametrize("folder", ["worker-sdk", "operator", "devcluster"])
+def test_every_distribution_says_what_it_is_for_and_brings_its_license(folder: str) -> None:
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    assert "`protoqueue" in project["readme"]["text"]
+    assert (ROOT / folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
 def blocks(file: Path) -> set[str]:
     """The requirements of a file, each with its hashes."""
     return set(re.split(r"\n(?=\S)", file.read_text().strip()))
