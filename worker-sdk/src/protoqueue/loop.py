@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 
 from protoqueue.cancellation import cancel
 from protoqueue.codec import decode_task
@@ -19,6 +18,7 @@ from protoqueue.ledger import Ledger
 from protoqueue.metrics import WorkerMetrics
 from protoqueue.outcomes import CANCELLED, HAND_BACK, Dead, Done
 from protoqueue.registry import Registry
+from protoqueue.runners import Runners
 from protoqueue.settings import GroupSettings, QueueSettings
 from protoqueue.settle import Settler
 from protoqueue.surroundings import Surroundings
@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.05
 HOLD_S = 0.25
 """A fetched task that finds no slot within this time goes back, so that an idle worker can have it."""
-
-_MOST_IN_TURN = 32
-_WAKE_MANY = 16
 
 
 class WorkLoop:
@@ -47,7 +44,6 @@ class WorkLoop:
         self._settler = settler
         self._metrics = metrics
         self._tracing = tracing
-        self._concurrency = surroundings.concurrency
         self._surroundings = surroundings
         self._gate = Gate(broker)
         self._ledger: Ledger | None = None
@@ -56,15 +52,13 @@ class WorkLoop:
         self._queue: QueueSettings | None = None
         self._group: GroupSettings | None = None
         self._running: set[Held] = set()
-        self._fetcher = Fetcher(broker, self._concurrency, self._gate, self._running.__len__, self._rouse)
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self._runners = Runners(surroundings.concurrency, self._run_one)
+        self._fetcher = Fetcher(
+            broker, surroundings.concurrency, self._gate, self._running.__len__, self._runners.rouse
+        )
         self._beat_now = asyncio.Event()
         broker.on_reconnect(self._beat_now.set)
-        self._pulling = True
-        self._rousing = False
         self._finished = 0
-        self._finished_before = 0
-        self._in_turn = 0
 
     @property
     def running(self) -> int:
@@ -114,78 +108,29 @@ class WorkLoop:
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
         """Work until `stop` is set; then finish what runs within `grace_s` and hand back the rest."""
-        runners = [asyncio.create_task(self._runner()) for _ in range(self._concurrency)]
+        self._runners.start(self._fetcher)
         service = [asyncio.create_task(self._fetcher.pump()), asyncio.create_task(self._ticker())]
         beat = asyncio.create_task(extend_leases(self._broker, self._held, self._lease_s, self._beat_now))
         stopped = asyncio.create_task(stop.wait())
         try:
             # A service that ends has a bug: better to end the worker than to have it hang.
-            await asyncio.wait([stopped, beat, *service, *runners], return_when=asyncio.FIRST_COMPLETED)
-            for task in (beat, *service, *runners):
+            working = [beat, *service, *self._runners.tasks]
+            await asyncio.wait([stopped, *working], return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
                 if task.done():
                     task.result()
         finally:
-            await self._shut_down(runners, service, grace_s)
+            await self._shut_down(service, grace_s)
             beat.cancel()
             stopped.cancel()
 
-    async def _shut_down(
-        self, runners: list[asyncio.Task[None]], service: list[asyncio.Task[None]], grace_s: float
-    ) -> None:
-        self._pulling = False
+    async def _shut_down(self, service: list[asyncio.Task[None]], grace_s: float) -> None:
+        self._runners.stop()
         self._gate.close()
         await cancel(*service)
         await self._fetcher.close()
         await self._return_fetched(older_than=0)
-        for waiter in self._idle:
-            if not waiter.done():
-                waiter.set_result(None)
-        _, late = await asyncio.wait(runners, timeout=grace_s)
-        if late:
-            log.warning("%d tasks did not finish within the grace period: they go back", self.running)
-            for task in late:
-                task.cancel()
-            await asyncio.wait(late, timeout=5)
-
-    def _rouse(self) -> None:
-        if self._idle and not self._rousing:
-            self._rousing = True
-            asyncio.get_running_loop().call_soon(self._wake_runners)
-
-    def _wake_runners(self) -> None:
-        """Wake one more runner per turn of the event loop, or many when those awake are held up by what they run.
-
-        Handlers that return at once need one runner, and waking more costs them more than their work.
-        """
-        self._rousing = False
-        progress, self._finished_before = self._finished - self._finished_before, self._finished
-        for _ in range(min(1 if progress else _WAKE_MANY, len(self._fetcher.lanes), len(self._idle))):
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-        if len(self._fetcher.lanes):
-            self._rouse()
-
-    async def _runner(self) -> None:
-        while self._pulling:
-            held = self._fetcher.lanes.take()
-            if held is None:
-                waiter = asyncio.get_running_loop().create_future()
-                self._idle.append(waiter)
-                await waiter
-                continue
-            try:
-                await self._run_one(held)
-            except Exception:
-                log.exception("a task could not be settled: it comes again", extra={"sequence": held.delivery.sequence})
-            self._in_turn += 1
-            if self._in_turn >= _MOST_IN_TURN:
-                await self._end_turn()
-
-    async def _end_turn(self) -> None:
-        """Let the event loop read, beat and stop: handlers that never wait would keep it from that."""
-        await asyncio.sleep(0)
-        self._in_turn = 0
+        await self._runners.finish(grace_s)
 
     async def _run_one(self, held: Held) -> None:
         assert self._queue is not None

@@ -1,0 +1,94 @@
+"""A worker's slots: as many runners, each taking one task after the other."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from protoqueue.fetching import Fetcher
+from protoqueue.lanes import Held
+
+log = logging.getLogger(__name__)
+
+_MOST_IN_TURN = 32
+_WAKE_MANY = 16
+_LAST_WORDS_S = 5.0
+
+
+class Runners:
+    """Have `run` see to what a fetcher brings, at most `count` at a time, from `start` until `stop`."""
+
+    def __init__(self, count: int, run: Callable[[Held], Awaitable[None]]) -> None:
+        self._count = count
+        self._run = run
+        self._fetcher: Fetcher
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._stopping = False
+        self._rousing = False
+        self._in_turn = 0
+        self._ended = 0
+        self._ended_before = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self.tasks = [asyncio.create_task(self._work()) for _ in range(self._count)]
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopping = True
+
+    async def finish(self, grace_s: float) -> None:
+        """Once stopped: let what runs end, and cancel what has not within `grace_s`."""
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(None)
+        _, late = await asyncio.wait(self.tasks, timeout=grace_s)
+        if late:
+            log.warning("%d tasks did not finish within the grace period: they go back", len(late))
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=_LAST_WORDS_S)
+
+    def rouse(self) -> None:
+        """Say that there is something to take."""
+        if self._idle and not self._rousing:
+            self._rousing = True
+            asyncio.get_running_loop().call_soon(self._wake)
+
+    def _wake(self) -> None:
+        """Wake one more runner per turn of the event loop, or many when those awake are held up by what they run.
+
+        Handlers that return at once need one runner, and waking more costs them more than their work.
+        """
+        self._rousing = False
+        progress, self._ended_before = self._ended - self._ended_before, self._ended
+        waiting = len(self._fetcher.lanes)
+        for _ in range(min(1 if progress else _WAKE_MANY, waiting, len(self._idle))):
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        if waiting:
+            self.rouse()
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            held = self._fetcher.lanes.take()
+            if held is None:
+                waiter = asyncio.get_running_loop().create_future()
+                self._idle.append(waiter)
+                await waiter
+                continue
+            try:
+                await self._run(held)
+            except Exception:
+                log.exception("a task could not be settled: it comes again", extra={"sequence": held.delivery.sequence})
+            self._ended += 1
+            self._in_turn += 1
+            if self._in_turn >= _MOST_IN_TURN:
+                await self._end_turn()
+
+    async def _end_turn(self) -> None:
+        """Let the event loop read, beat and stop: handlers that never wait would keep it from that."""
+        await asyncio.sleep(0)
+        self._in_turn = 0
