@@ -39,7 +39,7 @@ def with_metadata(value: float) -> bytes:
     return wire.SerializeToString()
 
 
-GOOD = encode_task(Task(id="t", data=b"1", content_type="application/json"))
+GOOD = encode_task("t", b"1", content_type="application/json")
 HOSTILE = {
     "an attempt of many digits": (b"\r\nPq-Attempt: " + b"9" * 5000, GOOD),
     "an attempt in superscript": ("\r\nPq-Attempt: ²".encode(), GOOD),

@@ -24,7 +24,7 @@ Put: TypeAlias = Callable[[Queue, Nats], Awaitable[None]]
 
 async def publish(nc: Nats, queue: QueueName, task_id: str, message_id: str | None = None) -> PubAck:
     """What another producer may publish, with whatever ids it likes."""
-    task = encode_task(Task(id=task_id, data=b"{}", content_type="application/json"))
+    task = encode_task(task_id, b"{}", content_type="application/json")
     headers = {Header.MSG_ID: message_id} if message_id else None
     return await nc.jetstream().publish(queue.task(0), task, headers=headers)
 

@@ -182,7 +182,7 @@ async def test_a_recurring_task_keeps_one_id_through_its_retries(
     name = QueueName("default", queue_name)
     await nc.jetstream().publish(
         name.cron("nightly"),
-        encode_task(Task(id="nightly", data=b"{}", content_type="application/json")),
+        encode_task("nightly", b"{}", content_type="application/json"),
         headers={
             Header.SCHEDULE: schedule_at(datetime.now(UTC) + timedelta(seconds=0.3)),
             Header.SCHEDULE_TARGET: name.due(name.task(1)),

@@ -103,7 +103,8 @@ def test_a_task_survives_the_wire() -> None:
         ordering_key="k",
         metadata={"a": {"b": [1.0, "x", None]}},
     )
-    assert decode_task(encode_task(task), {Header.ATTEMPT: "3"}, 1) == task
+    data = encode_task(task.id, task.data, "t", task.content_type, 9, task.enqueued_at, "k", task.metadata)
+    assert decode_task(data, {Header.ATTEMPT: "3"}, 1) == task
 
 
 @pytest.mark.parametrize("metadata", [{}, {"a": 1}])
@@ -111,7 +112,6 @@ def test_a_task_survives_the_wire() -> None:
 def test_the_bytes_of_a_task_are_those_of_one_protobuf_message(
     metadata: dict[str, Any], moment: datetime | None
 ) -> None:
-    task = Task("7", b"x" * 300, "t", "application/json", 1, 9, moment, "k", metadata)
     wire = task_pb2.Task(id="7", data=b"x" * 300, type="t", content_type="application/json", ordering_key="k")
     wire.metadata.priority = 9
     if moment is not None:
@@ -119,13 +119,14 @@ def test_the_bytes_of_a_task_are_those_of_one_protobuf_message(
     if metadata:
         wire.metadata.custom_metadata.update(metadata)
     for _ in range(2):  # what it has in common with the one before is not encoded again
-        assert encode_task(task) == wire.SerializeToString()
+        encoded = encode_task("7", b"x" * 300, "t", "application/json", 9, moment, "k", metadata)
+        assert encoded == wire.SerializeToString()
 
 
 def test_what_equals_a_priority_that_was_encoded_before_is_none() -> None:
-    encode_task(Task(id="1", data=b"", priority=5))
+    encode_task("1", b"", priority=5)
     with pytest.raises(TypeError):
-        encode_task(Task(id="2", data=b"", priority=5.0))  # type: ignore[arg-type]
+        encode_task("2", b"", priority=5.0)  # type: ignore[arg-type]
 
 
 def test_messages_of_the_original_schema_decode() -> None:
@@ -143,10 +144,10 @@ def test_a_nonsensical_attempt_counts_as_the_first(attempt: str) -> None:
 def test_a_task_without_id_is_called_by_its_sequence_and_a_recurring_one_by_its_schedule() -> None:
     assert decode_task(b"", {}, 12).id == "task@12"
     fired = {Header.SCHEDULER: "pq.default.email.cron.nightly"}
-    assert decode_task(encode_task(Task(id="always the same", data=b"")), fired, 12).id == "nightly@12"
+    assert decode_task(encode_task("always the same", b""), fired, 12).id == "nightly@12"
     assert decode_task(with_id(b"", "nightly@12"), {}, 99).id == "nightly@12"
 
 
 def test_delayed_tasks_keep_their_id_when_their_schedule_fires() -> None:
     fired = {Header.SCHEDULER: "pq.default.email.scheduled.7"}
-    assert decode_task(encode_task(Task(id="7", data=b"")), fired, 12).id == "7"
+    assert decode_task(encode_task("7", b""), fired, 12).id == "7"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from protoqueue import naming
-from protoqueue.codec import encode_parts, encode_payload
+from protoqueue.codec import encode_payload, encode_task
 from protoqueue.connection import Message, Published
 from protoqueue.durations import LONGEST, to_timedelta
 from protoqueue.errors import InvalidTask, PayloadTooLarge
@@ -46,7 +46,7 @@ def prepare(
     `payload` is what is sent, whatever that of `outgoing` is.
     """
     data, content_type = encode_payload(payload)
-    encoded = encode_parts(
+    encoded = encode_task(
         task_id, data, outgoing.type, content_type, outgoing.priority, now, outgoing.ordering_key, outgoing.metadata
     )
     subject, stream = _subject(outgoing, queue), queue.stream

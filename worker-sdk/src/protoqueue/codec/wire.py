@@ -17,19 +17,14 @@ from protoqueue.v1 import task_pb2
 _MOST_DIGITS = 18
 
 
-def encode_task(task: Task) -> bytes:
-    """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold."""
-    return encode_parts(
-        task.id, task.data, task.type, task.content_type, task.priority, task.enqueued_at, task.ordering_key,
-        task.metadata,
-    )  # fmt: skip
-
-
-def encode_parts(
-    task_id: str, data: bytes, task_type: str, content_type: str, priority: int, enqueued_at: datetime | None,
-    ordering_key: str, metadata: Mapping[str, Any] | None,
+def encode_task(
+    task_id: str, data: bytes, task_type: str = "", content_type: str = "", priority: int = DEFAULT_PRIORITY,
+    enqueued_at: datetime | None = None, ordering_key: str = "", metadata: Mapping[str, Any] | None = None,
 ) -> bytes:  # fmt: skip
-    """`encode_task` for who has the parts of a task, and many: to put each together first costs as much as encoding."""
+    """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold.
+
+    It takes the parts: to put each `Task` together first would cost as much as encoding it.
+    """
     timestamp = 0 if enqueued_at is None else int(enqueued_at.timestamp() * 1000)
     if metadata:
         wire = task_pb2.TaskMetadata(priority=priority, timestamp=timestamp)
