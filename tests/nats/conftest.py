@@ -21,6 +21,7 @@ _numbers = itertools.count(1)
 MakeQueue: TypeAlias = Callable[..., Awaitable[protoqueue.Queue]]
 MakeWorker: TypeAlias = Callable[..., protoqueue.Worker]
 Start: TypeAlias = Callable[[protoqueue.Worker], asyncio.Task[None]]
+HandBack: TypeAlias = Callable[[int], Awaitable[None]]
 StartProcess: TypeAlias = Callable[..., WorkerProcess]
 
 
@@ -86,6 +87,27 @@ async def start() -> AsyncIterator[Start]:
     for worker, _ in running:
         worker.stop()
     await asyncio.wait_for(asyncio.gather(*(task for _, task in running)), 30)
+
+
+@pytest.fixture
+def hand_back(make_worker: MakeWorker) -> HandBack:
+    """Have a worker begin a task and stop before it is done, so many times: what a rolling deployment does."""
+
+    async def repeat(times: int) -> None:
+        for _ in range(times):
+            worker, started = make_worker(grace_s=0), asyncio.Event()
+
+            @worker.handler
+            async def hang(payload: Any, *, started: asyncio.Event = started) -> None:
+                started.set()
+                await asyncio.sleep(60)
+
+            serving = asyncio.create_task(worker.serve())
+            await asyncio.wait_for(started.wait(), 10)
+            worker.stop()
+            await asyncio.wait_for(serving, 10)
+
+    return repeat
 
 
 @pytest.fixture

@@ -100,22 +100,11 @@ async def test_what_does_not_finish_within_the_grace_period_goes_back_at_once(ma
     await serving
 
 
-async def test_being_handed_back_again_and_again_does_not_make_a_task_a_poisoned_one(make_queue, make_worker) -> None:
+async def test_being_handed_back_again_and_again_does_not_make_a_task_a_poisoned_one(make_queue, hand_back) -> None:
     """A rolling deployment is no crash: with maxAttempts 1 even the second delivery would be one too many."""
     queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
     await queue.enqueue(1)
-    for _ in range(3):
-        worker, started = make_worker(grace_s=0), asyncio.Event()
-
-        @worker.handler
-        async def hang(payload: int, *, started: asyncio.Event = started) -> None:
-            started.set()
-            await asyncio.sleep(60)
-
-        serving = asyncio.create_task(worker.serve())
-        await asyncio.wait_for(started.wait(), 10)
-        worker.stop()
-        await asyncio.wait_for(serving, 10)
+    await hand_back(3)
     assert not [letter async for letter in queue.dead_letters()]
 
 

@@ -144,24 +144,13 @@ async def test_in_a_broadcast_queue_only_the_group_that_gave_an_ordered_task_up_
 
 
 async def test_neither_a_snooze_nor_a_hand_back_nor_a_crash_costs_an_ordered_task_an_attempt(
-    make_queue, make_worker, start
+    make_queue, make_worker, start, hand_back
 ) -> None:
     retry = {"initial_delay": 0.05, "max_attempts": 2}
     queue = await make_queue(GroupSpec(retry=retry, visibility_s=0.5), partitions=2)
     await queue.enqueue_batch([Outgoing(number, ordering_key="k") for number in (1, 2)])
     (lost,) = await queue.receive(1, group="mailers")  # and never settled: its holder has crashed
-    for _ in range(3):
-        worker, started = make_worker(grace_s=0), asyncio.Event()
-
-        @worker.handler
-        async def hang(payload: int, *, started: asyncio.Event = started) -> None:
-            started.set()
-            await asyncio.sleep(60)
-
-        serving = asyncio.create_task(worker.serve())
-        await asyncio.wait_for(started.wait(), 10)
-        worker.stop()
-        await asyncio.wait_for(serving, 10)
+    await hand_back(3)
     worker, seen = make_worker(), []
 
     @worker.handler
