@@ -54,6 +54,19 @@ def test_the_first_decision(current: int, load: Load | None, replicas: int, reas
     assert (decision.replicas, decision.reason) == (replicas, reason)
 
 
+@pytest.mark.parametrize(
+    ("current", "load", "message"),
+    [
+        (0, Load(ready=1), "1 task outstanding: 0 → 1 worker"),
+        (0, Load(ready=101), "101 tasks outstanding: 0 → 2 workers"),
+        (60, Load(ready=1), "maxReplicas is 50: 60 → 1 worker"),
+        (1, None, "the backlog is unknown: holding 1 worker"),
+    ],
+)
+def test_a_decision_says_why(current: int, load: Load | None, message: str) -> None:
+    assert decide(PER_WORKER, load, current, History(), NOW).message == message
+
+
 def test_fewer_workers_only_after_the_delay_and_then_to_the_most_wanted_meanwhile() -> None:
     decisions = follow(
         PER_WORKER, 10, (0, Load(ready=50)), (30, Load(ready=390)), (59, Load(ready=1)), (60, Load(ready=1))

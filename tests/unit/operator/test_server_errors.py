@@ -16,6 +16,7 @@ from protoqueue_operator.core.server_errors import refused
         (10189, BrokerRefused, "cron: must be six fields, seconds first"),
         (10223, BrokerRefused, "timeZone: must be a name of the IANA database"),
         (10065, BrokerRefused, "another stream of the account takes what is this queue's"),
+        (10100, BrokerRefused, "a consumer that was not made by ProtoQueue takes tasks of this queue"),
         (10999, BrokerRefused, "JetStream refused: as the server says it"),
         (None, BrokerRefused, "JetStream refused: as the server says it"),
     ],

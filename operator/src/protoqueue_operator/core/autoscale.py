@@ -74,7 +74,9 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     of emptiness. A `load` of None, an unknown backlog, holds the size: it is never read as zero.
     """
     if load is None:
-        return Decision(current, "BacklogUnknown", f"the backlog is unknown: holding {current} workers", History())
+        return Decision(
+            current, "BacklogUnknown", f"the backlog is unknown: holding {_counted(current, 'worker')}", History()
+        )
     wanted, why = _wanted(policy, load, current, history, now)
     empty_since = None if load.outstanding else history.empty_since or now
     idle = empty_since is not None and now - empty_since >= policy.idle_delay
@@ -83,7 +85,7 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     unmeasured_since = None if _speed(load) or not load.outstanding else history.unmeasured_since or now
     history = replace(history, empty_since=empty_since, unmeasured_since=unmeasured_since)
     if wanted > current:
-        return Decision(wanted, "ScaledUp", f"{why}: {current} → {wanted} workers", _anew(history))
+        return Decision(wanted, "ScaledUp", f"{why}: {resized(current, wanted)}", _anew(history))
     if wanted < current:
         return _shrink(policy, wanted, current, why, history, now)
     if not current:
@@ -91,17 +93,26 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     return Decision(current, "Stable", why, _steady(history))
 
 
+def resized(before: int, after: int) -> str:
+    """A change of size in words."""
+    return f"{before} → {_counted(after, 'worker')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _shrink(policy: Policy, wanted: int, current: int, why: str, history: History, now: datetime) -> Decision:
     if current > policy.maximum:
-        return Decision(wanted, "ScaledDown", f"maxReplicas is {policy.maximum}: {current} → {wanted} workers", history)
+        return Decision(wanted, "ScaledDown", f"maxReplicas is {policy.maximum}: {resized(current, wanted)}", history)
     if wanted == 0 and history.empty_since and (current == 1 or now - history.empty_since >= policy.scale_down_delay):
-        return Decision(0, "ScaledDown", f"empty for idleDelay: {current} → 0 workers", _steady(history))
+        return Decision(0, "ScaledDown", f"empty for idleDelay: {resized(current, 0)}", _steady(history))
     since = history.fewer_since or now
     peak = max(wanted, history.peak)
     if now - since < policy.scale_down_delay:
         waiting = replace(history, fewer_since=since, peak=peak)
         return Decision(current, "Stable", f"{why}: waiting out scaleDownDelay", waiting)
-    return Decision(peak, "ScaledDown", f"{why}: {current} → {peak} workers", _steady(history))
+    return Decision(peak, "ScaledDown", f"{why}: {resized(current, peak)}", _steady(history))
 
 
 def _anew(history: History) -> History:
@@ -121,7 +132,7 @@ def _speed(load: Load) -> float:
 def _wanted(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
     if not load.outstanding:
         return 0, "nothing to do"
-    tasks = f"{load.outstanding} tasks outstanding"
+    tasks = f"{_counted(load.outstanding, 'task')} outstanding"
     if policy.tasks_per_worker is not None:
         return ceil(load.outstanding / policy.tasks_per_worker), tasks
     assert policy.drain_time is not None

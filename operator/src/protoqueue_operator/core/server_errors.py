@@ -13,6 +13,7 @@ _LIMITS = {
 }
 """As the server's configuration writes them."""
 _OVERLAPPING = 10065
+_CONSUMED_BY_ANOTHER = 10100
 _SCHEDULES = {
     10189: ("cron", "must be six fields, seconds first, such as 0 0 3 * * *, and come to pass some day"),
     10223: ("timeZone", "must be a name of the IANA database that NATS knows, such as Europe/Berlin"),
@@ -32,6 +33,11 @@ def refused(code: int | None, text: str) -> BrokerRefused:
         return BrokerRefused(
             "another stream of the account takes what is this queue's, subjects that begin with pq. or pqdlq., its "
             f"namespace and its name: change that stream's subjects, or remove it. JetStream: {text}"
+        )
+    if code == _CONSUMED_BY_ANOTHER:
+        return BrokerRefused(
+            "a consumer that was not made by ProtoQueue takes tasks of this queue, each of which can have one taker: "
+            f"remove it from the stream. JetStream: {text}"
         )
     if code in _SCHEDULES:
         field, must = _SCHEDULES[code]

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 
 from protoqueue_operator.adapters.kubernetes import ApiError
-from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide
+from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide, resized
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.core.deployment import selector
@@ -139,7 +139,7 @@ class Scaler:
             decision.message,
         )
         kind = "ScaledUp" if decision.replicas > size.wanted else "ScaledDown"
-        message = decision.message if decision.reason == kind else f"{size.wanted} → {decision.replicas} workers"
+        message = decision.message if decision.reason == kind else resized(size.wanted, decision.replicas)
         self._runtime.reporter.event(group.meta, "Normal", kind, message)
         return True
 
