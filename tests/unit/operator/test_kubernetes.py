@@ -196,3 +196,18 @@ async def _refuse(_: web.Request) -> web.Response:
 
 async def _answer(status: int, headers: dict[str, str] | None = None) -> web.Response:
     return web.json_response({"message": "by way of trial"}, status=status, headers=headers)
+
+
+async def test_for_the_version_of_an_object_its_content_is_not_sent() -> None:
+    accepted: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        accepted.append(request.headers["Accept"])
+        return web.json_response({"metadata": {"resourceVersion": "7"}})
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        assert await kubernetes.version(Key("Secret", "default", "account")) == "7"
+        await kubernetes.get(DEPLOYMENT)
+        await kubernetes.close()
+    assert accepted == ["application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", "application/json"]

@@ -30,6 +30,7 @@ _PLURALS = {
     "Lease": ("apis/coordination.k8s.io/v1", "leases"),
     "Deployment": ("apis/apps/v1", "deployments"),
 }
+_OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _PAGE = 500
 _WAITS = 3
 """How often a server that asks for patience is asked again, before whoever asked is told."""
@@ -76,6 +77,11 @@ class Kubernetes:
     async def get(self, key: Key) -> Json:
         """Raises ApiError, Gone."""
         return await self._ask("GET", _path(key))
+
+    async def version(self, key: Key) -> str:
+        """The object's resourceVersion; the rest of it is not sent. Raises ApiError, Gone."""
+        outline = await self._ask("GET", _path(key), accept=_OUTLINE)
+        return str(outline["metadata"]["resourceVersion"])
 
     async def pages(self, kind: str, namespace: str | None, selector: str) -> AsyncIterator[Json]:
         """All objects of a kind, in one namespace or (None) in all, as lists of at most 500. Raises ApiError."""
@@ -197,6 +203,7 @@ class Kubernetes:
         body: Mapping[str, Any] | None = None,
         *,
         content_type: str = "application/json",
+        accept: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Json:
         """Logs in anew where the credentials have expired, and waits where the server is busy and says for how long."""
@@ -208,7 +215,7 @@ class Kubernetes:
             url = f"{self._server}/{path_and_query}"
             try:
                 async with session.request(
-                    method, url, data=data, headers={"Content-Type": content_type}, timeout=_TIMEOUT
+                    method, url, data=data, headers={"Content-Type": content_type, "Accept": accept}, timeout=_TIMEOUT
                 ) as response:
                     answer = _decoded(response.status, await response.read())
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
@@ -230,7 +237,7 @@ class Kubernetes:
         self._server = credentials.server.rstrip("/")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=32, ssl=credentials.as_ssl_context()),
-            headers={"Accept": "application/json", "User-Agent": FIELD_MANAGER, **credentials.as_http_headers()},
+            headers={"User-Agent": FIELD_MANAGER, **credentials.as_http_headers()},
             proxy=credentials.proxy_url,
             trust_env=credentials.trust_env,
         )

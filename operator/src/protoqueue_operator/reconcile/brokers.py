@@ -9,13 +9,10 @@ from typing import Protocol
 from protoqueue_operator.adapters.buckets import ConfigBucket
 from protoqueue_operator.adapters.connections import Connection
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.adapters.kubernetes import Gone, Kubernetes
+from protoqueue_operator.adapters.kubernetes import Gone, Json, Kubernetes
 from protoqueue_operator.core.credentials import Credentials, parse_credentials
 from protoqueue_operator.core.refusals import SecretInvalid, SecretNotFound
 from protoqueue_operator.core.resources import Key
-
-SECRET_AGAIN_S = 20.0
-"""How often a Secret is read again: the operator may read those that are named, and watches none."""
 
 _FIELD = "spec.nats.connectionSecretRef"
 
@@ -58,6 +55,7 @@ class Brokers:
         self._asked: dict[Key, Home] = {}
         self._homes: dict[Key, Home] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
+        self._versions: dict[Key, str] = {}
         self._own = own
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -102,7 +100,13 @@ class Brokers:
 
         It stays open as long as the queue asks for it. Raises SecretNotFound, SecretInvalid and ApiError.
         """
-        home = await self.reach(queue.namespace, secret)
+        if secret is None:
+            self._versions.pop(queue, None)
+            home = Home(self.own)
+        else:
+            body = await self._find(queue.namespace, secret)
+            self._note(queue, _version(body))
+            home = self._home(queue.namespace, secret, body)
         self._replace(self._asked, queue, home)
         return home
 
@@ -110,8 +114,11 @@ class Brokers:
         """What a Secret names, or the operator's own connection. Raises SecretNotFound, SecretInvalid and ApiError."""
         if secret is None:
             return Home(self.own)
-        credentials, version = await self._read(namespace, secret)
-        return Home(self._broker(credentials), secret, version)
+        return self._home(namespace, secret, await self._find(namespace, secret))
+
+    def version_read(self, queue: Key) -> str | None:
+        """Of the Secret the queue names: empty where there was none, None where nobody has looked yet."""
+        return self._versions.get(queue)
 
     def settle(self, queue: Key, home: Home) -> None:
         """The queue lives there from now on."""
@@ -123,9 +130,16 @@ class Brokers:
     def forget(self, queue: Key) -> None:
         """The queue is gone."""
         self._locks.pop(queue, None)
+        self._versions.pop(queue, None)
         for homes in (self._asked, self._homes):
             if home := homes.pop(queue, None):
                 self._close_unused(home.broker)
+
+    def _note(self, queue: Key, version: str) -> None:
+        """Whoever finds the Secret changed, the queue or one of its groups: all of them are to know."""
+        before, self._versions[queue] = self._versions.get(queue), version
+        if before not in (None, version):
+            self._watcher.queue_settled(queue)
 
     def _replace(self, homes: dict[Key, Home], queue: Key, home: Home) -> None:
         before, homes[queue] = homes.get(queue), home
@@ -155,14 +169,23 @@ class Brokers:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
-    async def _read(self, namespace: str, name: str) -> tuple[Credentials, str]:
+    async def _find(self, namespace: str, name: str) -> Json | None:
         try:
-            secret = await self._kubernetes.get(Key("Secret", namespace, name))
+            return await self._kubernetes.get(Key("Secret", namespace, name))
         except Gone:
-            raise SecretNotFound(f"there is no Secret {name} in namespace {namespace}", field=_FIELD) from None
+            return None
+
+    def _home(self, namespace: str, name: str, secret: Json | None) -> Home:
+        """Raises SecretNotFound and SecretInvalid."""
+        if secret is None:
+            raise SecretNotFound(f"there is no Secret {name} in namespace {namespace}", field=_FIELD)
         try:
             values = {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
         except (binascii.Error, UnicodeDecodeError):
             raise SecretInvalid(f"the Secret {name} holds what is no text", field=_FIELD) from None
-        version: str = secret["metadata"].get("resourceVersion", "")
-        return parse_credentials(values, f"{_FIELD}: the Secret {name}"), version
+        credentials = parse_credentials(values, f"{_FIELD}: the Secret {name}")
+        return Home(self._broker(credentials), name, _version(secret))
+
+
+def _version(secret: Json | None) -> str:
+    return str(secret["metadata"].get("resourceVersion", "")) if secret else ""

@@ -13,17 +13,15 @@ from protoqueue_operator.core.refusals import (
     QueueNotReady,
     Refusal,
     ScaleTargetTaken,
-    SecretInvalid,
-    SecretNotFound,
     TakenOver,
 )
 from protoqueue_operator.core.resources import Group, Key, Queue
 from protoqueue_operator.core.targets import Target, named_target
-from protoqueue_operator.reconcile.brokers import SECRET_AGAIN_S, Broker
+from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
 from protoqueue_operator.reconcile.metrics import Metrics
-from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue, valid_spec
+from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.targets import SCALE_SEEN_FOR_S
@@ -122,8 +120,7 @@ class Dispatcher:
             self._refused_queues.discard(queue.meta.key)
             if is_news:
                 self.add_groups_of(queue.meta.key)
-            # A Secret that changes is noticed by looking.
-            return Again(SECRET_AGAIN_S) if valid_spec(queue).nats else None
+            return None
         except (Refusal, BrokerUnavailable) as error:
             if isinstance(error, Refusal):
                 self._refused_queues.add(queue.meta.key)
@@ -181,11 +178,9 @@ class Dispatcher:
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
-    """A refusal waits for a change, and the watches report those; the rest may pass by itself."""
+    """A refusal waits for a change, which watches report, and of Secrets the rounds; the rest may pass by itself."""
     if isinstance(error, ForeignAsset | ScaleTargetTaken | TakenOver):
         return Again(_FOREIGN_AGAIN_S)
     if isinstance(error, Moving):
         return Again(_MOVING_AGAIN_S)
-    if isinstance(error, SecretNotFound | SecretInvalid):
-        return Again(SECRET_AGAIN_S)
     return Again() if isinstance(error, BrokerUnavailable | BrokerRefused | LevelsGrowing) else None

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.runtime import Runtime, Settings
 from protoqueue_operator.reconcile.sampling import Sampler
 from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.reconcile.secrets import SecretRounds
 from protoqueue_operator.reconcile.watches import Watches
 
 _AWAY_AFTER_S = 3.0
@@ -59,10 +60,12 @@ class Operation:
             )
         )
         self._dispatcher = Dispatcher(self._runtime, self._scaler, self._metrics)
+        self._secrets = SecretRounds(kubernetes, self._cache, self._brokers, self._dispatcher.look_again)
         self._is_leading = False
         self._election: Election | None = None
         self._electing: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
         self._monitoring: MonitoringServer | None = None
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._away: dict[Broker, asyncio.TimerHandle] = {}
@@ -86,6 +89,7 @@ class Operation:
         self._reporter.start()
         self._brokers.start()
         self._dispatcher.work.start()
+        self._asking = asyncio.create_task(self._secrets.run(), name="secrets")
 
     def _end(self) -> None:
         """Stop acting this very moment; the process ends after it."""
@@ -97,7 +101,7 @@ class Operation:
         self._halt()
 
     async def stop(self) -> None:
-        for task in filter(None, (self._electing, self._comparing)):
+        for task in self._lasting():
             task.cancel()
         await cancel(*(task for _, task in self._samplers.values()))
         await self._dispatcher.work.stop()
@@ -197,7 +201,7 @@ class Operation:
 
     def trouble(self) -> str | None:
         """Why the process should be restarted, or None."""
-        for task in filter(None, (self._electing, self._comparing)):
+        for task in self._lasting():
             if task.done():
                 return f"the task {task.get_name()!r} has ended"
         for broker, (sampler, _) in self._samplers.items():
@@ -208,6 +212,10 @@ class Operation:
         if (behind_s := self.watches.behind_for_s()) > _BEHIND_AFTER_S:
             return f"the watches have been behind the API server for {behind_s:.0f} s"
         return None
+
+    def _lasting(self) -> Iterator[asyncio.Task[None]]:
+        """What ends with the process, and not before."""
+        return filter(None, (self._electing, self._comparing, self._asking))
 
     def _nats_is_up(self) -> bool:
         return self._is_leading and self._brokers.own.connection.is_up

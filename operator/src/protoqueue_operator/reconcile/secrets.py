@@ -1,0 +1,72 @@
+"""Notices that a Secret which Queues name has changed, without a watch.
+
+To watch Secrets is to read all of a namespace. So each that is named is asked for by name, alone, and only for the
+version it has; its Queues are looked at where that is another than they were made from.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+from protoqueue_operator.adapters.kubernetes import ApiError, Gone, Kubernetes
+from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.core.resources import Key
+from protoqueue_operator.reconcile.brokers import Brokers
+from protoqueue_operator.reconcile.cache import Cache
+
+logger = logging.getLogger(__name__)
+
+ROUND_S = 20.0
+"""Within this time each Secret is asked for once, at an even pace."""
+
+
+class SecretRounds:
+    """`look_again` is called with each Queue whose Secret is not the one it was made from any more."""
+
+    def __init__(
+        self, kubernetes: Kubernetes, cache: Cache, brokers: Brokers, look_again: Callable[[Key], None]
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._cache = cache
+        self._brokers = brokers
+        self._look_again = look_again
+        self._refused: set[Key] = set()
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            named, started = self._named(), time.monotonic()
+            self._refused &= named.keys()
+            for number, (secret, queues) in enumerate(named.items()):
+                await _until(started + ROUND_S * number / len(named))
+                await self._ask_for(secret, queues)
+            await _until(started + ROUND_S)
+
+    async def _ask_for(self, secret: Key, queues: list[Key]) -> None:
+        try:
+            version = await self._kubernetes.version(secret)
+        except Gone:
+            version = ""
+        except ApiError as error:
+            if secret not in self._refused:
+                logger.warning("secret not asked for: object=%s error=%s; it will be again", secret, error)
+            self._refused.add(secret)
+            return
+        self._refused.discard(secret)
+        for queue in queues:
+            if self._brokers.version_read(queue) not in (None, version):
+                self._look_again(queue)
+
+    def _named(self) -> dict[Key, list[Key]]:
+        """The Queues by the Secret that each names."""
+        named: defaultdict[Key, list[Key]] = defaultdict(list)
+        for key, queue in self._cache.queues.items():
+            if isinstance(queue.spec, QueueSpec) and queue.spec.nats:
+                named[Key("Secret", key.namespace, queue.spec.nats.connection_secret_ref.name)].append(key)
+        return named
+
+
+async def _until(due: float) -> None:
+    await asyncio.sleep(max(0.0, due - time.monotonic()))
