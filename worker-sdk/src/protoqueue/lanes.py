@@ -10,6 +10,10 @@ from protoqueue.connection import Delivery
 from protoqueue.settings import Consumer
 
 
+_CREDIT_ROUNDS = 4
+"""How far a level may be behind when it has tasks again. In a round each level starts as many as its weight says."""
+
+
 @dataclass(eq=False, slots=True)
 class Held:
     """A delivery in this process: fetched, then run by `runner`. `arrived` is on the monotonic clock."""
@@ -45,10 +49,14 @@ class Lanes:
             yield from lane.waiting
 
     def add(self, source: int, held: Held) -> None:
-        """Append to a source's lane; one that was empty saves up no credit for that time."""
+        """Append to a source's lane.
+
+        One that was empty catches up on little of that time: enough where its batch was late, as under load it is, and
+        too little for the others to notice where its level had nothing.
+        """
         lane = self._lanes[source]
         if not lane.waiting:
-            lane.served = max(lane.served, self._clock)
+            lane.served = max(lane.served, self._clock - _CREDIT_ROUNDS)
         lane.waiting.append(held)
         self._count += 1
 
