@@ -11,21 +11,24 @@ from pydantic.alias_generators import to_camel
 from protoqueue.durations import PATTERN as DURATION_PATTERN
 from protoqueue.durations import format_duration, parse_duration
 
-QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_FACTORS = {"": 1} | {
+_NUMBER = "[0-9]+(?:[.][0-9]+)?"
+_UNIT = "k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][0-9]{1,2}"
+QUANTITY_PATTERN = f"^{_NUMBER}({_UNIT})?$"
+_QUANTITY = re.compile(f"({_NUMBER})({_UNIT})?")
+_FACTORS = {
     prefix + suffix: base**power
-    for power, prefix in enumerate("kMGTP", start=1)
+    for power, prefix in enumerate("kMGTPE", start=1)
     for prefix, suffix, base in ((prefix, "", 1000), ("K" if prefix == "k" else prefix, "i", 1024))
 }
 
 
 def parse_quantity(value: str | int) -> int:
-    """Bytes of a Kubernetes quantity such as `10Gi` or `500M`; raises ValueError that shows how one is written."""
+    """Bytes of a Kubernetes quantity such as `10Gi` or `1e9`; raises ValueError that shows how one is written."""
     match = _QUANTITY.fullmatch(str(value))
     if not match:
         raise ValueError(f"{value!r} is no size: write a number of bytes, or one with a unit such as 512Ki, 10Gi or 1G")
-    return int(Decimal(match[1]) * _FACTORS[match[2] or ""])
+    unit = match[2] or "e0"
+    return int(Decimal(match[1]) * (_FACTORS.get(unit) or 10 ** int(unit[1:])))
 
 
 def _duration(value: Any) -> Any:
