@@ -211,10 +211,22 @@ async def test_a_plain_function_that_hangs_after_its_timeout_takes_no_thread_fro
     release.set()
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), KeyError("missing")])
-@pytest.mark.parametrize("kind", ["async", "plain", "batch"])
+class Ending(BaseException):
+    """As libraries have them that want `except Exception` to let theirs through."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (SystemExit(3), "SystemExit"),
+        (KeyError("missing"), "KeyError"),
+        (Ending(), "Ending"),
+        (StopIteration(), "RuntimeError"),  # no coroutine or future lets one through
+    ],
+)
+@pytest.mark.parametrize("kind", ["async", "plain", "batch", "item"])
 async def test_whatever_a_handler_raises_fails_the_attempt_and_not_the_worker(
-    make_queue, make_worker, start, raised: BaseException, kind: str
+    make_queue, make_worker, start, raised: BaseException, told: str, kind: str
 ) -> None:
     queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
     worker, done = make_worker(concurrency=1), asyncio.Event()
@@ -228,8 +240,13 @@ async def test_whatever_a_handler_raises_fails_the_attempt_and_not_the_worker(
     async def fail_all(payloads: list[int]) -> None:
         raise raised
 
-    register = {"async": worker.handler, "plain": worker.handler, "batch": worker.batch(max_wait=0)}[kind]
-    register({"async": fail, "plain": fail_plainly, "batch": fail_all}[kind])
+    async def fail_each(payloads: list[int]) -> list[BaseException]:
+        return [raised for _ in payloads]
+
+    if kind in ("async", "plain"):
+        worker.handler(fail if kind == "async" else fail_plainly)
+    else:
+        worker.batch(max_wait=0)(fail_all if kind == "batch" else fail_each)
 
     @worker.handler("after")
     async def after(payload: int) -> None:
@@ -241,7 +258,7 @@ async def test_whatever_a_handler_raises_fails_the_attempt_and_not_the_worker(
     await asyncio.wait_for(done.wait(), 10)
 
     async def buried() -> bool:
-        return [letter.error_type async for letter in queue.dead_letters()] == [type(raised).__name__]
+        return [letter.error_type async for letter in queue.dead_letters()] == [told]
 
     await eventually(buried)
 

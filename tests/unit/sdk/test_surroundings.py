@@ -32,6 +32,14 @@ async def test_processes_of_handlers_end_with_a_worker_that_is_killed(tmp_path) 
     await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
+async def test_what_no_future_takes_is_an_error_like_others_from_a_thread_and_from_a_process() -> None:
+    surroundings = Surroundings(1)
+    for run in (surroundings.in_thread, surroundings.in_process):
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await asyncio.wait_for(run(next, iter([])), 20)
+    surroundings.close()
+
+
 async def test_functions_that_run_on_after_their_timeout_leave_others_their_threads_and_are_counted() -> None:
     surroundings, release = Surroundings(2), threading.Event()
 

@@ -90,7 +90,9 @@ class BatchHandler:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._function(surroundings, *columns[: len(self._function.takes)])
             errors = _errors(result, len(items), self._function.name)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
             errors = [error] * len(items)
         for item, failure in zip(items, errors, strict=True):
             if item.outcome.done():
@@ -111,5 +113,7 @@ def _errors(result: Any, size: int, name: str) -> list[BaseException | None]:
 
 
 def _fresh(error: BaseException) -> BaseException:
-    # A future does not take a cancellation for an exception, and would leave its task waiting.
-    return RuntimeError("the batch was cancelled") if isinstance(error, asyncio.CancelledError) else error
+    # A future takes none of these for an exception like others: its task would wait for ever, or the worker end.
+    if isinstance(error, asyncio.CancelledError | StopIteration | KeyboardInterrupt | GeneratorExit):
+        return RuntimeError(f"the batch came to {type(error).__name__}")
+    return error

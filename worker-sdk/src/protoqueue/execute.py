@@ -66,7 +66,9 @@ async def execute(
         else:
             with tracing.attempt(task, delivery.headers, group.name):
                 await handlers.run(task, surroundings)
-    except (Exception, SystemExit, asyncio.CancelledError) as error:  # a handler's exit() is not the worker's
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # a handler's exit() is not the worker's
         if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
             raise
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311

@@ -29,7 +29,7 @@ class Surroundings:
         self._lost_processes: set[Future[Any]] = set()
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
-        call = functools.partial(contextvars.copy_context().run, function, *arguments, **resources)
+        call = functools.partial(contextvars.copy_context().run, _called, function, *arguments, **resources)
         return await _ended(self._threads.submit(call), self._lost_threads)
 
     @property
@@ -52,7 +52,7 @@ class Surroundings:
                 self._process_count, mp_context=context, initializer=_end_with_the_worker
             )
         try:
-            return await _ended(self._processes.submit(function, *arguments), self._lost_processes)
+            return await _ended(self._processes.submit(_called, function, *arguments), self._lost_processes)
         except BrokenExecutor:
             self._processes = None
             raise
@@ -62,6 +62,14 @@ class Surroundings:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._processes is not None:
             self._processes.shutdown(wait=False, cancel_futures=True)
+
+
+def _called(function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
+    """Call it, there. What the event loop would take for its own end, or no future takes, is an error like others."""
+    try:
+        return function(*arguments, **resources)
+    except (StopIteration, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 
 async def _ended(call: "Future[Any]", lost: "set[Future[Any]]") -> Any:
