@@ -9,7 +9,6 @@ from typing import Any
 from protoqueue.connection import Delivery
 from protoqueue.settings import Consumer
 
-
 _CREDIT_ROUNDS = 4
 """How far a level may be behind when it has tasks again. In a round each level starts as many as its weight says."""
 
