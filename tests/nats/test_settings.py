@@ -1,9 +1,13 @@
 """Changes of the resources, as the operator writes them to pq-config, take hold in running workers and clients."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
+import aiohttp
+
+from nats_server import free_port
 from protoqueue import Task
 from provisioning import GroupSpec, QueueSpec, provision, write_group, write_queue
 from waiting import eventually
@@ -109,3 +113,35 @@ async def test_a_shorter_lease_is_kept_up_at_once(make_queue, make_worker, start
     await queue.enqueue(2)
     await asyncio.wait_for(done.wait(), 15)
     assert starts == [1, 2]
+
+
+async def test_a_worker_whose_queue_or_group_does_not_exist_is_not_ready_and_says_which(
+    make_worker, start, nc, queue_name, monkeypatch
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("PROTOQUEUE_METRICS_PORT", str(port))
+    worker = make_worker()
+
+    @worker.handler
+    async def work(payload: int) -> None: ...
+
+    start(worker)
+
+    async def readiness() -> tuple[int, dict[str, str]]:
+        url = f"http://127.0.0.1:{port}/readyz"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            return answer.status, await answer.json()
+
+    async def becomes(status: int, answer: dict[str, str]) -> None:
+        async def is_so() -> bool:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                return await readiness() == (status, answer)
+            return False
+
+        await eventually(is_so)
+
+    await becomes(503, {"settings": f"there is no Queue default/{queue_name} on this NATS server yet"})
+    await provision(nc, QueueSpec(queue_name))
+    await becomes(503, {"settings": f"Queue default/{queue_name} has no ConsumerGroup mailers yet"})
+    await provision(nc, QueueSpec(queue_name), [GroupSpec()])
+    await becomes(200, {"status": "ok"})

@@ -28,6 +28,7 @@ class Worker:
     stalled_s: float = 0.0
     unheard_s: float = 0.0
     left_behind: int = 0
+    missing: str | None = None
 
 
 @pytest_asyncio.fixture
@@ -37,7 +38,7 @@ async def worker() -> Worker:
 
 @pytest_asyncio.fixture
 async def health(worker: Worker) -> AsyncIterator[HealthServer]:
-    server = HealthServer(0, CollectorRegistry(), worker, worker, asyncio.get_running_loop())
+    server = HealthServer(0, CollectorRegistry(), worker, worker, worker, asyncio.get_running_loop())
     yield server
     server._server.server_close()
 
@@ -48,13 +49,14 @@ async def health(worker: Worker) -> AsyncIterator[HealthServer]:
         ({}, None, 200, 200),
         ({"connected": False}, "nats", 200, 503),
         ({"connected": False, "unheard_s": DEAF_AFTER_S + 1}, "nats", 200, 503),
+        ({"missing": "there is no Queue default/q"}, "settings", 200, 503),
         ({"stalled_s": STALLED_AFTER_S + 1}, "pulling", 200, 503),
         ({"stalled_s": DEAF_AFTER_S + 1, "unheard_s": DEAF_AFTER_S + 1}, "pulling", 503, 503),
         ({"left_behind": 3}, "handlers", 503, 503),
     ],
 )
 def test_a_worker_is_ready_when_tasks_can_come_and_live_unless_a_restart_would_help(
-    health: HealthServer, worker: Worker, state: dict[str, float], problem: str | None, live: int, ready: int
+    health: HealthServer, worker: Worker, state: dict[str, object], problem: str | None, live: int, ready: int
 ) -> None:
     for name, value in state.items():
         setattr(worker, name, value)

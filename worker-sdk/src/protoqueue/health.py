@@ -38,20 +38,26 @@ class _Pulling(Protocol):
     def left_behind(self) -> int: ...
 
 
+class _Settings(Protocol):
+    @property
+    def missing(self) -> str | None: ...
+
+
 class HealthServer:
     """`/metrics`, `/readyz` (tasks can come) and `/healthz` (a new process would do no better).
 
-    Without NATS, or without its consumers, a worker is not ready, and a restart would not help. It answers from a
-    thread of its own: a stuck event loop is one of the things to report.
+    Without NATS, its Queue and ConsumerGroup, or their consumers, a worker is not ready, and a restart would not help.
+    It answers from a thread of its own: a stuck event loop is one of the things to report.
     """
 
     def __init__(
-        self, port: int, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling,
+        self, port: int, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling, settings: _Settings,
         loop: AbstractEventLoop,
     ) -> None:  # fmt: skip
         self._registry = registry
         self._connection = connection
         self._pulling = pulling
+        self._settings = settings
         self._loop = loop
         self._turned_at = monotonic()
         self._turning: TimerHandle | None = None
@@ -61,8 +67,9 @@ class HealthServer:
 
     @classmethod
     async def from_environment(
-        cls, stack: contextlib.AsyncExitStack, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling
-    ) -> None:
+        cls, stack: contextlib.AsyncExitStack, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling,
+        settings: _Settings,
+    ) -> None:  # fmt: skip
         """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds.
 
         A port that is taken is said and otherwise let be: where pods share a machine's ports, as in the devcluster,
@@ -73,7 +80,7 @@ class HealthServer:
         if not port:
             return
         try:
-            server = cls(int(port), registry, connection, pulling, get_running_loop())
+            server = cls(int(port), registry, connection, pulling, settings, get_running_loop())
         except (ValueError, OverflowError) as error:
             raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port} is no port: {error}") from error
         except OSError as error:
@@ -118,6 +125,8 @@ class HealthServer:
     def _unready(self) -> dict[str, str]:
         if not self._connection.connected:
             return {"nats": "not connected"}
+        if missing := self._settings.missing:
+            return {"settings": missing}
         stalled_s = self._pulling.stalled_s
         return {"pulling": f"no answer for {stalled_s:.0f} s"} if stalled_s > STALLED_AFTER_S else {}
 

@@ -15,6 +15,7 @@ from protoqueue.cancellation import cancel
 from protoqueue.client import Client
 from protoqueue.connection import Broker, ConnectionOptions
 from protoqueue.errors import ConfigurationError, Unavailable
+from protoqueue.following import Following
 from protoqueue.handlers import Handler
 from protoqueue.health import HealthServer
 from protoqueue.loop import WorkLoop
@@ -22,11 +23,9 @@ from protoqueue.metrics import WorkerMetrics
 from protoqueue.naming import GroupName, QueueName
 from protoqueue.presence import Presence, host_name
 from protoqueue.registry import Lifespan, Middleware, OnDeath, Registry
-from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
 from protoqueue.surroundings import Surroundings
 from protoqueue.tracing import Tracing
-from protoqueue.watch import Watch
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -38,7 +37,6 @@ DEFAULT_GRACE_S = 25.0
 """Kubernetes sends SIGKILL 30 s after SIGTERM unless told otherwise."""
 
 _CONNECT_TRY_S = 4.0
-_REMIND_S = 30.0
 _DRAINED_LOOK_S = 0.005
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -231,8 +229,9 @@ class Worker:
             stack.push_async_callback(self._client.close)
             stack.callback(surroundings.close)
             surroundings.resources = await stack.enter_async_context(self._handlers.lifespan())
-            await HealthServer.from_environment(stack, metrics.registry, connected, loop)
-            following = asyncio.create_task(_follow(connected, group, loop))
+            settings = Following(connected, group, loop)
+            await HealthServer.from_environment(stack, metrics.registry, connected, loop, settings)
+            following = asyncio.create_task(settings.run())
             for subject, heard in (
                 (
                     group.queue.cancellations,
@@ -281,30 +280,3 @@ class Worker:
             except Unavailable as error:
                 log.warning("waiting for NATS: %s", error)
         return None, False
-
-
-async def _follow(broker: Broker, group: GroupName, loop: WorkLoop) -> None:
-    """Give the loop what `pq-config` says, and say now and then what is missing."""
-    state: dict[str, Any] = {}
-
-    async def queue_changed(queue: QueueSettings | None) -> None:
-        state["queue"] = queue
-        await loop.apply(queue, state.get("group"))
-
-    async def group_changed(settings: GroupSettings | None) -> None:
-        state["group"] = settings
-        await loop.apply(state.get("queue"), settings)
-
-    async def remind() -> None:
-        await asyncio.sleep(1)
-        while True:
-            if state.get("queue") is None:
-                log.warning("waiting: there is no Queue %s on this NATS server yet", group.queue)
-            elif state.get("group") is None:
-                log.warning("waiting: Queue %s has no ConsumerGroup %s yet", group.queue, group.name)
-            await asyncio.sleep(_REMIND_S)
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(Watch(broker, group.queue.config_key, parse_queue, queue_changed).run())
-        tasks.create_task(Watch(broker, group.config_key, parse_group, group_changed).run())
-        tasks.create_task(remind())

@@ -1,0 +1,55 @@
+"""Following what `pq-config` says about a worker's queue and group."""
+
+import asyncio
+import logging
+
+from protoqueue.connection import Broker
+from protoqueue.loop import WorkLoop
+from protoqueue.naming import GroupName
+from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
+from protoqueue.watch import Watch
+
+log = logging.getLogger(__name__)
+
+_REMIND_S = 30.0
+
+
+class Following:
+    """Gives the loop its settings, each time they change, and says now and then what is missing."""
+
+    def __init__(self, broker: Broker, name: GroupName, loop: WorkLoop) -> None:
+        self._broker = broker
+        self._name = name
+        self._loop = loop
+        self._queue: QueueSettings | None = None
+        self._group: GroupSettings | None = None
+
+    @property
+    def missing(self) -> str | None:
+        """Which resource there is to wait for, as a sentence."""
+        if self._queue is None:
+            return f"there is no Queue {self._name.queue} on this NATS server yet"
+        if self._group is None:
+            return f"Queue {self._name.queue} has no ConsumerGroup {self._name.name} yet"
+        return None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Watch(self._broker, self._name.queue.config_key, parse_queue, self._queue_changed).run())
+            tasks.create_task(Watch(self._broker, self._name.config_key, parse_group, self._group_changed).run())
+            tasks.create_task(self._remind())
+
+    async def _queue_changed(self, queue: QueueSettings | None) -> None:
+        self._queue = queue
+        await self._loop.apply(queue, self._group)
+
+    async def _group_changed(self, group: GroupSettings | None) -> None:
+        self._group = group
+        await self._loop.apply(self._queue, group)
+
+    async def _remind(self) -> None:
+        await asyncio.sleep(1)
+        while True:
+            if missing := self.missing:
+                log.warning("waiting: %s", missing)
+            await asyncio.sleep(_REMIND_S)
