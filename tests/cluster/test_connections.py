@@ -10,7 +10,8 @@ from cluster.operator_process import OperatorProcess
 from cluster.producer import enqueue, mounted
 from cluster.replica import Replica
 from cluster.secrecy import Secrecy
-from doors import DOORS
+from doors import DOORS, password, users
+from protoqueue_devcluster.kube.client import QUEUES
 from waiting import eventually
 
 WORKER = """
@@ -49,6 +50,34 @@ async def test_every_kind_serves_the_operator_and_the_workers_and_is_seen_nowher
         await eventually(lambda: lab.told == [["done", "1"]])
         assert (await door.server.connected()).count("protoqueue-operator") == 1, "equal content is one connection"
         await secrecy.holds(*door.hidden)
+    finally:
+        replica.stop()
+        door.server.stop()
+
+
+async def test_the_operator_follows_the_files_of_its_own_connection(lab: Lab, kubeconfig: Path, tmp_path: Path) -> None:
+    door = DOORS["user"](tmp_path / "server")
+    await door.server.start()
+    directory = mounted(tmp_path / "mounted", door.secret)
+    variables = {"PROTOQUEUE_NATS_SECRET_DIR": str(directory)}
+    replica = Replica(kubeconfig, door.secret["url"], tmp_path, "--namespace", lab.namespace, variables=variables)
+    replica.start()
+    try:
+        await lab.queue()
+        await lab.group()
+        await lab.ready(groups=("mailers",))
+        second = password()
+        await door.server.reload(users(jo=second))
+        await lab.condition(QUEUES, "email", status="False", reason="NatsUnavailable")
+        mounted(directory, {"password": second})
+        await lab.ready(groups=("mailers",))
+        assert (await door.server.connected()).count("protoqueue-operator") == 1, "nothing of the old one is left"
+        (directory / "user").unlink()
+        mounted(directory, {"token": second})
+        await eventually(lambda: "own nats credentials not read" in replica.log.read_text())
+        await lab.queue(visibilityTimeout="33s")
+        await lab.ready()
+        assert second not in replica.log.read_text()
     finally:
         replica.stop()
         door.server.stop()

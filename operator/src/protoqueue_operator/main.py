@@ -7,14 +7,12 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from protoqueue.servers import shown_server, split_servers
 from protoqueue_operator.core.crds import crds
-from protoqueue_operator.core.credentials import SECRET_KEYS, Credentials, parse_credentials
 from protoqueue_operator.core.explanation import explained
 from protoqueue_operator.core.resources import Key
 
@@ -45,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     from protoqueue_operator import handlers
     from protoqueue_operator.adapters.kubernetes import Kubernetes
+    from protoqueue_operator.adapters.mounted import MountedCredentials
     from protoqueue_operator.reconcile.operation import Operation
     from protoqueue_operator.reconcile.runtime import DEFAULT_SYNC_PERIOD_S, Settings
 
@@ -52,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    mounted = MountedCredentials(options.nats_url, os.environ)
     settings = Settings(
-        credentials=own_credentials(options.nats_url, os.environ),
-        worker_nats_url=",".join(map(shown_server, split_servers(options.worker_nats_url or options.nats_url))),
+        credentials=mounted.read(),
+        read_credentials=mounted.read,
+        worker_nats_url=_shown(options.worker_nats_url),
         monitoring_url=options.liveness,
         lease=_lease(options.leader_elect),
         identity=f"{socket.gethostname()}_{os.getpid()}",
@@ -74,20 +75,8 @@ def run(options: argparse.Namespace) -> int:
     return 1 if operation.was_deposed else 0
 
 
-def own_credentials(url: str, environment: Mapping[str, str]) -> Credentials:
-    """The operator's own connection.
-
-    PROTOQUEUE_NATS_SECRET_DIR names a directory with the files a connection Secret has as keys (a mounted Secret);
-    PROTOQUEUE_NATS_CREDS and PROTOQUEUE_NATS_CA name single files. Raises SecretInvalid and OSError.
-    """
-    files: dict[str, Path] = {}
-    if directory := environment.get("PROTOQUEUE_NATS_SECRET_DIR"):
-        files |= {key: Path(directory, key) for key in SECRET_KEYS if Path(directory, key).is_file()}
-    for key, variable in (("creds", "PROTOQUEUE_NATS_CREDS"), ("ca.crt", "PROTOQUEUE_NATS_CA")):
-        if path := environment.get(variable):
-            files[key] = Path(path)
-    values = {key: path.read_text() for key, path in files.items()}
-    return parse_credentials(values | {"url": url}, "the operator's NATS connection")
+def _shown(url: str | None) -> str | None:
+    return ",".join(map(shown_server, split_servers(url))) if url else None
 
 
 def _lease(text: str | None) -> Key | None:

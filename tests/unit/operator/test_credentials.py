@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from protoqueue_operator.adapters.mounted import MountedCredentials
 from protoqueue_operator.core.credentials import parse_credentials
 from protoqueue_operator.core.refusals import SecretInvalid
-from protoqueue_operator.main import own_credentials
 
 FULL = {"url": "tls://u:hidden@a:4222, nats://b:4222", "user": "jo", "password": "hidden", "ca.crt": "CA"}
 
@@ -46,7 +46,23 @@ def test_equal_content_is_one_connection() -> None:
 def test_the_operators_own_credentials_come_from_files_named_in_its_environment(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t\n")
     (tmp_path / "ca.crt").write_text("CA")
-    credentials = own_credentials("nats://a", {"PROTOQUEUE_NATS_SECRET_DIR": str(tmp_path)})
+    credentials = MountedCredentials("nats://a", {"PROTOQUEUE_NATS_SECRET_DIR": str(tmp_path)}).read()
     assert (credentials.token, credentials.ca, credentials.creds) == ("t", "CA", "")
-    single = own_credentials("nats://a", {"PROTOQUEUE_NATS_CREDS": str(tmp_path / "token")})
+    single = MountedCredentials("nats://a", {"PROTOQUEUE_NATS_CREDS": str(tmp_path / "token")}).read()
     assert (single.creds, single.token) == ("t\n", "")
+
+
+def test_a_mounted_url_is_followed_where_it_is_the_one_given(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("nats://a\n")
+    directory = {"PROTOQUEUE_NATS_SECRET_DIR": str(tmp_path)}
+    from_it, another = MountedCredentials("nats://a", directory), MountedCredentials("nats://given", directory)
+    (tmp_path / "url").write_text("nats://b\n")
+    assert from_it.read().servers == ("nats://b",)
+    assert another.read().servers == ("nats://given",)
+
+
+def test_files_are_read_as_they_are_now(tmp_path: Path) -> None:
+    mounted = MountedCredentials("nats://a", {"PROTOQUEUE_NATS_SECRET_DIR": str(tmp_path)})
+    assert mounted.read().nkey == ""
+    (tmp_path / "nkey").write_text("SU\n")
+    assert mounted.read().nkey == "SU"

@@ -11,7 +11,7 @@ SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "ca.crt", "t
 
 @dataclass(frozen=True)
 class Credentials:
-    """Equal values share a connection. Only `where` may be shown to anybody."""
+    """Equal values share a connection. Only `where` and `shown_url` may be shown to anybody."""
 
     servers: tuple[str, ...] = field(repr=False)
     creds: str = field(default="", repr=False)
@@ -27,6 +27,11 @@ class Credentials:
     def where(self) -> str:
         """The servers, without what a URL may hold before its `@`."""
         return ", ".join(shown_server(server) for server in self.servers)
+
+    @property
+    def shown_url(self) -> str:
+        """The same, as clients take it."""
+        return ",".join(shown_server(server) for server in self.servers)
 
 
 def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:

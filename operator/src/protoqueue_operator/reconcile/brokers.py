@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import logging
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from protoqueue_operator.adapters.kubernetes import Gone, Json, Kubernetes
 from protoqueue_operator.core.credentials import Credentials, parse_credentials
 from protoqueue_operator.core.refusals import SecretInvalid, SecretNotFound
 from protoqueue_operator.core.resources import Key
+
+logger = logging.getLogger(__name__)
 
 _FIELD = "spec.nats.connectionSecretRef"
 
@@ -65,6 +68,17 @@ class Brokers:
     async def stop(self) -> None:
         for broker in self._open.values():
             await broker.connection.close()
+
+    def adopt(self, own: Credentials) -> None:
+        """The operator's own connection is to be another; each queue leaves the old one when it is looked at."""
+        if own == self._own:
+            return
+        logger.info("own nats credentials changed: servers=%s", own.where)
+        before, self._own = self.own, own
+        self._broker(own)
+        for queue in self.queues_naming(before):
+            self._watcher.queue_settled(queue)
+        self._close_unused(before)
 
     @property
     def own(self) -> Broker:

@@ -16,6 +16,7 @@ from protoqueue_operator.core.status import is_ready
 from protoqueue_operator.reconcile.brokers import Broker, Brokers
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.dispatch import RESYNC_PATIENCE_S, Dispatcher
+from protoqueue_operator.reconcile.following import follow
 from protoqueue_operator.reconcile.metrics import Gauges, Metrics
 from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.runtime import Runtime, Settings
@@ -66,6 +67,7 @@ class Operation:
         self._electing: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
         self._asking: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
         self._monitoring: MonitoringServer | None = None
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._away: dict[Broker, asyncio.TimerHandle] = {}
@@ -90,6 +92,8 @@ class Operation:
         self._brokers.start()
         self._dispatcher.work.start()
         self._asking = asyncio.create_task(self._secrets.run(), name="secrets")
+        if read := self._runtime.settings.read_credentials:
+            self._following = asyncio.create_task(follow(read, self._brokers.adopt), name="own credentials")
 
     def _end(self) -> None:
         """Stop acting this very moment; the process ends after it."""
@@ -215,7 +219,7 @@ class Operation:
 
     def _lasting(self) -> Iterator[asyncio.Task[None]]:
         """What ends with the process, and not before."""
-        return filter(None, (self._electing, self._comparing, self._asking))
+        return filter(None, (self._electing, self._comparing, self._asking, self._following))
 
     def _nats_is_up(self) -> bool:
         return self._is_leading and self._brokers.own.connection.is_up

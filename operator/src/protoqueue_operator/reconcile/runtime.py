@@ -67,9 +67,11 @@ class GroupState:
 @dataclass(frozen=True)
 class Settings:
     credentials: Credentials
-    """Of the operator's own NATS connection."""
-    worker_nats_url: str
-    """What is injected into workers' containers."""
+    """Of the operator's own NATS connection, when it starts."""
+    worker_nats_url: str | None = None
+    """What is injected into workers' containers; None: the operator's own."""
+    read_credentials: Callable[[], Credentials] | None = None
+    """What they are now, where they may change; raises SecretInvalid and OSError."""
     monitoring_url: str | None = None
     """Where probes are answered, such as http://0.0.0.0:8080/healthz; metrics are beside it."""
     lease: Key | None = None

@@ -39,7 +39,7 @@ def workers_trouble(group: Group, runtime: Runtime) -> str | None:
 
 def _connection(home: Home, runtime: Runtime) -> WorkerConnection:
     if home.secret is None:
-        return WorkerConnection(runtime.settings.worker_nats_url)
+        return WorkerConnection(runtime.settings.worker_nats_url or home.broker.connection.credentials.shown_url)
     return WorkerConnection("", home.secret, home.broker.connection.credentials, home.version)
 
 
