@@ -53,6 +53,12 @@ def test_a_delay_that_is_none_is_refused_where_it_is_written(delay: float) -> No
         Snooze(delay)
 
 
+@pytest.mark.parametrize("delay", [30, 1.5, timedelta(seconds=30)])
+def test_a_delay_in_place_of_the_reason_for_a_retry_is_not_passed_over(delay: float) -> None:
+    with pytest.raises(TypeError, match=r"Retry\(delay="):
+        Retry(delay)  # type: ignore[arg-type]
+
+
 def test_the_longest_backoff_ends_within_the_calendar() -> None:
     policy = RetryPolicy(max_attempts=99, initial_delay_s=1e11, multiplier=9, max_delay_s=3e11, jitter=1)
     datetime.now(UTC) + retry_delay(policy, 9, jitter=1)

@@ -15,6 +15,8 @@ class Retry(Exception):
     """Raise it to fail this attempt and say when the next one is due; without `delay` the backoff says it."""
 
     def __init__(self, why: str = "", *, delay: float | timedelta | None = None) -> None:
+        if not isinstance(why, str):
+            raise TypeError(f"Retry takes its reason first: write Retry(delay={why!r})")
         super().__init__(why or "the handler asked for a retry")
         self.delay = None if delay is None else to_timedelta(delay)
 
