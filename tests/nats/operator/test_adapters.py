@@ -16,9 +16,10 @@ from protoqueue.naming import QueueName
 from protoqueue_operator.adapters.buckets import ConfigBucket
 from protoqueue_operator.adapters.connections import Connection
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import Consumer, Owner, Stream, group_consumers, queue_streams, scheduled_counter
+from protoqueue_operator.core.assets import Consumer, Owner, Stream
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.layout import group_consumers, queue_streams, scheduled_counter
 from protoqueue_operator.core.plan import Action, plan_consumer, plan_consumers, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable

@@ -13,8 +13,8 @@ import pytest_asyncio
 from nats_server import NatsServer
 from protoqueue.naming import QueueName
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import queue_streams
 from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.layout import queue_streams
 from protoqueue_operator.core.plan import CreateStream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import BrokerUnavailable

@@ -4,15 +4,9 @@ from datetime import timedelta
 import pytest
 
 import provisioning
-from protoqueue_operator.core.assets import (
-    Consumer,
-    Owner,
-    Stream,
-    group_consumers,
-    queue_streams,
-    scheduled_counter,
-)
+from protoqueue_operator.core.assets import Consumer, Owner, Stream
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import group_consumers, queue_streams, scheduled_counter
 from protoqueue_operator.core.queue import QueueSpec
 from unit.operator.samples import group, queue
 

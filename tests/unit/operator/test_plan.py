@@ -3,7 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from protoqueue_operator.core.assets import Consumer, Owner, Stream, queue_streams
+from protoqueue_operator.core.assets import Consumer, Owner, Stream
+from protoqueue_operator.core.layout import queue_streams
 from protoqueue_operator.core.plan import (
     CreateConsumer,
     CreateStream,

@@ -1,6 +1,6 @@
 from protoqueue.v1 import config_pb2 as pb
-from protoqueue_operator.core.assets import group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import group_consumers
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.runtime_config import decode, encode, group_config, queue_config
 from unit.operator.samples import group, queue

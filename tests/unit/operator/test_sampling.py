@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 
-from protoqueue_operator.core.assets import group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import group_consumers
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.reconcile import sampling
 from protoqueue_operator.reconcile.brokers import Broker

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from protoqueue.naming import QueueName
-from protoqueue_operator.core.assets import group_consumers
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import group_consumers
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import BrokerUnavailable
 from protoqueue_operator.reconcile.brokers import Broker

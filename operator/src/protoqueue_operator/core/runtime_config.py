@@ -7,8 +7,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
 from protoqueue.v1 import config_pb2 as pb
-from protoqueue_operator.core.assets import Consumer, task_window
+from protoqueue_operator.core.assets import Consumer
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import task_window
 from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry
 from protoqueue_operator.core.resources import Group, Queue
 

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import Consumer, Owner, Stream, group_consumers
+from protoqueue_operator.core.assets import Consumer, Owner, Stream
 from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.core.layout import group_consumers
 from protoqueue_operator.core.load import ConsumerState, consumer_state, group_state
 from protoqueue_operator.core.plan import (
     Action,

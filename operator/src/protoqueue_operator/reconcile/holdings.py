@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from protoqueue_operator.adapters.jetstream import JetStream, Json
-from protoqueue_operator.core.assets import Owner, Stream, queue_stream_names
+from protoqueue_operator.core.assets import Owner, Stream
+from protoqueue_operator.core.layout import queue_stream_names
 from protoqueue_operator.core.plan import refuse_foreign
 from protoqueue_operator.core.refusals import ForeignAsset
 from protoqueue_operator.core.resources import Queue

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from protoqueue.v1 import config_pb2 as pb
 from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import Consumer, Stream, queue_streams, scheduled_counter
+from protoqueue_operator.core.assets import Consumer, Stream
+from protoqueue_operator.core.layout import queue_streams, scheduled_counter
 from protoqueue_operator.core.places import Place
 from protoqueue_operator.core.plan import Action, CreateStream, described, is_lost, plan_consumer, plan_stream
 from protoqueue_operator.core.queue import QueueSpec
