@@ -17,12 +17,13 @@ def commands_page() -> str:
     """The page, as Markdown."""
     found = commands()
     general = get_command(build_app())
-    lines = ["# Command line", "", "Options of every command, given before its name:", "", *_options(general)]
+    said = "Options of every command that connects, before its name or after it:"
+    lines = ["# Command line", "", said, "", *_options(general)]
     for words, command in found.items():
         usage = " ".join([words, *(f"{_metavar(parameter)}" for parameter in _arguments(command))])
         lines += ["", f"## {words}", "", command.help or "", "", f"`{usage} [options]`", ""]
         lines += [f"- `{_metavar(one)}`: {one.help}" for one in _arguments(command) if getattr(one, "help", None)]
-        lines += ["", *_options(command)]
+        lines += ["", *_options(command, besides=general)]
     return "\n".join(lines) + "\n"
 
 
@@ -44,11 +45,13 @@ def _metavar(argument: Any) -> str:
     return str(argument.metavar or argument.name.upper())
 
 
-def _options(command: Any) -> Iterator[str]:
+def _options(command: Any, besides: Any = None) -> Iterator[str]:
+    """A table of its options, without those of the command `besides`."""
+    told = {parameter.name for parameter in besides.params} if besides else set()
     options = [
         parameter
         for parameter in command.params
-        if parameter.param_type_name == "option" and not parameter.hidden and parameter.name != "help"
+        if parameter.param_type_name == "option" and not parameter.hidden and parameter.name not in told | {"help"}
     ]
     options = [option for option in options if "completion" not in option.name]
     if not options:

@@ -204,6 +204,32 @@ async def test_watching_stats_goes_on_until_interrupted(make_queue, server) -> N
     assert await asyncio.wait_for(process.wait(), 20) == 130
 
 
+async def test_empty_lists_say_so_on_stderr_and_are_empty_lists_in_json(make_queue, cli) -> None:
+    queue = await make_queue()
+    for words, said in (
+        (("peek", queue.name), f"no task waits or runs in {queue.name}"),
+        (("dead", "list", queue.name), f"no dead letters in {queue.name}"),
+        (("dead", "list", queue.name, "--type", "mail"), f"no such dead letters in {queue.name}"),
+        (("enqueue", queue.name, "-"), "no lines: nothing was enqueued"),
+    ):
+        assert await cli(*words) == (0, "", said + "\n")
+        status, out, err = await cli(*words, "-o", "json")
+        assert (status, json.loads(out), err) == (0, [], "")
+
+
+@pytest.mark.parametrize("command", ["peek", "dead list", "stats"])
+async def test_options_of_the_connection_stand_before_or_after_the_command(make_queue, cli, server, command) -> None:
+    queue = await make_queue()
+    words, nowhere = command.split(), "nats://127.0.0.1:9"
+    for line in (
+        ("--nats", server.url, *words, queue.name),
+        (*words, "--nats", server.url, queue.name),
+        ("--nats", nowhere, *words, queue.name, "--nats", server.url),
+    ):
+        status, _, err = await cli(*line, url=nowhere)
+        assert status == 0, err
+
+
 async def test_the_worker_command_finds_modules_in_the_current_directory_and_serves_its_health(
     make_queue, processes, monkeypatch
 ) -> None:

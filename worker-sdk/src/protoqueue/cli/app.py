@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from protoqueue.cli import dead, pause, tasks, worker
-from protoqueue.cli.output import fail, use_connection
+from protoqueue.cli.connection import Ca, Creds, Nats, use_connection
+from protoqueue.cli.output import fail
 
 PLUGINS = "protoqueue.cli"
 """Entry-point group: each one is a callable `register(app: typer.Typer) -> None`."""
@@ -45,16 +46,14 @@ def _show_version(asked: bool) -> None:
 
 
 def _connection(
-    url: Annotated[
-        str | None, typer.Option("--nats", help="URL of NATS, else PROTOQUEUE_NATS_URL or NATS_URL.")
-    ] = None,
-    creds: Annotated[str | None, typer.Option(help="Credentials file, else PROTOQUEUE_NATS_CREDS.")] = None,
-    ca: Annotated[str | None, typer.Option(help="CA file of NATS, else PROTOQUEUE_NATS_CA.")] = None,
+    nats: Nats = None,
+    creds: Creds = None,
+    ca: Ca = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    use_connection(url, creds, ca)
+    use_connection(nats, creds, ca)
 
 
 def _offer_devcluster(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from protoqueue.cli.connection import connected
 from protoqueue.cli.output import (
     Format,
     GroupOption,
@@ -31,6 +32,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 
 
 @app.command("list")
+@connected
 def list_letters(
     queue: QueueArgument,
     group: GroupOption = None,
@@ -60,10 +62,13 @@ def list_letters(
             )
             for le in letters
         ]
-        print_table(("ID", "TYPE", "REASON", "ATTEMPTS", "GROUP", "FAILED", "ERROR"), rows)
+        such = " such" if group or task_type or reason else ""
+        columns = ("ID", "TYPE", "REASON", "ATTEMPTS", "GROUP", "FAILED", "ERROR")
+        print_table(columns, rows, f"no{such} dead letters in {queue}")
 
 
 @app.command("show")
+@connected
 def show(
     queue: QueueArgument, task_id: Annotated[str, typer.Argument(metavar="ID")], output: Output = Format.TABLE
 ) -> None:
@@ -84,6 +89,7 @@ def show(
 
 
 @app.command("redrive")
+@connected
 def redrive(
     queue: QueueArgument,
     ids: IdArguments = None,
@@ -113,6 +119,7 @@ def redrive(
 
 
 @app.command("delete")
+@connected
 def delete(
     queue: QueueArgument,
     ids: IdArguments = None,

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -85,7 +84,11 @@ def print_json(value: Any, *, one_line: bool = False) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str = "") -> None:
+    """With `nothing` to say where there are no rows, that goes to stderr in place of a table."""
+    if nothing and not rows:
+        typer.echo(nothing, err=True)
+        return
     # A pipe has no width: nothing may be cut there.
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
     Console(highlight=False, width=width).print(make_table(columns, rows))
@@ -128,9 +131,3 @@ def moment(when: datetime | None) -> str | None:
 def _plain(text: str) -> Text:
     """Nothing that a terminal would obey: payloads, types and errors are what others have written."""
     return Text("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text))
-
-
-def use_connection(url: str | None, creds: str | None, ca: str | None) -> None:
-    """Make options of the command line what `connect` and `Worker` read."""
-    given = {"PROTOQUEUE_NATS_URL": url, "PROTOQUEUE_NATS_CREDS": creds, "PROTOQUEUE_NATS_CA": ca}
-    os.environ.update({name: value for name, value in given.items() if value})

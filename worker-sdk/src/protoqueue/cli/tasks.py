@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from protoqueue.cli.connection import connected
 from protoqueue.cli.output import (
     Format,
     Output,
@@ -37,7 +38,7 @@ _STATS_COLUMNS = ("QUEUE", "GROUP", "READY", "IN FLIGHT", "SCHEDULED", "DEAD", "
 
 def register(app: typer.Typer) -> None:
     for command in (enqueue, stats, peek, cancel, purge):
-        app.command(command.__name__)(command)
+        app.command(command.__name__)(connected(command))
 
 
 def enqueue(
@@ -68,7 +69,8 @@ def enqueue(
     if output is Format.JSON:
         print_json([asdict(receipt) for receipt in receipts])
     else:
-        print_table(("ID", "DUPLICATE"), [(r.id, "yes" if r.duplicate else "") for r in receipts])
+        rows = [(r.id, "yes" if r.duplicate else "") for r in receipts]
+        print_table(("ID", "DUPLICATE"), rows, "no lines: nothing was enqueued")
 
 
 def _lines(payload: str, file: Path | None) -> list[str]:
@@ -165,7 +167,8 @@ def peek(
             (t.id, t.type, t.priority, t.attempt, moment(t.enqueued_at), payload_text(t.data, _LONGEST_PAYLOAD))
             for t in found
         ]
-        print_table(("ID", "TYPE", "PRIORITY", "ATTEMPT", "ENQUEUED", "PAYLOAD"), rows)
+        columns = ("ID", "TYPE", "PRIORITY", "ATTEMPT", "ENQUEUED", "PAYLOAD")
+        print_table(columns, rows, f"no task waits or runs in {queue}")
 
 
 def cancel(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from protoqueue.cli.connection import connected
 from protoqueue.cli.output import fail, failures_told
 from protoqueue.errors import ConfigurationError
 from protoqueue.log import configure_logging
@@ -15,7 +16,7 @@ from protoqueue.worker import Worker
 
 
 def register(app: typer.Typer) -> None:
-    app.command("worker")(run_worker)
+    app.command("worker")(connected(run_worker))
 
 
 def run_worker(
