@@ -69,6 +69,14 @@ async def test_an_upgrade_replaces_the_operator_and_queues_stay_ready(cluster: C
     await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=20s")
 
 
+async def test_a_rollback_brings_the_earlier_operator_back_and_queues_stay_ready(cluster: Cluster) -> None:
+    await cluster.helm("rollback", "pq", "--wait", "--timeout", "60s")
+    deployment = await cluster.get("deployment", "pq-protoqueue", "-n", NAMESPACE)
+    assert "--log-level=info" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    await cluster.kubectl("annotate", "queue/email", "touched=again", "--overwrite")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=20s")
+
+
 async def operator_pods(cluster: Cluster) -> list[str]:
     pods = await cluster.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/component=operator")
     return [pod["metadata"]["uid"] for pod in pods["items"]]
