@@ -110,14 +110,18 @@ async def has_size(lab: Lab, replicas: int, name: str = "existing") -> None:
     await eventually(has)
 
 
-async def two_groups(lab: Lab, first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Each of a queue of its own, so that nothing but the target is common to them."""
+async def two_groups(lab: Lab, first: dict[str, Any], second: dict[str, Any], reason: str = "Reconciled") -> None:
+    """Each of a queue of its own, so that nothing but the target is common to them.
+
+    The second comes when the first is what `reason` says.
+    """
     for number, worker in ((1, first), (2, second)):
         name = f"group-{number}"
         await lab.queue(f"queue-{number}")
         await lab.group(name, queue=f"queue-{number}", worker=worker, replicas=number * 2)
         if number == 1:
-            await lab.ready(queues=("queue-1",), groups=("group-1",))
+            await lab.ready(queues=("queue-1",))
+            await lab.condition(CONSUMER_GROUPS, "group-1", reason=reason)
 
 
 async def test_of_two_groups_that_name_one_target_the_older_sizes_it_until_it_goes(lab: Lab) -> None:
@@ -154,7 +158,7 @@ async def test_the_deployment_of_a_group_is_sized_by_that_group_alone(lab: Lab) 
 
 
 async def test_what_a_group_makes_is_its_own_though_another_named_it_before(lab: Lab) -> None:
-    await two_groups(lab, {"scaleTargetRef": {"name": "group-2"}}, {"template": IDLE})
+    await two_groups(lab, {"scaleTargetRef": {"name": "group-2"}}, {"template": IDLE}, reason="TargetNotFound")
     await lab.condition(CONSUMER_GROUPS, "group-1", status="False", reason="ScaleTargetTaken")
     await lab.ready(queues=(), groups=("group-2",))
     await has_size(lab, 4, "group-2")
