@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 import protoqueue
 from protoqueue.testing import in_memory
 from protoqueue.testing.streams import matches
@@ -49,6 +51,18 @@ def test_a_worker_that_was_stopped_can_serve_again_also_in_another_event_loop() 
     for address in ("first", "second"):
         asyncio.run(serve_one(address))
     assert sent == ["first", "second"]
+
+
+async def test_a_worker_runs_once_at_a_time() -> None:
+    async with in_memory("default/email", group="mailers"):
+        serving = asyncio.create_task(worker.serve())
+        await asyncio.sleep(0)
+        for again in (worker.serve, worker.run_once):
+            with pytest.raises(protoqueue.ConfigurationError, match="runs already"):
+                await again()
+        worker.stop()
+        await asyncio.wait_for(serving, 10)
+        assert await worker.run_once() == 0
 
 
 def test_subjects_match_as_in_nats() -> None:

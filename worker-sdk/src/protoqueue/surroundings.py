@@ -68,7 +68,7 @@ def _called(function: Callable[..., Any], *arguments: Any, **resources: Any) -> 
     """Call it, there. What the event loop would take for its own end, or no future takes, is an error like others."""
     try:
         return function(*arguments, **resources)
-    except (StopIteration, KeyboardInterrupt) as error:
+    except (StopIteration, KeyboardInterrupt, GeneratorExit) as error:
         raise RuntimeError(f"the function raised {type(error).__name__}") from error
 
 

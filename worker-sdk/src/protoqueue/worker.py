@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -71,6 +71,7 @@ class Worker:
         self._tracer_provider = tracer_provider
         self._handlers = Registry()
         self._stop = asyncio.Event()
+        self._is_running = False
         self._client: Client | None = None
         self._surroundings: Surroundings | None = None
 
@@ -188,26 +189,36 @@ class Worker:
 
         NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them.
         """
-        try:
+        with self._running_alone():
             async with self._started(broker) as loop:
                 if loop is not None:
                     await loop.run(self._stop, self._grace_s)
-        finally:
-            self._stop = asyncio.Event()  # for the next time, which may be in another event loop
         log.info("worker stopped")
 
     async def run_once(self, broker: Broker | None = None) -> int:
         """Run what is ready, also what becomes so meanwhile, until the queue has nothing more; returns how many ran."""
-        async with self._started(broker) as loop:
-            if loop is None:
-                return 0
-            stop = asyncio.Event()
-            running = asyncio.create_task(loop.run(stop, self._grace_s))
-            while not running.done() and not loop.is_drained:  # noqa: ASYNC110  # many facts make this up
-                await asyncio.sleep(_DRAINED_LOOK_S)
-            stop.set()
-            await running
-            return loop.finished
+        with self._running_alone():
+            async with self._started(broker) as loop:
+                if loop is None:
+                    return 0
+                stop = asyncio.Event()
+                running = asyncio.create_task(loop.run(stop, self._grace_s))
+                while not running.done() and not loop.is_drained:  # noqa: ASYNC110  # many facts make this up
+                    await asyncio.sleep(_DRAINED_LOOK_S)
+                stop.set()
+                await running
+                return loop.finished
+
+    @contextlib.contextmanager
+    def _running_alone(self) -> Iterator[None]:
+        if self._is_running:
+            raise ConfigurationError("this worker runs already: raise its concurrency, or make another")
+        self._is_running = True
+        try:
+            yield
+        finally:
+            self._is_running = False
+            self._stop = asyncio.Event()  # for the next time, which may be in another event loop
 
     @contextlib.asynccontextmanager
     async def _started(self, broker: Broker | None) -> AsyncIterator[WorkLoop | None]:
