@@ -69,6 +69,18 @@ async def test_a_kind_of_a_group_that_nobody_serves_is_named() -> None:
         await kubernetes.close()
 
 
+async def test_a_kind_without_a_scale_is_named() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        resources = [{"name": "daemonsets", "kind": "DaemonSet"}, {"name": "daemonsets/status", "kind": "DaemonSet"}]
+        return web.json_response({"resources": resources})
+
+    async with serving(answer) as server:
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        with pytest.raises(Gone, match="a DaemonSet has no size"):
+            await kubernetes.scale("apps/v1", "DaemonSet", "default", "one")
+        await kubernetes.close()
+
+
 async def test_what_a_server_says_in_plain_text_is_passed_on() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="<html>no way through</html>", status=403)

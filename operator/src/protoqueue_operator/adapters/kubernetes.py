@@ -190,10 +190,14 @@ class Kubernetes:
                 resources = (await self._ask("GET", root))["resources"]
             except Gone:
                 resources = []
-            names = [each["name"] for each in resources if each["kind"] == kind and "/" not in each["name"]]
-            if not names:
+            names = {each["name"] for each in resources}
+            plurals = [each["name"] for each in resources if each["kind"] == kind and "/" not in each["name"]]
+            if not plurals:
                 raise Gone(404, "NotFound", f"the cluster knows no {kind} in {api_version}")
-            plural = self._kinds[api_version, kind] = names[0]
+            plural = plurals[0]
+            if f"{plural}/scale" not in names:
+                raise Gone(404, "NotFound", f"a {kind} has no size: it lacks the scale subresource")
+            self._kinds[api_version, kind] = plural
         return f"{root}/namespaces/{_segment(namespace)}/{_segment(plural)}/{_segment(name)}/scale"
 
     async def _ask(
