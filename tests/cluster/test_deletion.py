@@ -94,7 +94,7 @@ async def test_a_namespace_goes_although_a_queue_to_be_emptied_is_not(lab: Lab) 
         await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
     await lab.delete_namespace()
     condition: dict[str, Any] = await lab.condition(QUEUES, "email", status="False", reason="NotEmpty")
-    assert "1 tasks" in condition["message"]
+    assert "1 task" in condition["message"]
     await eventually(lambda: namespace_is_gone(lab), timeout_s=60)
     left = await lab.stream()
     assert left is not None

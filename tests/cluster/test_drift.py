@@ -39,7 +39,7 @@ async def test_a_deleted_stream_is_made_anew_and_the_loss_is_told(lab: Lab) -> N
     await eventually(counted)
     await lab.api(f"STREAM.DELETE.{lab.stream_name()}")
     condition = await lab.condition(QUEUES, "email", "TasksLost", status="True", reason="StreamGone")
-    assert f"{lab.stream_name()} with 1 tasks" in condition["message"]
+    assert f"{lab.stream_name()} with 1 task" in condition["message"]
 
     async def repaired() -> bool:
         return await lab.stream() is not None and len(await lab.consumers()) == 3

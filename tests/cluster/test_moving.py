@@ -58,7 +58,7 @@ async def test_a_queue_moves_only_when_it_is_empty_and_its_workers_with_it(
     condition = await lab.condition(QUEUES, "email", status="False", reason="Moving")
     assert old.server.url in condition["message"]
     assert new.server.url in condition["message"]
-    assert "1 tasks" in condition["message"]
+    assert "1 task" in condition["message"]
     await enqueue(lab, old, 2)
     await lab.group(paused=False)
     await eventually(lambda: sorted(lab.told) == [["done", "1"], ["done", "2"]])

@@ -169,7 +169,7 @@ async def test_delete_if_empty_waits_for_the_last_task_and_says_so(lab: Lab) -> 
         await queue.enqueue({"n": 2}, delay=3600)
     await lab.delete(QUEUES, "email")
     condition = await lab.condition(QUEUES, "email", status="False", reason="NotEmpty")
-    assert "1 tasks, 1 tasks not yet due" in condition["message"]
+    assert "1 task, 1 task not yet due" in condition["message"]
     for suffix in ("", "_LATER"):
         await lab.api(f"STREAM.PURGE.{lab.stream_name(suffix=suffix)}")
     await lab.gone(QUEUES, "email")

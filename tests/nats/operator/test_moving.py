@@ -137,21 +137,21 @@ async def test_a_task_that_comes_while_the_streams_are_closed_is_not_lost(
 
     monkeypatch.setattr(move.old, "update_stream", and_one_comes)
     assert not await move.asks()
-    assert await move.holds() == "1 tasks"
+    assert await move.holds() == "1 task"
     with pytest.raises(BrokerUnavailable):  # closed: whoever produces is told, and nothing more comes in
         await move.stored(move.name.task(0))
     assert not await move.asks()
-    assert await move.holds() == "1 tasks"
+    assert await move.holds() == "1 task"
 
 
 async def test_what_is_due_later_keeps_the_queue_whatever_schedules_it_lists_now(move: Move) -> None:
     await move.begin()
     await move.stored(move.name.cron("nightly"), NIGHTLY)
     await move.stored(move.name.scheduled("one"), NOT_YET)
-    assert await move.holds() == "1 tasks not yet due"
+    assert await move.holds() == "1 task not yet due"
     schedules = [{"name": name, "cron": "0 0 3 * * *"} for name in ("nightly", "weekly", "monthly")]
     assert not await move.asks(schedules=schedules)
-    assert await move.holds() == "1 tasks not yet due"
+    assert await move.holds() == "1 task not yet due"
 
 
 async def test_recurring_tasks_hold_nobody(move: Move) -> None:
@@ -164,7 +164,7 @@ async def test_what_is_left_of_a_queue_without_its_stream_is_not_left_behind(mov
     await move.begin("_LATER")
     await move.stored(move.name.scheduled("one"), NOT_YET)
     assert not await move.asks()
-    assert await move.holds() == "1 tasks not yet due"
+    assert await move.holds() == "1 task not yet due"
 
 
 SECRETIVE = """
@@ -184,7 +184,7 @@ async def test_two_accounts_of_one_server_that_names_neither_are_told_apart_by_t
         assert move.place["account"] == ""
         await move.stored(move.name.task(0))
         assert not await move.asks()
-        assert await move.holds() == "1 tasks"
+        assert await move.holds() == "1 task"
     finally:
         await move.brokers.stop()
         server.kill()

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from protoqueue_operator.core.consumer_group import Autoscale
+from protoqueue_operator.core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     """
     if load is None:
         return Decision(
-            current, "BacklogUnknown", f"the backlog is unknown: holding {_counted(current, 'worker')}", History()
+            current, "BacklogUnknown", f"the backlog is unknown: holding {counted(current, 'worker')}", History()
         )
     wanted, why = _wanted(policy, load, current, history, now)
     empty_since = None if load.outstanding else history.empty_since or now
@@ -95,11 +96,7 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
 
 def resized(before: int, after: int) -> str:
     """A change of size in words."""
-    return f"{before} → {_counted(after, 'worker')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{before} → {counted(after, 'worker')}"
 
 
 def _shrink(policy: Policy, wanted: int, current: int, why: str, history: History, now: datetime) -> Decision:
@@ -132,7 +129,7 @@ def _speed(load: Load) -> float:
 def _wanted(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
     if not load.outstanding:
         return 0, "nothing to do"
-    tasks = f"{_counted(load.outstanding, 'task')} outstanding"
+    tasks = f"{counted(load.outstanding, 'task')} outstanding"
     if policy.tasks_per_worker is not None:
         return ceil(load.outstanding / policy.tasks_per_worker), tasks
     assert policy.drain_time is not None

@@ -8,6 +8,7 @@ from protoqueue.durations import format_duration
 from protoqueue_operator.core.conditions import Condition, Conditions, merge_conditions
 from protoqueue_operator.core.plan import Action, CreateStream
 from protoqueue_operator.core.resources import Group, Queue
+from protoqueue_operator.core.wording import counted
 
 Fields = dict[str, Any]
 
@@ -35,10 +36,10 @@ def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
         queue.name.later_stream: held.scheduled if held else 0,
         queue.name.dead_letter_stream: held.dead if held else 0,
     }
-    gone = [f"{name} with {count} tasks" for name, count in lost.items() if name in anew and count]
+    gone = [f"{name} with {counted(count, 'task')}" for name, count in lost.items() if name in anew and count]
     before = queue.status.condition("TasksLost")
     if gone:
-        message = f"what was stored is lost: {', '.join(gone)} was gone; it was made anew, empty"
+        message = f"what was stored is lost, and its place was made anew, empty: {', '.join(gone)}"
         status: Literal["True", "False"] = "True"
     elif before and before.status == "True" and before.observed_generation != generation:
         message, status = "", "False"

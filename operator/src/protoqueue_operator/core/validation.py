@@ -9,6 +9,7 @@ from protoqueue.durations import format_duration
 from protoqueue_operator.core.consumer_group import Autoscale, ConsumerGroupSpec
 from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry, Schedule
 from protoqueue_operator.core.refusals import InvalidSpec
+from protoqueue_operator.core.wording import counted
 
 _INSTANT = timedelta(0)
 _MOMENT = timedelta(milliseconds=100)
@@ -46,9 +47,9 @@ def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
     _check_count("spec.replicas", spec.replicas, _MOST_REPLICAS)
     levels = queue.effective_priority_levels
     if spec.priority_weights is not None and len(spec.priority_weights) != levels:
+        weights = counted(len(spec.priority_weights), "weight")
         raise InvalidSpec(
-            f"has {len(spec.priority_weights)} weights, but the queue has {levels} priority levels",
-            field="spec.priorityWeights",
+            f"has {weights}, but the queue has {counted(levels, 'priority level')}", field="spec.priorityWeights"
         )
     if spec.autoscale:
         _check_autoscale(spec.autoscale)

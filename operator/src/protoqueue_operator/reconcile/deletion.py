@@ -46,9 +46,9 @@ async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
         left = ""
         _leave(queue, f"the streams and the entry in pq-config were left behind: {error}", runtime)
     if left and not await _out_of_patience(queue, runtime):
-        return _wait(queue, "NotEmpty", f"deletionPolicy is DeleteIfEmpty, and there are {left}", runtime)
+        return _wait(queue, "NotEmpty", f"deletionPolicy is DeleteIfEmpty, and the queue still holds {left}", runtime)
     if left:
-        _leave(queue, f"the namespace goes, and there are {left}: the streams were left", runtime)
+        _leave(queue, f"the namespace goes, and the queue still holds {left}: the streams were left", runtime)
     await release(queue, runtime)
     return None
 

@@ -9,6 +9,7 @@ from protoqueue_operator.core.layout import queue_stream_names
 from protoqueue_operator.core.plan import refuse_foreign
 from protoqueue_operator.core.refusals import ForeignAsset
 from protoqueue_operator.core.resources import Queue
+from protoqueue_operator.core.wording import counted
 
 
 async def own_streams(queue: Queue, jetstream: JetStream) -> dict[str, Json]:
@@ -32,12 +33,12 @@ def contents(queue: Queue, streams: Mapping[str, Json]) -> str:
         stream: info["state"]["messages"] - sum((info["state"].get("subjects") or {}).values())
         for stream, info in streams.items()
     }
-    counts = {
-        "tasks": messages.get(name.stream, 0),
-        "tasks not yet due": messages.get(name.later_stream, 0),
-        "dead letters": messages.get(name.dead_letter_stream, 0),
-    }
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    held = (
+        (name.stream, "task", ""),
+        (name.later_stream, "task", "not yet due"),
+        (name.dead_letter_stream, "dead letter", ""),
+    )
+    return ", ".join(counted(count, *what) for stream, *what in held if (count := messages.get(stream, 0)))
 
 
 def _is_ours(queue: Queue, config: Json) -> bool:

@@ -51,7 +51,7 @@ async def refuse_while_moving(queue: Queue, home: Home, runtime: Runtime) -> Non
         return
     what = contents(queue, await own_streams(queue, home.broker.jetstream)) or "tasks that came a moment ago"
     raise Moving(
-        f"the queue is to move to {await place_of(asked)}, and there are {what} at {await place_of(home)}: it goes on "
+        f"the queue is to move to {await place_of(asked)} and still holds {what} at {await place_of(home)}: it goes on "
         "there until they are done or removed, and then moves by itself",
         field=_FIELD,
     )
