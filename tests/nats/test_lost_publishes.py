@@ -9,6 +9,7 @@ import pytest_asyncio
 
 import protoqueue
 from protoqueue import Unavailable
+from protoqueue.connection import batch, jetstream
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -78,8 +79,9 @@ async def relay(server) -> AsyncIterator[Relay]:
 @pytest.mark.parametrize("passes_on", [True, False], ids=["stored", "not stored"])
 @pytest.mark.parametrize("at", [b"Nats-Batch-Sequence: 1\r", b"Nats-Batch-Sequence: 2\r", b"Nats-Batch-Commit"])
 async def test_a_batch_whose_connection_breaks_is_stored_once_by_who_waits(
-    make_queue, queue_name, relay: Relay, at: bytes, passes_on: bool
+    make_queue, queue_name, relay: Relay, monkeypatch, at: bytes, passes_on: bool
 ) -> None:
+    monkeypatch.setattr(batch, "ONE_TRY_S", 60)  # that the connection is back is reason enough to try again
     direct = await make_queue(GroupSpec())
     async with await protoqueue.connect(await relay.start()) as client:
         queue = await client.queue(f"default/{queue_name}")
@@ -97,6 +99,28 @@ async def test_a_batch_whose_connection_breaks_is_stored_once_by_who_waits(
     tasks = await direct.peek(100)
     assert [task.id for task in tasks] == [receipt.id for receipt in receipts]
     assert not any(receipt.duplicate for receipt in receipts)
+
+
+@pytest.mark.parametrize("passes_on", [True, False], ids=["stored", "not stored"])
+async def test_a_task_whose_connection_breaks_is_stored_once_as_soon_as_there_is_one_again(
+    make_queue, queue_name, relay: Relay, monkeypatch, passes_on: bool
+) -> None:
+    monkeypatch.setattr(jetstream, "ONE_TRY_S", 60)
+    direct = await make_queue(GroupSpec())
+    async with await protoqueue.connect(await relay.start()) as client:
+        queue = await client.queue(f"default/{queue_name}")
+        relay.at, relay.passes_on = b"Nats-Msg-Id", passes_on
+        storing = asyncio.create_task(queue.enqueue(1, timeout=60))
+        await asyncio.wait_for(relay.reached.wait(), 10)
+        if passes_on:
+
+            async def is_stored() -> bool:
+                return (await direct.stats()).ready == 1
+
+            await eventually(is_stored)
+        relay.cut()
+        receipt = await asyncio.wait_for(storing, 20)
+    assert [task.id for task in await direct.peek(10)] == [receipt.id]
 
 
 async def test_an_answer_that_got_lost_is_asked_for_again_within_the_timeout(

@@ -4,7 +4,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from protoqueue.connection.broker import Message
 from protoqueue.connection.direct import DirectClient
@@ -41,16 +41,20 @@ async def _publish_once(nc: DirectClient, requests: Requests, messages: Sequence
     def member(number: int) -> dict[str, str]:
         return {**messages[number - 1].headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
+    async def ask(message: Message, headers: Mapping[str, str]) -> bytes:
+        # Asking again over a new connection has the server say at once that it gave the batch up.
+        left = deadline - time.monotonic()
+        return await requests.until_answered(message.subject, message.data, headers, left, one_try_s=left)
+
     if last > 1:
-        answer = await requests.until_answered(messages[0].subject, messages[0].data, member(1), timeout_s)
+        answer = await ask(messages[0], member(1))
         if answer:  # an empty one says: go on
             parse_published(answer)
         for chunk in encode_members(zip(range(2, last), messages[1:-1], strict=True), batch):
             _check_connected(nc)
             await nc.send(chunk)
     commit = member(last) | {"Nats-Batch-Commit": "1"}
-    left = deadline - time.monotonic()
-    parse_published(await requests.until_answered(messages[-1].subject, messages[-1].data, commit, left))
+    parse_published(await ask(messages[-1], commit))
 
 
 def _check_connected(nc: DirectClient) -> None:

@@ -103,6 +103,7 @@ class JetStreamBroker:
 
     async def _on_reconnect(self) -> None:
         log.info("reconnected to NATS")
+        self._requests.renew()
         for call in self._reconnected:
             call()
 

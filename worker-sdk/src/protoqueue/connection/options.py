@@ -65,9 +65,12 @@ class ConnectionOptions:
         ca, certificate, key = self.ca or self._file("ca.crt"), self._file("tls.crt"), self._file("tls.key")
         if not ca and not certificate:
             return None
-        context = ssl.create_default_context(cafile=ca)
-        if certificate:
-            context.load_cert_chain(certificate, key)
+        try:
+            context = ssl.create_default_context(cafile=ca)
+            if certificate:
+                context.load_cert_chain(certificate, key)
+        except OSError as error:  # which does not say of which file it speaks
+            raise OSError(f"{', '.join(filter(None, (ca, certificate, key)))}: {error}") from error
         return context
 
     def _file(self, key: str) -> str | None:

@@ -33,37 +33,58 @@ class Requests:
         self._prefix = f"{nc.new_inbox()}."
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._unrepeatable: set[int] = set()
 
     async def open(self) -> None:
         """To be called once the client is connected."""
         await self._nc.subscribe_direct(f"{self._prefix}*", self._answered)
 
-    async def ask(self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float) -> bytes:
+    def renew(self) -> None:
+        """The connection is new: have what can be repeated asked again, since old questions may get no answer now."""
+        for number, answer in self._waiting.items():
+            if number not in self._unrepeatable and not answer.done():
+                answer.set_exception(TimeoutError())
+
+    async def ask(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+        *,
+        repeatable: bool = False,
+    ) -> bytes:
         """The first answer; raises NobodyListens, TimeoutError and what nats-py's `publish` raises."""
         number = next(self._numbers)
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
+        if not repeatable:
+            self._unrepeatable.add(number)
         try:
             await self._nc.publish(subject, data, f"{self._prefix}{number}", dict(headers) if headers else None)
             async with asyncio.timeout(timeout_s):
                 return await answer
         finally:
             del self._waiting[number]
+            self._unrepeatable.discard(number)
 
     async def until_answered(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float | None,
-        one_try_s: float = math.inf,
+        one_try_s: float | None = None,
     ) -> bytes:  # fmt: skip
         """The answer. A stream that is just recovering has no responder yet, hence more than one try.
 
-        What has got none within `one_try_s` is asked again, so it must be the same when it arrives twice: publishes
-        are, through their message id. Raises TryAgain when the time is over, and Unavailable for a closed connection.
+        With `one_try_s`, what has got none within it, or over a connection that broke, is asked again: it must be the
+        same when it arrives twice, as publishes are through their message id. Raises TryAgain when the time is over,
+        and Unavailable for a closed connection.
         """
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         why = "no answer"
         while (left := deadline - time.monotonic()) > 0:
             try:
-                return await self.ask(subject, data, headers, min(one_try_s, left))
+                if one_try_s is None:
+                    return await self.ask(subject, data, headers, left)
+                return await self.ask(subject, data, headers, min(one_try_s, left), repeatable=True)
             except NobodyListens:
                 why = "no stream takes this subject"
                 await asyncio.sleep(RETRY_WAIT_S)
@@ -74,7 +95,7 @@ class Requests:
                 await asyncio.sleep(RETRY_WAIT_S)
             except nats.errors.Error as error:
                 raise Unavailable(f"the connection to NATS is closed: {error}") from error
-        raise TryAgain(f"{why} from NATS for {subject} within {round(timeout_s or 0, 1):g} s")
+        raise TryAgain(f"{why} from NATS for {subject} within {round(max(0.0, timeout_s or 0), 1):g} s")
 
     def _answered(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
         answer = self._waiting.get(int(subject[len(self._prefix) :]))
