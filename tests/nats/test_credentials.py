@@ -106,6 +106,15 @@ async def test_a_client_outlives_a_credentials_file_that_runs_out_and_takes_up_t
         server.stop()
 
 
+@pytest.mark.parametrize("text", [None, "no certificate"])
+async def test_a_certificate_authority_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -> None:
+    ca = tmp_path / "ca.crt"
+    if text is not None:
+        ca.write_text(text)
+    with pytest.raises(protoqueue.ConfigurationError, match=str(ca)):
+        await protoqueue.connect("nats://127.0.0.1:1", ca=str(ca))
+
+
 @pytest.mark.parametrize("url", ["nats://jo:hid/den@a:4222", "nats://jo:hid#den@a", "nats://a:4222, nats://", ""])
 def test_an_address_that_is_none_is_refused_without_being_quoted(url: str) -> None:
     with pytest.raises(ValueError, match="no address of NATS servers") as raised:

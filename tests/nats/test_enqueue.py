@@ -183,8 +183,8 @@ async def test_a_payload_as_large_as_allowed_still_fits_as_a_dead_letter(make_qu
         (1, {"dedup_id": 7}, "dedup_id is of type str, not int"),
         (1, {"dedup_id": "x" * 257}, "dedup_id"),
         ({"a": {1, 2, object}}, {}, "cannot be encoded"),
-        ([float("nan")], {}, "cannot be encoded"),
-        ({"a": -float("inf")}, {}, "cannot be encoded"),
+        ([float("nan")], {}, "neither NaN nor infinity"),
+        ({"a": -float("inf")}, {}, "neither NaN nor infinity"),
     ],
 )
 async def test_a_task_that_cannot_be_is_refused_with_what_to_do(

@@ -27,14 +27,21 @@ def encode_payload(payload: Any) -> tuple[bytes, str]:
         return payload.SerializeToString(), f"{PROTOBUF}; type={payload.DESCRIPTOR.full_name}"
     try:
         encoded = to_json(payload, inf_nan_mode="constants")
-        if b"NaN" in encoded or b"Infinity" in encoded:  # unless in a string: no JSON, which other languages refuse
-            from_json(encoded, allow_inf_nan=False)
+        if b"NaN" in encoded or b"Infinity" in encoded:
+            _refuse_unless_in_strings(encoded)
         return encoded, JSON
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise InvalidTask(
             f"a payload of type {type(payload).__name__} cannot be encoded ({error}): "
             "pass bytes, a protobuf message, a pydantic model or what JSON can hold"
         ) from error
+
+
+def _refuse_unless_in_strings(encoded: bytes) -> None:
+    try:
+        from_json(encoded, allow_inf_nan=False)
+    except ValueError:
+        raise ValueError("JSON has neither NaN nor infinity, and other languages refuse them") from None
 
 
 def decoder_for(annotation: Any) -> Decoder:
