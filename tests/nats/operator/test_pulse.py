@@ -85,3 +85,12 @@ async def test_one_request_that_nobody_answers_leaves_the_others_alone(
         await listener.request(inbox, b"", 2)
     assert listener.is_up
     await listener.close()
+
+
+async def test_a_connection_that_is_closed_is_not_called_silent(
+    connected: tuple[Connection, list[bool]], caplog: pytest.LogCaptureFixture
+) -> None:
+    connection, changes = connected
+    await eventually(lambda: changes == [True])
+    await connection.close()
+    assert "silent" not in caplog.text

@@ -139,9 +139,12 @@ class Connection:
         return answers
 
     async def close(self) -> None:
-        await cancel(*filter(None, (self._connecting, self._listening)))
+        if self._connecting:
+            await cancel(self._connecting)
         with contextlib.suppress(NatsError, OSError):
             await self._client.close()
+        if self._listening:
+            await cancel(self._listening)
 
     def _require(self) -> None:
         if not self._client.is_connected:
