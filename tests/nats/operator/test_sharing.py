@@ -10,14 +10,16 @@ import pytest
 
 from nats_server import NatsServer
 from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.core.layout import queue_stream_names
 from protoqueue_operator.core.refusals import TakenOver
 from protoqueue_operator.core.resources import FINALIZER
 from protoqueue_operator.core.yielding import FIRST_PAUSE
 from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.queues import reconcile_queue
 from protoqueue_operator.reconcile.runtime import Runtime
-from unit.operator.samples import queue_body
+from unit.operator.samples import group_body, queue_body
 from waiting import eventually
 
 _numbers = itertools.count(1)
@@ -30,13 +32,43 @@ class Nobody:
         return lambda *_, **__: None
 
 
+class Releasing:
+    """An API server that lets everything go."""
+
+    def __init__(self) -> None:
+        self.released = 0
+
+    async def set_finalizers(self, *_: object) -> dict[str, Any]:
+        self.released += 1
+        return queue_body(uid="gone")
+
+
 class Operator:
     def __init__(self, cluster: str, server: NatsServer, name: str) -> None:
-        nobody, nothing = cast("Any", Nobody()), cast("Any", None)
-        self.brokers = Brokers(Credentials((server.url,)), nothing, nobody)
+        nobody, kubernetes = cast("Any", Nobody()), cast("Any", Releasing())
+        self.brokers = Brokers(Credentials((server.url,)), kubernetes, nobody)
         self.later = timedelta(0)
-        self._runtime = Runtime(nothing, nothing, self.brokers, Cache(), nobody, lambda: datetime.now(UTC) + self.later)
+        self._runtime = Runtime(
+            cast("Any", None), kubernetes, self.brokers, Cache(), nobody, lambda: datetime.now(UTC) + self.later
+        )
         self._queue = self._runtime.cache.observe_queue(queue_body(name=name, uid=cluster, finalizers=[FINALIZER]))
+
+    async def deletes(self) -> bool:
+        """Delete its group and its queue, with all that is in it; returns whether nothing holds either any more."""
+        name, finalizers = self._queue.meta.name, [FINALIZER]
+        cache, kubernetes = self._runtime.cache, cast("Any", self._runtime.kubernetes)
+        group = cache.observe_group(group_body({"queueRef": {"name": name}}, finalizers=finalizers))
+        await delete_group(group, self._runtime)
+        cache.remove(group.meta.key, group.meta.uid)
+        body = queue_body({"deletionPolicy": "Delete"}, name=name, uid=self._queue.meta.uid, finalizers=finalizers)
+        await delete_queue(
+            cache.observe_queue({**body, "metadata": body["metadata"] | {"generation": 2}}), self._runtime
+        )
+        return bool(kubernetes.released == 2)
+
+    async def streams(self) -> int:
+        infos = [await self.brokers.own.jetstream.stream(name) for name in queue_stream_names(self._queue.name)]
+        return sum(info is not None for info in infos)
 
     async def looks(self) -> str:
         """Look at the queue; returns whose its stream is then."""
@@ -108,3 +140,15 @@ async def test_who_loses_them_again_waits_for_longer(server: NatsServer) -> None
                 await staging.looks()
         staging.later = 3 * FIRST_PAUSE
         assert await staging.looks() == "staging"
+
+
+async def test_who_has_yielded_deletes_nothing_of_what_is_the_others(server: NatsServer) -> None:
+    async with operators(server, "staging", "production") as (staging, production):
+        await staging.looks()
+        await production.looks()
+        with pytest.raises(TakenOver):
+            await staging.looks()
+        assert await staging.deletes()
+        assert await production.streams() == 3
+        assert await production.deletes()
+        assert await production.streams() == 0

@@ -25,6 +25,11 @@ class Yielded:
         return cls(times, now + _pause(times))
 
 
+def is_yielded(state: Yielded | None) -> bool:
+    """Whether another has the streams now."""
+    return state is not None and not state.is_back
+
+
 def lose(before: Yielded | None, now: datetime) -> Yielded:
     """What becomes of a stream that is found to be another's; what was kept for long counts as lost anew."""
     if before is None:

@@ -14,6 +14,7 @@ from protoqueue_operator.core.refusals import (
 )
 from protoqueue_operator.core.resources import FINALIZER, Group, Key, Queue
 from protoqueue_operator.core.status import not_ready
+from protoqueue_operator.core.yielding import is_yielded
 from protoqueue_operator.reconcile.applying import apply_plan
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import release
@@ -36,6 +37,10 @@ async def delete_queue(queue: Queue, runtime: Runtime) -> Again | None:
     groups = [group.meta.name for group in runtime.cache.groups_of(queue.meta.key)]
     if groups:
         return _wait(queue, "WaitingForGroups", f"waits for these ConsumerGroups to go: {', '.join(groups)}", runtime)
+    if is_yielded(runtime.yielded.get(queue.meta.key)):
+        _leave(queue, f"the streams belong to another {queue.meta.key}, as of another cluster, and were left", runtime)
+        await release(queue, runtime)
+        return None
     # A queue that was never valid has made nothing that would have to go.
     policy = "Retain" if isinstance(queue.spec, InvalidSpec) else queue.spec.deletion_policy
     try:
@@ -57,7 +62,8 @@ async def delete_group(group: Group, runtime: Runtime) -> Again | None:
     """Remove consumers and configuration; unacknowledged tasks stay in the queue. Raises ApiError."""
     if FINALIZER not in group.meta.finalizers:
         return None
-    if not group.queue_name:  # it never had a queue, so nothing was made for it
+    # It never had a queue, so nothing was made for it; or what was made belongs to another cluster's group now.
+    if not group.queue_name or is_yielded(runtime.yielded.get(group.queue_key)):
         await release(group, runtime)
         return None
     try:
