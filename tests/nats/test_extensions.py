@@ -27,11 +27,11 @@ async def test_a_batch_handler_gets_lists_and_may_fail_single_items(make_queue, 
     worker, sizes, seen = make_worker(concurrency=20), [], []
 
     @worker.batch(max_size=10, max_wait=0.2)
-    async def work(payloads: list[int], tasks: list[Task]) -> list[Exception | None]:
+    async def work(payloads: list[int], tasks: list[Task]) -> list[Exception | type[Exception] | None]:
         sizes.append(len(payloads))
         seen.extend(payloads)
         assert [int(task.data) for task in tasks] == payloads
-        return [ValueError("odd") if payload % 2 else None for payload in payloads]
+        return [{0: None, 1: ValueError("odd"), 2: None, 3: ValueError}[payload % 4] for payload in payloads]
 
     await queue.enqueue_batch(list(range(25)))
     start(worker)

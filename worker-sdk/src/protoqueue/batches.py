@@ -109,7 +109,14 @@ def _errors(result: Any, size: int, name: str) -> list[BaseException | None]:
         return [None] * size
     if not isinstance(result, Sequence) or len(result) != size:
         raise TypeError(f"batch handler {name} must return None, or an exception or None for each of its {size} tasks")
-    return [one if isinstance(one, BaseException) else None for one in result]
+    return [_error_of(one) for one in result]
+
+
+def _error_of(returned: Any) -> BaseException | None:
+    """As `raise` takes it, instance or class; anything else is what `asyncio.gather` gives for one that is well."""
+    if isinstance(returned, type) and issubclass(returned, BaseException):
+        return returned()
+    return returned if isinstance(returned, BaseException) else None
 
 
 def _fresh(error: BaseException) -> BaseException:
