@@ -1,7 +1,8 @@
 import pytest
 
 from protoqueue.errors import InvalidTask
-from protoqueue.naming import GroupName, Header, QueueName, level_of, partition_of, recurring_id
+from protoqueue.ids import recurring_id
+from protoqueue.naming import GroupName, Header, QueueName, level_of, partition_of
 
 EMAIL = QueueName("default", "email")
 

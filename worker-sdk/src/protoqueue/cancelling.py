@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from protoqueue.connection import Broker, StoredMessage
 from protoqueue.errors import Unavailable
-from protoqueue.ids import made_at
-from protoqueue.naming import scheduled_task, sequence_in
+from protoqueue.ids import made_at, sequence_in
+from protoqueue.naming import scheduled_task
 from protoqueue.peek import task_of
 from protoqueue.settings import QueueSettings
 

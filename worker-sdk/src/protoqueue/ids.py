@@ -2,8 +2,11 @@
 
 import os
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
+
+from protoqueue.naming import Header
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _COUNTED = (1 << 62) - 1
@@ -33,3 +36,22 @@ def made_at(task_id: str) -> datetime | None:
         return datetime.fromtimestamp((uuid.int >> 80) / 1000, UTC) if is_dated else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
+    """`<schedule name>@<stream sequence>` of what a recurring schedule fired, whose bytes are the same each time."""
+    match headers.get(Header.SCHEDULER, "").split("."):
+        case ["pq", _, _, "cron", schedule]:
+            return f"{schedule}@{sequence}"
+    return None
+
+
+def anonymous_id(sequence: int) -> str:
+    """The id of a task whose producer gave it none."""
+    return f"task@{sequence}"
+
+
+def sequence_in(task_id: str) -> int:
+    """The stream sequence that an id of these two kinds ends with; 0 for others."""
+    _, at, digits = task_id.rpartition("@")
+    return int(digits) if at and digits.isascii() and digits.isdigit() and len(digits) < 19 else 0

@@ -6,7 +6,6 @@ Kubernetes names hold neither `_` nor capitals, and a Queue's name no dots, so e
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -265,25 +264,6 @@ def scheduled_retry(task_id: str, group: str, attempt: int, sequence: int | None
 
 def _run(group: str, attempt: int, sequence: int | None) -> str:
     return f"{group}:{attempt}" if sequence is None else f"{group}:{attempt}:{sequence}"
-
-
-def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
-    """`<schedule name>@<stream sequence>` of what a recurring schedule fired, whose bytes are the same each time."""
-    match headers.get(Header.SCHEDULER, "").split("."):
-        case ["pq", _, _, "cron", schedule]:
-            return f"{schedule}@{sequence}"
-    return None
-
-
-def anonymous_id(sequence: int) -> str:
-    """The id of a task whose producer gave it none."""
-    return f"task@{sequence}"
-
-
-def sequence_in(task_id: str) -> int:
-    """The stream sequence that an id of these two kinds ends with; 0 for others."""
-    _, at, digits = task_id.rpartition("@")
-    return int(digits) if at and digits.isascii() and digits.isdigit() and len(digits) < 19 else 0
 
 
 def number_of(subject: str) -> int:

@@ -1,9 +1,9 @@
 """Looking at tasks without consuming them."""
 
-from protoqueue import naming
 from protoqueue.codec import decode_task
 from protoqueue.connection import Broker, StoredMessage
 from protoqueue.errors import UndecodableTask
+from protoqueue.ids import anonymous_id
 from protoqueue.settings import QueueSettings
 from protoqueue.task import Task
 
@@ -26,4 +26,4 @@ def task_of(message: StoredMessage) -> Task:
     try:
         return decode_task(message.data, message.headers, message.sequence)
     except UndecodableTask:
-        return Task(id=naming.anonymous_id(message.sequence), data=message.data)
+        return Task(id=anonymous_id(message.sequence), data=message.data)

@@ -12,7 +12,7 @@ from protoqueue.codec import attempt_of, with_id
 from protoqueue.connection import ACK, NAK, Broker, Delivery, Message, Published
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.execute import Executed
-from protoqueue.ids import made_at
+from protoqueue.ids import anonymous_id, made_at, recurring_id
 from protoqueue.insistence import until_answered
 from protoqueue.ledger import Ledger
 from protoqueue.naming import Header
@@ -219,13 +219,13 @@ def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSetting
 
 
 def _id_of(delivery: Delivery, executed: Executed) -> str:
-    return executed.task.id if executed.task else naming.anonymous_id(delivery.sequence)
+    return executed.task.id if executed.task else anonymous_id(delivery.sequence)
 
 
 def _data_of(delivery: Delivery) -> bytes:
     # What a recurring schedule fired is named after its first delivery, and has to keep that name.
-    recurring_id = naming.recurring_id(delivery.headers, delivery.sequence)
-    return with_id(delivery.data, recurring_id) if recurring_id else delivery.data
+    task_id = recurring_id(delivery.headers, delivery.sequence)
+    return with_id(delivery.data, task_id) if task_id else delivery.data
 
 
 def _one_line(text: str) -> str:

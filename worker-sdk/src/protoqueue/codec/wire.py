@@ -10,7 +10,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from protoqueue.errors import InvalidTask, UndecodableTask
-from protoqueue.naming import DEFAULT_PRIORITY, Header, anonymous_id, recurring_id
+from protoqueue.ids import anonymous_id, recurring_id
+from protoqueue.naming import DEFAULT_PRIORITY, Header
 from protoqueue.task import Task
 from protoqueue.v1 import task_pb2
 
