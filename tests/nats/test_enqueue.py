@@ -10,6 +10,7 @@ import pytest
 import protoqueue
 from nats_server import NatsServer
 from protoqueue import InvalidTask, Outgoing, PayloadTooLarge, QueueFull, QueueNotFound, Unavailable
+from protoqueue.naming import QueueName
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -210,6 +211,15 @@ async def test_one_payload_is_not_taken_for_a_batch_of_its_parts(make_queue, pay
     with pytest.raises(InvalidTask, match="use enqueue"):
         await queue.enqueue_batch(payload)
     assert (await queue.stats()).ready == 0
+
+
+async def test_a_queue_whose_streams_are_gone_is_not_mistaken_for_a_slow_server(make_queue, nc, queue_name) -> None:
+    queue = await make_queue()
+    for stream in (QueueName("default", queue_name).stream, QueueName("default", queue_name).later_stream):
+        await nc.jetstream().delete_stream(stream)
+    for delay in (None, 60):
+        with pytest.raises(Unavailable, match=r"within 0\.3 s: nobody takes it: does the Queue still exist"):
+            await queue.enqueue(1, delay=delay, timeout=0.3)
 
 
 async def test_what_only_reads_like_no_number_is_a_payload(make_queue) -> None:

@@ -79,23 +79,23 @@ class Requests:
         and Unavailable for a closed connection.
         """
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        why = "no answer"
+        why = "NATS gave no answer"
         while (left := deadline - time.monotonic()) > 0:
             try:
                 if one_try_s is None:
                     return await self.ask(subject, data, headers, left)
                 return await self.ask(subject, data, headers, min(one_try_s, left), repeatable=True)
             except NobodyListens:
-                why = "no stream takes this subject"
+                why = "nobody takes it: does the Queue still exist, and does NATS have JetStream?"
                 await asyncio.sleep(RETRY_WAIT_S)
             except TimeoutError:
-                why = "no answer" if self._nc.is_connected else "not connected"
+                why = "NATS gave no answer" if self._nc.is_connected else "NATS is away"
             except nats.errors.OutboundBufferLimitError:
-                why = "not connected, and the outbound buffer is full"
+                why = "NATS is away, and the outbound buffer is full"
                 await asyncio.sleep(RETRY_WAIT_S)
             except nats.errors.Error as error:
                 raise Unavailable(f"the connection to NATS is closed: {error}") from error
-        raise TryAgain(f"{why} from NATS for {subject} within {round(max(0.0, timeout_s or 0), 1):g} s")
+        raise TryAgain(f"{subject}, within {round(max(0.0, timeout_s or 0), 1):g} s: {why}")
 
     def _answered(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
         answer = self._waiting.get(int(subject[len(self._prefix) :]))
