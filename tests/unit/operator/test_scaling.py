@@ -153,6 +153,16 @@ async def test_what_is_said_of_a_size_is_of_the_generation_it_was_decided_for(ru
     assert said[-1] == ("Stable", "3 tasks outstanding")
 
 
+async def test_of_a_paused_group_it_is_said_that_it_is(runtime: Runtime) -> None:
+    cast("Any", runtime.kubernetes).sizes["existing"] = 0
+    made = aiming_at("existing", runtime)
+    state = runtime.state_of(made.meta.key, made.meta.uid)
+    assert state.established
+    state.established = replace(state.established, paused=True)
+    await Scaler(runtime).settle(made, Load())
+    assert cast("Any", runtime.reporter) == [("Idle", "paused: nothing to do")]
+
+
 async def test_an_unknown_backlog_is_said_at_once(runtime: Runtime) -> None:
     scaler, said = Scaler(runtime), cast("Any", runtime.reporter)
     cast("Any", runtime.kubernetes).sizes["existing"] = 0

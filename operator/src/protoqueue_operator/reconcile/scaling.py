@@ -103,7 +103,9 @@ class Scaler:
         spec = established.spec
         if spec.autoscale is None:
             return Decision(spec.replicas, "Disabled", "spec.autoscale is not set: spec.replicas holds", state.history)
-        return decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._runtime.now())
+        decision = decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._runtime.now())
+        # Else it would be said that there is nothing to do while tasks wait.
+        return replace(decision, message=f"paused: {decision.message}") if established.paused else decision
 
     async def _size(self, group: Group, state: GroupState) -> Size | None:
         assert state.established
