@@ -6,11 +6,12 @@ from typing import cast
 
 import pytest
 
-from protoqueue.client import BATCH_SIZE, Queue
+from protoqueue.client import Queue
 from protoqueue.connection import Broker, Message
 from protoqueue.errors import QueueFull
 from protoqueue.naming import QueueName
 from protoqueue.settings import QueueSettings
+from protoqueue.storing import BATCH_SIZE
 from protoqueue.task import Outgoing
 
 

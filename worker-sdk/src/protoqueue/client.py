@@ -1,17 +1,16 @@
 """Clients: connect, enqueue, look."""
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
 from protoqueue.cancelling import cancel_task
-from protoqueue.connection import Broker, ConnectionOptions, DuplicateInBatch
+from protoqueue.connection import Broker, ConnectionOptions
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
 from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
 from protoqueue.ids import new_task_id, new_task_ids
@@ -22,6 +21,7 @@ from protoqueue.receive import Holder, ReceivedTask, receive_tasks
 from protoqueue.settings import QueueSettings, parse_group, parse_queue
 from protoqueue.settle import Settler, process_name
 from protoqueue.stats import QueueStats, read_stats
+from protoqueue.storing import BATCHES_AT_ONCE, store_all
 from protoqueue.task import Outgoing, Receipt, Task
 from protoqueue.tracing import NOT_TRACED, Tracing
 from protoqueue.watch import Watch, read_settings
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 DEFAULT_TIMEOUT_S = 5.0
-BATCH_SIZE = 1000
-"""What JetStream stores atomically at most."""
-
-_BATCHES_AT_ONCE = 2
-"""One is put together while the server stores the other."""
-
-_SINGLES_AT_ONCE = 100
-
-_Item = TypeVar("_Item")
 
 _PLAINLY = Outgoing(None)
 """How an item of a batch that says nothing about it is enqueued: one for all, as making one costs as much as JSON."""
@@ -171,7 +162,9 @@ class Queue:
             except InvalidTask as error:
                 which = f"item {len(prepared)} of the batch, counted from 0: " if len(items) > 1 else ""
                 raise type(error)(f"{which}{error}") from error
-            receipts = await self._store_all(_batches(prepared), timeout)
+            # Ordered tasks would lose their order if one batch had to be stored singly, after the next one.
+            at_once = 1 if self._settings.partitions else BATCHES_AT_ONCE
+            receipts = await store_all(self._broker, prepared, at_once, timeout)
         return [receipts[one.task_id] for one in prepared]
 
     async def stats(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> QueueStats:
@@ -268,48 +261,3 @@ class Queue:
             raise
         except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be
             raise InvalidTask(wrong_argument(how) or f"the task cannot be enqueued like this: {error}") from error
-
-    async def _store_all(self, batches: Iterator[Sequence[Prepared]], timeout: float | None) -> dict[str, Receipt]:
-        async def store(batch: Sequence[Prepared]) -> Iterable[Receipt]:
-            if len(batch) > 1:
-                with contextlib.suppress(DuplicateInBatch):
-                    await self._broker.publish_atomic(batch, timeout)
-                    return [Receipt(one.task_id) for one in batch]
-            return (await _stored(store_one, iter(batch), _SINGLES_AT_ONCE)).values()
-
-        async def store_one(one: Prepared) -> Iterable[Receipt]:
-            return [one.receipt(await self._broker.publish(one, timeout))]
-
-        # Ordered tasks would lose their order if one batch had to be stored singly, after the next one.
-        return await _stored(store, batches, 1 if self._settings.partitions else _BATCHES_AT_ONCE)
-
-
-async def _stored(
-    store: Callable[[_Item], Awaitable[Iterable[Receipt]]], items: Iterator[_Item], at_once: int
-) -> dict[str, Receipt]:
-    """Receipts by id. After an error nothing more is begun; what is under way has ended when it is raised."""
-    receipts: dict[str, Receipt] = {}
-    failures: list[Exception] = []
-
-    async def store_some() -> None:
-        for item in items:
-            try:
-                receipts.update((receipt.id, receipt) for receipt in await store(item))
-            except Exception as error:
-                failures.append(error)
-            if failures:
-                break
-
-    await asyncio.gather(*(store_some() for _ in range(at_once)))
-    if failures:
-        raise failures[0]
-    return receipts
-
-
-def _batches(prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
-    by_stream: dict[str, list[Prepared]] = {}
-    for one in prepared:
-        by_stream.setdefault(one.stream, []).append(one)
-    for ones in by_stream.values():
-        for start in range(0, len(ones), BATCH_SIZE):
-            yield ones[start : start + BATCH_SIZE]
