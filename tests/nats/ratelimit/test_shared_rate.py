@@ -126,9 +126,9 @@ async def test_a_server_that_is_killed_and_comes_back_empty_brings_no_burst_and_
         server.kill()
         killed = time.monotonic()
         await asyncio.sleep(1)
+        back = time.monotonic()
         await server.start()
         await server.create_bucket()
-        back = time.monotonic()
         await eventually(lambda: crew.within(back, time.monotonic()) >= 1, timeout_s=10)
         recovered = time.monotonic() + 1  # everyone has noticed
         await asyncio.sleep(recovered + 2 - time.monotonic())
