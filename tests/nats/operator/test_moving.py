@@ -3,6 +3,7 @@
 import base64
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,7 @@ from protoqueue.naming import QueueName
 from protoqueue_operator.adapters.jetstream import JetStream
 from protoqueue_operator.core.credentials import Credentials
 from protoqueue_operator.core.layout import queue_streams
-from protoqueue_operator.core.plan import CreateStream
+from protoqueue_operator.core.plan import CreateStream, UpdateStream
 from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.refusals import BrokerUnavailable
 from protoqueue_operator.core.resources import Key, Queue
@@ -97,6 +98,14 @@ class Move:
         schedule = {"Nats-Schedule": when, "Nats-Schedule-Target": self.name.due(self.name.task(0))} if when else {}
         await self.old.publish(subject, b"", schedule)
 
+    async def taken_over(self) -> None:
+        """Another cluster's Queue of the name takes the streams where the queue lives."""
+        queue, spec = self.queue()
+        other = replace(queue, meta=replace(queue.meta, uid="of-another-cluster"))
+        there = await own_streams(queue, self.old)
+        configs = {name: info["config"] for name, info in there.items()}
+        await apply_plan(self.old, [UpdateStream(stream) for stream in queue_streams(other, spec)], configs)
+
     async def holds(self) -> str:
         queue, _ = self.queue()
         return contents(queue, await own_streams(queue, self.old))
@@ -158,6 +167,20 @@ async def test_recurring_tasks_hold_nobody(move: Move) -> None:
     await move.begin()
     await move.stored(move.name.cron("nightly"), NIGHTLY)
     assert await move.asks()
+
+
+@pytest.mark.parametrize("tasks", [0, 1])
+async def test_what_another_cluster_has_taken_over_neither_holds_a_queue_nor_goes_with_it(
+    move: Move, tasks: int
+) -> None:
+    await move.begin()
+    await move.taken_over()
+    for _ in range(tasks):
+        await move.stored(move.name.task(0))
+    before = await own_streams(move.queue()[0], move.old)
+    assert await move.asks()
+    after = await own_streams(move.queue()[0], move.old)
+    assert [info["config"] for info in after.values()] == [info["config"] for info in before.values()]
 
 
 async def test_what_is_left_of_a_queue_without_its_stream_is_not_left_behind(move: Move) -> None:

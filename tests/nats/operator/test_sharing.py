@@ -152,3 +152,17 @@ async def test_who_has_yielded_deletes_nothing_of_what_is_the_others(server: Nat
         assert await production.streams() == 3
         assert await production.deletes()
         assert await production.streams() == 0
+
+
+async def test_who_has_its_streams_again_because_the_other_is_gone_deletes_them_when_it_goes(
+    server: NatsServer,
+) -> None:
+    async with operators(server, "staging", "production") as (staging, production):
+        await staging.looks()
+        await production.looks()
+        with pytest.raises(TakenOver):
+            await staging.looks()
+        assert await production.deletes()
+        assert await staging.looks() == "staging"
+        assert await staging.deletes()
+        assert await staging.streams() == 0

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 
 from protoqueue_operator.adapters.jetstream import Json
-from protoqueue_operator.core.assets import Stream
+from protoqueue_operator.core.assets import Owner, Stream
 from protoqueue_operator.core.places import Place
 from protoqueue_operator.core.plan import DeleteStream, UpdateStream
 from protoqueue_operator.core.queue import QueueSpec
@@ -39,7 +39,8 @@ async def home_of(queue: Queue, spec: QueueSpec, runtime: Runtime) -> Home:
         if settled is None or settled.broker is asked.broker or await _moves(queue, settled.broker, asked, runtime):
             settled = asked
         if before and before.broker is not settled.broker:
-            runtime.streams.pop(key, None)  # those were at the old home
+            runtime.streams.pop(key, None)  # those were at the old home, whoever has them now
+            runtime.yielded.pop(key, None)
         brokers.settle(key, settled)
         return settled
 
@@ -94,9 +95,13 @@ async def _moves(queue: Queue, old: Broker, asked: Home, runtime: Runtime) -> bo
         return True
     if (created := _created(queue, there)) and created == _created(queue, here):
         return True
-    if contents(queue, there) or not await _leave(queue, old, there, runtime):
+    if _is_anothers(queue, there):
+        left = "belong to another cluster's and were left"
+    elif contents(queue, there) or not await _leave(queue, old, there, runtime):
         return False
-    message = f"lives at {await place_of(asked)} now; its streams at {place} were empty and were removed"
+    else:
+        left = "were empty and were removed"
+    message = f"lives at {await place_of(asked)} now; its streams at {place} {left}"
     runtime.reporter.event(queue.meta, "Normal", "Moved", message)
     return True
 
@@ -133,6 +138,11 @@ async def _leave(queue: Queue, old: Broker, there: dict[str, Json], runtime: Run
     # The queue before what it sources, so that nothing comes due into a stream that is gone.
     await apply_plan(old.jetstream, [DeleteStream(name) for name in reversed(configs)], {})
     return True
+
+
+def _is_anothers(queue: Queue, there: dict[str, Json]) -> bool:
+    """Whether a Queue of the same name, as of another cluster, has taken the streams over: nothing is left here."""
+    return any(Stream.observed(info["config"]).owner != Owner.of(queue.meta) for info in there.values())
 
 
 def _created(queue: Queue, streams: dict[str, Json]) -> str | None:

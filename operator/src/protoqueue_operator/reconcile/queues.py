@@ -15,7 +15,7 @@ from protoqueue_operator.core.resources import Queue
 from protoqueue_operator.core.runtime_config import queue_config
 from protoqueue_operator.core.status import Fields, is_ready, loss_conditions, not_ready, ready, tasks
 from protoqueue_operator.core.validation import check_queue
-from protoqueue_operator.core.yielding import lose
+from protoqueue_operator.core.yielding import is_yielded, lose
 from protoqueue_operator.reconcile.applying import apply_config, apply_plan, read_config
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.finalizing import hold
@@ -98,6 +98,8 @@ def _refuse_lost(queue: Queue, observed: Mapping[str, Stream], runtime: Runtime)
     key, now = queue.meta.key, runtime.now()
     lost = [each.name for each in runtime.streams.get(key, ()) if is_lost(each, observed.get(each.name))]
     if not lost:
+        if is_yielded(runtime.yielded.get(key)):  # the other one is gone, and its streams with it
+            del runtime.yielded[key]
         return
     yielded = runtime.yielded[key] = lose(runtime.yielded.get(key), now)
     if not yielded.is_back:
