@@ -80,7 +80,8 @@ async def connection(server: NatsServer) -> AsyncIterator[Nats]:
 async def operator(
     kubeconfig: Path, kube: KubeClient, server: NatsServer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[OperatorProcess]:
-    process = OperatorProcess(kubeconfig, server.url, tmp_path_factory.mktemp("operator"))
+    directory = tmp_path_factory.mktemp("operator")
+    process = OperatorProcess(kubeconfig, server.url, directory, "--target-period", "1")
     process.start()
     yield process
     process.stop()

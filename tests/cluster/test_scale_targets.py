@@ -95,10 +95,10 @@ async def test_a_fixed_size_is_kept_whoever_makes_removes_or_sizes_the_target(la
         return bool(deployment["spec"]["replicas"] == group["status"].get("replicas") == 2)
 
     await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
-    await eventually(runs_two, timeout_s=30)
+    await eventually(runs_two)
     await lab.ready(groups=("mailers",))
     await lab.kube.merge(DEPLOYMENTS, {"spec": {"replicas": 1}}, "existing", lab.namespace)
-    await eventually(runs_two, timeout_s=30)
+    await eventually(runs_two)
     await lab.delete(DEPLOYMENTS, "existing")
     await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="TargetNotFound")
 

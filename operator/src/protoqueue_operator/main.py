@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from protoqueue_operator.adapters.kubernetes import Kubernetes
     from protoqueue_operator.adapters.mounted import MountedCredentials
     from protoqueue_operator.reconcile.operation import Operation
-    from protoqueue_operator.reconcile.runtime import DEFAULT_SYNC_PERIOD_S, Settings
+    from protoqueue_operator.reconcile.runtime import DEFAULT_SYNC_PERIOD_S, DEFAULT_TARGET_PERIOD_S, Settings
 
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         identity=f"{socket.gethostname()}_{os.getpid()}",
         namespaces=tuple(options.namespace),
         sync_period_s=options.sync_period or DEFAULT_SYNC_PERIOD_S,
+        target_period_s=options.target_period or DEFAULT_TARGET_PERIOD_S,
     )
     halted = asyncio.Event()
     operation = Operation(settings, Kubernetes(handlers.log_in), halted.set)
@@ -135,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SECONDS",
         help="how often what the watches brought is compared with a listing",
+    )
+    run_command.add_argument(
+        "--target-period",
+        type=float,
+        metavar="SECONDS",
+        help="how often what a scaleTargetRef names is asked for its size",
     )
     run_command.add_argument(
         "--liveness", help="URL to answer probes on, such as http://0.0.0.0:8080/healthz; /metrics is beside it"

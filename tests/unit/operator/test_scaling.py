@@ -13,7 +13,7 @@ from protoqueue_operator.core.conditions import Condition
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ConsumerGroupStatus
 from protoqueue_operator.core.load import NOTHING, ConsumerState
 from protoqueue_operator.core.resources import Group
-from protoqueue_operator.reconcile import scaling, targets
+from protoqueue_operator.reconcile import scaling
 from protoqueue_operator.reconcile.cache import Cache
 from protoqueue_operator.reconcile.runtime import Established, Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
@@ -74,16 +74,6 @@ async def test_a_target_that_is_missing_is_not_asked_for_with_every_sample(runti
     for _ in range(20):
         assert await scaler.settle(made, Load(ready=1)) is None
     assert api.asked == ["missing"]
-
-
-async def test_a_target_that_came_is_found_by_itself(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    api, scaler = cast("Any", runtime.kubernetes), Scaler(runtime)
-    made = aiming_at("late", runtime)
-    await scaler.settle(made, Load(ready=1))
-    api.sizes["late"] = 0
-    monkeypatch.setattr(targets, "SCALE_SEEN_FOR_S", -1)
-    assert await scaler.settle(made, Load(ready=3)) == 3
-    assert api.sizes["late"] == 3
 
 
 async def test_another_target_is_asked_for_at_once(runtime: Runtime) -> None:

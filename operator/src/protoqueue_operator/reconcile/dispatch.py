@@ -16,7 +16,7 @@ from protoqueue_operator.core.refusals import (
     TakenOver,
 )
 from protoqueue_operator.core.resources import Group, Key, Queue
-from protoqueue_operator.core.targets import Target, named_target
+from protoqueue_operator.core.targets import Target
 from protoqueue_operator.reconcile.brokers import Broker
 from protoqueue_operator.reconcile.deletion import delete_group, delete_queue
 from protoqueue_operator.reconcile.groups import reconcile_group, refuse_group
@@ -24,7 +24,6 @@ from protoqueue_operator.reconcile.metrics import Metrics
 from protoqueue_operator.reconcile.queues import reconcile_queue, refuse_queue
 from protoqueue_operator.reconcile.runtime import Runtime
 from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.targets import SCALE_SEEN_FOR_S
 from protoqueue_operator.reconcile.work import Again, WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -143,8 +142,7 @@ class Dispatcher:
             refuse_group(group, error.reason, str(error), self._runtime)
             return _again(error)
         await self._scaler.look_at(group, backlog)
-        # Nobody tells when somebody makes, sizes or removes what scaleTargetRef names.
-        return Again(SCALE_SEEN_FOR_S) if named_target(group) else None
+        return None
 
     def _refuse(self, resource: Queue | Group, reason: str, message: str) -> None:
         if isinstance(resource, Queue):
@@ -178,7 +176,7 @@ class Dispatcher:
 
 
 def _again(error: Refusal | BrokerUnavailable) -> Again | None:
-    """A refusal waits for a change, which watches report, and of Secrets the rounds; the rest may pass by itself."""
+    """A refusal waits for a change, which watches report, or rounds where none can; the rest may pass by itself."""
     if isinstance(error, ForeignAsset | ScaleTargetTaken | TakenOver):
         return Again(_FOREIGN_AGAIN_S)
     if isinstance(error, Moving):

@@ -23,6 +23,7 @@ from protoqueue_operator.reconcile.runtime import Runtime, Settings
 from protoqueue_operator.reconcile.sampling import Sampler
 from protoqueue_operator.reconcile.scaling import Scaler
 from protoqueue_operator.reconcile.secrets import SecretRounds
+from protoqueue_operator.reconcile.target_rounds import TargetRounds
 from protoqueue_operator.reconcile.watches import Watches
 
 _AWAY_AFTER_S = 3.0
@@ -62,11 +63,12 @@ class Operation:
         )
         self._dispatcher = Dispatcher(self._runtime, self._scaler, self._metrics)
         self._secrets = SecretRounds(kubernetes, self._cache, self._brokers, self._dispatcher.look_again)
+        self._targets = TargetRounds(self._runtime, self._scaler, self._dispatcher.work.add)
         self._is_leading = False
         self._election: Election | None = None
         self._electing: asyncio.Task[None] | None = None
         self._comparing: asyncio.Task[None] | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._rounds: tuple[asyncio.Task[None], ...] = ()
         self._following: asyncio.Task[None] | None = None
         self._monitoring: MonitoringServer | None = None
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
@@ -91,7 +93,10 @@ class Operation:
         self._reporter.start()
         self._brokers.start()
         self._dispatcher.work.start()
-        self._asking = asyncio.create_task(self._secrets.run(), name="secrets")
+        self._rounds = (
+            asyncio.create_task(self._secrets.run(), name="secrets"),
+            asyncio.create_task(self._targets.run(), name="targets"),
+        )
         if read := self._runtime.settings.read_credentials:
             self._following = asyncio.create_task(follow(read, self._brokers.adopt), name="own credentials")
 
@@ -100,7 +105,7 @@ class Operation:
         self._is_leading, self.was_deposed = False, True
         self._dispatcher.work.cancel()
         self._reporter.cancel()
-        for _, task in self._samplers.values():
+        for task in (*self._rounds, *(task for _, task in self._samplers.values())):
             task.cancel()
         self._halt()
 
@@ -219,7 +224,7 @@ class Operation:
 
     def _lasting(self) -> Iterator[asyncio.Task[None]]:
         """What ends with the process, and not before."""
-        return filter(None, (self._electing, self._comparing, self._asking, self._following))
+        return filter(None, (self._electing, self._comparing, *self._rounds, self._following))
 
     def _nats_is_up(self) -> bool:
         return self._is_leading and self._brokers.own.connection.is_up

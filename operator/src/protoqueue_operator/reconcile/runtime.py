@@ -20,6 +20,7 @@ from protoqueue_operator.reconcile.reporting import Reporter
 from protoqueue_operator.reconcile.tenure import Tenure
 
 DEFAULT_SYNC_PERIOD_S = 120.0
+DEFAULT_TARGET_PERIOD_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,20 @@ class Established:
 
 @dataclass(frozen=True)
 class ScaleSeen:
-    """What the scale subresource of a scaleTargetRef said, and when in monotonic seconds."""
+    """What the scale subresource of a scaleTargetRef said."""
 
     target: ScaleTarget
-    at: float
     replicas: int | None = None
     """None where it could not be read."""
     trouble: str | None = None
     """Why, where asking again would not help until somebody changes something."""
     observed: int = 0
     selector: str | None = None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the API server said anything of it: that it is not there, or may not be read, too."""
+        return self.replicas is not None or self.trouble is not None
 
 
 @dataclass
@@ -81,6 +86,8 @@ class Settings:
     """What is watched; none: all."""
     sync_period_s: float = DEFAULT_SYNC_PERIOD_S
     """How often what the watches brought is compared with a listing."""
+    target_period_s: float = DEFAULT_TARGET_PERIOD_S
+    """How often the size of each scaleTargetRef is asked for."""
 
 
 @dataclass

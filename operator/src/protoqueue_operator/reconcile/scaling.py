@@ -149,7 +149,7 @@ class Scaler:
         """What was written is known at once, not only when the watch says so."""
         if spec.worker and spec.worker.scale_target_ref:
             if state.scale:
-                state.scale = replace(state.scale, replicas=replicas, at=time.monotonic())
+                state.scale = replace(state.scale, replicas=replicas)
             return
         key = _deployment_key(group)
         if deployment := self._runtime.cache.deployments.get(key):

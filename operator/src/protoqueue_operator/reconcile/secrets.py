@@ -4,9 +4,7 @@ To watch Secrets is to read all of a namespace. So each that is named is asked f
 version it has; its Queues are looked at where that is another than they were made from.
 """
 
-import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -15,11 +13,12 @@ from protoqueue_operator.core.queue import QueueSpec
 from protoqueue_operator.core.resources import Key
 from protoqueue_operator.reconcile.brokers import Brokers
 from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.reconcile.rounds import go_round
 
 logger = logging.getLogger(__name__)
 
 ROUND_S = 20.0
-"""Within this time each Secret is asked for once, at an even pace."""
+"""Within this time each Secret is asked for once."""
 
 
 class SecretRounds:
@@ -37,14 +36,12 @@ class SecretRounds:
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            named, started = self._named(), time.monotonic()
+            named = self._named()
             self._refused &= named.keys()
-            for number, (secret, queues) in enumerate(named.items()):
-                await _until(started + ROUND_S * number / len(named))
-                await self._ask_for(secret, queues)
-            await _until(started + ROUND_S)
+            await go_round(named.items(), self._ask_for, ROUND_S)
 
-    async def _ask_for(self, secret: Key, queues: list[Key]) -> None:
+    async def _ask_for(self, named: tuple[Key, list[Key]]) -> None:
+        secret, queues = named
         try:
             version = await self._kubernetes.version(secret)
         except Gone:
@@ -66,7 +63,3 @@ class SecretRounds:
             if isinstance(queue.spec, QueueSpec) and queue.spec.nats:
                 named[Key("Secret", key.namespace, queue.spec.nats.connection_secret_ref.name)].append(key)
         return named
-
-
-async def _until(due: float) -> None:
-    await asyncio.sleep(max(0.0, due - time.monotonic()))

@@ -1,7 +1,6 @@
 """The object that `scaleTargetRef` names: what size it has, and that no two groups size it in turns."""
 
 import logging
-import time
 
 from protoqueue_operator.adapters.kubernetes import ApiError
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
@@ -12,32 +11,33 @@ from protoqueue_operator.reconcile.runtime import GroupState, Runtime, ScaleSeen
 
 logger = logging.getLogger(__name__)
 
-SCALE_SEEN_FOR_S = 10.0
-"""How long an answer of the scale subresource is believed, also a refusal: nobody tells of a change."""
-
 
 async def look_at_target(group: Group, spec: ConsumerGroupSpec, state: GroupState, runtime: Runtime) -> None:
-    """Know its scale, from a moment ago or by asking. Raises nothing."""
-    target, seen = spec.worker.scale_target_ref if spec.worker else None, state.scale
+    """Know its scale, by asking where that has not been done: from then on the rounds do. Raises nothing."""
+    target = spec.worker.scale_target_ref if spec.worker else None
     if target is None:
         state.scale = None
-    elif seen is None or seen.target != target or time.monotonic() - seen.at > SCALE_SEEN_FOR_S:
+    elif state.scale is None or state.scale.target != target:
         state.scale = await _read(group, target, runtime)
 
 
+async def ask_again(group: Group, seen: ScaleSeen, runtime: Runtime) -> ScaleSeen:
+    """Its scale as it is now; where nobody answers, as it was. Raises nothing."""
+    now = await _read(group, seen.target, runtime)
+    return now if now.is_answer else seen
+
+
 async def _read(group: Group, target: ScaleTarget, runtime: Runtime) -> ScaleSeen:
-    at = time.monotonic()
     try:
         answer = await runtime.kubernetes.scale(target.api_version, target.kind, group.meta.namespace, target.name)
     except ApiError as error:
         if error.is_refusal:
-            return ScaleSeen(target, at, trouble=f"{target.kind} {target.name} cannot be read: {error}")
+            return ScaleSeen(target, trouble=f"{target.kind} {target.name} cannot be read: {error}")
         logger.warning("scale not read: object=%s error=%s; it will be tried again", group.meta.key, error)
-        return ScaleSeen(target, at)
+        return ScaleSeen(target)
     status = answer.get("status") or {}
     return ScaleSeen(
         target,
-        at,
         replicas=(answer.get("spec") or {}).get("replicas", 0),
         observed=status.get("replicas", 0),
         selector=status.get("selector"),
