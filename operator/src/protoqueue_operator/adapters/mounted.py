@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from protoqueue_operator.core.credentials import SECRET_KEYS, Credentials, parse_credentials
+from protoqueue_operator.core.refusals import SecretInvalid
+
+_SOURCE = "the operator's NATS connection"
 
 
 class MountedCredentials:
@@ -23,8 +26,16 @@ class MountedCredentials:
 
     def read(self) -> Credentials:
         """As they are now. Raises SecretInvalid and OSError."""
-        single = {key: path.read_text() for key, path in self._single.items()}
-        return parse_credentials(self._read_mounted() | single | self._given, "the operator's NATS connection")
+        single = {key: _text(path) for key, path in self._single.items()}
+        return parse_credentials(self._read_mounted() | single | self._given, _SOURCE)
 
     def _read_mounted(self) -> dict[str, str]:
-        return {key: path.read_text() for key, path in self._mounted.items() if path.is_file()}
+        return {key: _text(path) for key, path in self._mounted.items() if path.is_file()}
+
+
+def _text(path: Path) -> str:
+    """Raises SecretInvalid and OSError."""
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise SecretInvalid(f"{_SOURCE}: {path} is no text") from None
