@@ -11,7 +11,8 @@ import trustme
 from nats.aio.client import RawCredentials
 
 from nats_accounts import Accounts, public, seed
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
+from protoqueue_devcluster.processes import free_port
 
 
 @dataclass(frozen=True)

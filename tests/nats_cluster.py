@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import nats
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
+from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,16 +14,10 @@ from typing import Any
 import aiohttp
 
 import nats
+from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 START_TIMEOUT_S = 15
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def nats_server_binary() -> str:

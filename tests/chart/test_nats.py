@@ -15,7 +15,7 @@ import trustme
 
 import nats
 from chart.rendering import Object, Values, only, pod_specs, render
-from nats_server import free_port
+from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 GUARDED: Values = {"nats": {"bundled": {"authSecret": "door", "tlsSecret": "certificate"}}}

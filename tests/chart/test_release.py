@@ -17,8 +17,9 @@ from chart.observed import METRIC, OPERATOR, metrics_used
 from chart.rbac import Request, denied, permissions
 from chart.releasing import NAMESPACE, Cluster, running_cluster
 from chart.rendering import CHART, render
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
 from protoqueue.naming import QueueName
+from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 QUEUE = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "Queue", "spec": {}}

@@ -7,7 +7,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.operator_process import OperatorProcess
-from nats_server import free_port
+from protoqueue_devcluster.processes import free_port
 
 
 class Replica(OperatorProcess):

@@ -13,8 +13,9 @@ from cluster.producer import enqueue
 from cluster.replica import Replica
 from cluster.secrecy import Secrecy
 from doors import DOORS, Door, password, users
-from nats_server import NatsServer, free_port
+from nats_server import NatsServer
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
+from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 WORKER = """

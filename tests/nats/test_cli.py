@@ -235,7 +235,7 @@ async def test_the_worker_command_finds_modules_in_the_current_directory_and_ser
 ) -> None:
     import urllib.request
 
-    from nats_server import free_port
+    from protoqueue_devcluster.processes import free_port
 
     port = free_port()
     monkeypatch.setenv("PROTOQUEUE_METRICS_PORT", str(port))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from nats.aio.client import Client as Nats
 
-from nats_server import free_port
 from protoqueue import DeadLetter, GroupNotFound, InvalidTask, Outgoing, Reject
 from protoqueue.naming import CONFIG_BUCKET, GroupName, QueueName
+from protoqueue_devcluster.processes import free_port
 from provisioning import GroupSpec
 from waiting import eventually
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 
-from nats_server import free_port
 from protoqueue import Task
+from protoqueue_devcluster.processes import free_port
 from provisioning import GroupSpec, QueueSpec, provision, write_group, write_queue
 from waiting import eventually
 

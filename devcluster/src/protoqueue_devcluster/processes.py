@@ -11,8 +11,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 
 from protoqueue_devcluster.lifeline import Lifeline
+
+_PORTS = range(20_000, 30_000)
+"""Below those that Linux, macOS and Kubernetes' NodePorts give out."""
 
 
 class StartFailed(Exception):
@@ -144,13 +148,17 @@ def log_tail(log: Path, lines: int = 15) -> str:
 def free_port(wanted: int = 0) -> int:
     """The wanted TCP port of 127.0.0.1, or for 0 any that was free a moment ago; raises StartFailed if it is taken.
 
-    To be asked before a server is started on it: a readiness check would take a foreign server for ours.
+    To be asked before a server is started on it: a readiness check would take a foreign server for ours. What is given
+    for 0 is no port that the system gives to outgoing connections: one of those could take it meanwhile, and a client
+    that seeks a server while it restarts could connect to itself there.
     """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError as error:
-            raise StartFailed(f"port {wanted} is not to be had: {error.strerror}") from error
-        port: int = probe.getsockname()[1]
-        return port
+    for port in (wanted,) if wanted else SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                failure = StartFailed(f"port {port} is not to be had: {error.strerror}")
+            else:
+                return port
+    raise failure

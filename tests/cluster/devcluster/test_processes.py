@@ -129,5 +129,7 @@ async def test_many_processes_are_waited_for_side_by_side(tmp_path: Path) -> Non
         assert await asyncio.gather(*(process.wait() for process in processes)) == list(range(20))
 
 
-def test_a_free_port_is_free() -> None:
-    assert 1024 < free_port() < 65536
+def test_a_free_port_is_free_and_none_that_an_outgoing_connection_may_take() -> None:
+    port = free_port()
+    assert 1024 < port < 30000
+    assert free_port(port) == port
