@@ -60,6 +60,26 @@ async def test_workers_learn_their_group_from_the_bucket_and_changes_reach_them_
     assert (config["ack_wait"], config["max_ack_pending"]) == (11 * SECOND, 5)
 
 
+async def test_of_retry_a_group_does_otherwise_only_what_it_states_and_follows_its_queue_in_the_rest(lab: Lab) -> None:
+    """The API server stores what is stated: a default there would hide the queue's."""
+    await lab.queue(retry={"maxAttempts": 9, "maxDelay": "20s", "jitter": 0})
+    await lab.group(retry={"maxAttempts": 2})
+    await lab.ready(groups=("mailers",))
+
+    async def workers_learn() -> dict[str, Any]:
+        entry = await lab.entry("email", "mailers")
+        return entry["retry"] if entry else {}
+
+    stated = {"maxAttempts": 2, "initialDelay": "1s", "multiplier": 2.0}
+    assert await workers_learn() == {**stated, "maxDelay": "20s"}
+    await lab.queue(retry={"maxAttempts": 9, "maxDelay": "40s", "jitter": 0.5})
+
+    async def have_followed() -> bool:
+        return await workers_learn() == {**stated, "maxDelay": "40s", "jitter": 0.5}
+
+    await eventually(have_followed)
+
+
 async def test_a_group_whose_workers_do_not_come_up_is_not_ready_until_they_do(lab: Lab) -> None:
     await lab.queue()
     await lab.group(worker={"template": {"spec": {**IDLE["spec"], "nodeSelector": {"no.such/node": "anywhere"}}}})

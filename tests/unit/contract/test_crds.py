@@ -53,3 +53,16 @@ def test_priority_levels_have_no_default_so_that_ordering_can_go_without() -> No
 
 def test_replicas_have_a_default_since_the_scale_subresource_fails_without() -> None:
     assert SCHEMAS["consumergroups"]["properties"]["spec"]["properties"]["replicas"]["default"] == 1
+
+
+def test_what_a_group_may_leave_to_its_queue_has_no_default_which_would_be_stored_as_if_stated() -> None:
+    of_queue, of_group = (
+        SCHEMAS[plural]["properties"]["spec"]["properties"]["retry"]["properties"]
+        for plural in ("queues", "consumergroups")
+    )
+    assert of_group.keys() == of_queue.keys()
+    for name, schema in of_group.items():
+        assert "default" not in schema
+        assert schema["description"].endswith("Default: the Queue's.")
+        bounds = {key: value for key, value in of_queue[name].items() if key not in ("default", "description")}
+        assert schema == bounds | {"description": schema["description"]}

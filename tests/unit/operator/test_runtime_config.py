@@ -64,6 +64,21 @@ def test_the_queues_settings_are_merged_into_the_groups() -> None:
     assert (own.retry.max_attempts, own.visibility_timeout.seconds, own.rate_limit.scope) == (2, 1, "Worker")
 
 
+def test_of_retry_a_group_overrides_only_what_it_states() -> None:
+    of_queue = {"maxAttempts": 7, "initialDelay": "3s", "multiplier": 4, "maxDelay": "30s", "jitter": 0}
+    inherited = configured({"retry": of_queue}).retry
+    for field, stated in {
+        "maxAttempts": 2,
+        "initialDelay": "0s",
+        "multiplier": 1,
+        "maxDelay": "1h",
+        "jitter": 0.5,
+    }.items():
+        effective = configured({"retry": of_queue}, retry={field: stated}).retry
+        assert effective == configured({"retry": of_queue | {field: stated}}).retry != inherited
+    assert configured({"retry": of_queue}, retry={}).retry == inherited
+
+
 def test_an_entry_reads_back_and_one_edited_by_hand_reads_as_nothing() -> None:
     config = configured({})
     assert decode(pb.GroupConfig, encode(config)) == config

@@ -6,11 +6,34 @@ from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from protoqueue_operator.core.conditions import Condition, Conditions
 from protoqueue_operator.core.fields import Duration, LabelName, Model, ObjectName, rules
-from protoqueue_operator.core.queue import RateLimit, Retry
+from protoqueue_operator.core.queue import Attempts, Multiplier, RateLimit, Retry, Share
 
 
 class QueueReference(Model):
     name: LabelName = Field(description="Name of a Queue in the same namespace.")
+
+
+class RetryOverrides(Model):
+    """What this group does otherwise than its queue's `retry` says."""
+
+    max_attempts: Attempts | None = Field(
+        None,
+        description="Attempts before the task goes to the dead letters, the first one included. Default: the Queue's.",
+    )
+    initial_delay: Duration | None = Field(None, description="Wait before the second attempt. Default: the Queue's.")
+    multiplier: Multiplier | None = Field(
+        None, description="Factor by which each further wait grows, up to maxDelay. Default: the Queue's."
+    )
+    max_delay: Duration | None = Field(None, description="Longest wait between two attempts. Default: the Queue's.")
+    jitter: Share | None = Field(
+        None,
+        description="Share of the wait by which it is spread at random to both sides: 0.2 is ±20%. "
+        "Default: the Queue's.",
+    )
+
+    def over(self, retry: Retry) -> Retry:
+        """What is in force where the queue's is `retry`."""
+        return retry.model_copy(update={name: value for name, value in self if value is not None})
 
 
 class GroupRateLimit(RateLimit):
@@ -154,9 +177,13 @@ class ConsumerGroupSpec(Model):
         description="Most tasks with workers of this group at the same time, per priority level.",
     )
     visibility_timeout: Duration | None = Field(
-        None, description="Overrides the queue's visibilityTimeout. At least 100ms."
+        None,
+        description="How long a started task may go without a sign of life before another worker gets it. At least "
+        "100ms. Default: the Queue's.",
     )
-    retry: Retry | None = Field(None, description="Replaces the queue's retry.")
+    retry: RetryOverrides | None = Field(
+        None, description="What of the queue's retry this group does otherwise; each field on its own."
+    )
     rate_limit: GroupRateLimit | None = Field(None, description="A limit beside the queue's own. Absent: none.")
     exactly_once: bool = Field(
         False,

@@ -43,17 +43,22 @@ class Limits(Model):
     )
 
 
+Attempts = Annotated[int, Field(ge=1, le=1000)]
+Multiplier = Annotated[float, Field(ge=1, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Retry(Model):
     """What happens to a task whose handler fails."""
 
-    max_attempts: int = Field(
-        5, ge=1, le=1000, description="Attempts before the task goes to the dead letters, the first one included."
+    max_attempts: Attempts = Field(
+        5, description="Attempts before the task goes to the dead letters, the first one included."
     )
     initial_delay: Duration = Field("1s", validate_default=True, description="Wait before the second attempt.")
-    multiplier: float = Field(2, ge=1, le=100, description="Factor by which each further wait grows, up to maxDelay.")
+    multiplier: Multiplier = Field(2, description="Factor by which each further wait grows, up to maxDelay.")
     max_delay: Duration = Field("5m", validate_default=True, description="Longest wait between two attempts.")
-    jitter: float = Field(
-        0.2, ge=0, le=1, description="Share of the wait by which it is spread at random to both sides: 0.2 is ±20%."
+    jitter: Share = Field(
+        0.2, description="Share of the wait by which it is spread at random to both sides: 0.2 is ±20%."
     )
 
 

@@ -51,7 +51,7 @@ def group_config(
         priority_policy=spec.priority_policy,
         max_in_flight=spec.max_in_flight,
         visibility_timeout=_duration(spec.visibility_timeout or queue.visibility_timeout),
-        retry=_retry(spec.retry or queue.retry),
+        retry=_retry(spec.retry.over(queue.retry) if spec.retry else queue.retry),
         rate_limit=_rate_limit(limit, limit.scope) if limit else None,
         exactly_once=spec.exactly_once,
         paused=spec.paused or queue.paused,

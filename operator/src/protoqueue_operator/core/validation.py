@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from protoqueue.durations import format_duration
-from protoqueue_operator.core.consumer_group import Autoscale, ConsumerGroupSpec
+from protoqueue_operator.core.consumer_group import Autoscale, ConsumerGroupSpec, RetryOverrides
 from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry, Schedule
 from protoqueue_operator.core.refusals import InvalidSpec
 from protoqueue_operator.core.wording import counted
@@ -76,7 +76,7 @@ def _check_size(field: str, value: int | None, most: int) -> None:
         raise InvalidSpec(f"must be at least one byte and at most {most}", field=field)
 
 
-def _check_retry(retry: Retry | None) -> None:
+def _check_retry(retry: Retry | RetryOverrides | None) -> None:
     if retry:
         _check_duration("spec.retry.initialDelay", retry.initial_delay, _INSTANT)
         _check_duration("spec.retry.maxDelay", retry.max_delay, _INSTANT)
