@@ -9,15 +9,19 @@ from conformance.kubeapi import Api
 from conformance.widgets import Widgets
 
 
-async def test_an_unknown_path_is_not_found_as_text(api: Api) -> None:
-    reply = await api.get("/apis/none.example.com/v1/things")
-    assert (reply.status, reply.content_type) == (404, "text/plain; charset=utf-8")
-    assert reply.body == "404 page not found\n"
+async def test_an_unknown_path_is_not_found_as_text(api: Api, group: str) -> None:
+    unknown = ["/nothing", "/apis/none.example.com", "/apis/none.example.com/v1", "/apis/none.example.com/v1/things"]
+    for path in [*unknown, f"/apis/{group}/v9", f"/apis/{group}/v9/widgets"]:
+        reply = await api.get(path)
+        assert (reply.status, reply.content_type) == (404, "text/plain; charset=utf-8"), path
+        assert reply.body == "404 page not found\n"
 
 
-async def test_a_resource_that_a_built_in_group_lacks_is_not_found_as_json(api: Api, namespace: str) -> None:
-    for tail in ("nothings", "configmaps/a/status"):
-        reply = await api.get(f"/api/v1/namespaces/{namespace}/{tail}")
+async def test_what_a_built_in_group_lacks_is_not_found_as_json(api: Api, namespace: str) -> None:
+    resources = [f"/api/v1/namespaces/{namespace}/{tail}" for tail in ("nothings", "configmaps/a/status")]
+    versions = ["/api/v9", "/apis/apps/v9", f"/apis/apps/v9/namespaces/{namespace}/deployments/a/scale"]
+    for path in resources + versions:
+        reply = await api.get(path)
         assert (reply.status, reply.reason) == (404, "NotFound")
         assert reply.message == "the server could not find the requested resource"
 

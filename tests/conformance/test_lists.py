@@ -85,6 +85,18 @@ async def test_metadata_alone_can_be_listed(api: Api, three: Widgets) -> None:
     assert all("spec" not in item for item in reply.body["items"])
 
 
+async def test_metadata_of_one_object_come_without_the_rest_of_it(api: Api, widgets: Widgets) -> None:
+    secrets = f"/api/v1/namespaces/{widgets.namespace}/secrets"
+    await api.post(secrets, {"metadata": {"name": "one"}, "stringData": {"password": "hidden"}})
+    await api.post(widgets.path, widgets.named("one"))
+    for path in (f"{secrets}/one", widgets.at("one")):
+        reply = await api.get(path, Accept="application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+        assert (reply.status, reply.content_type) == (200, "application/json")
+        assert reply.body.keys() == {"kind", "apiVersion", "metadata"}
+        assert (reply.body["kind"], reply.body["apiVersion"]) == ("PartialObjectMetadata", "meta.k8s.io/v1")
+        assert reply.metadata["resourceVersion"] == (await api.get(path)).metadata["resourceVersion"]
+
+
 async def test_what_does_not_exist_is_not_found(api: Api, widgets: Widgets) -> None:
     reply = await api.get(widgets.at("none"))
     assert (reply.status, reply.reason) == (404, "NotFound")

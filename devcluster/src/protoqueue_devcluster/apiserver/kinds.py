@@ -215,6 +215,9 @@ class Kinds:
     def of(self, group: str, version: str) -> list[Kind]:
         return [kind for kind in self if (kind.group, kind.version) == (group, version)]
 
+    def is_built_in(self, group: str) -> bool:
+        return any(kind.group == group and not kind.custom for kind in self)
+
     def stored(self) -> list[Kind]:
         """One kind for every stored resource."""
         return list({kind.storage_key: kind for kind in self if not kind.ephemeral}.values())

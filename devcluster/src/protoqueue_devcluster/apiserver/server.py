@@ -17,7 +17,7 @@ from .cluster import Cluster
 from .negotiation import Accepted, parse_accept
 from .resources import Answer, Call, Resources
 from .routes import Route, parse_route, verb
-from .statuses import ApiError, internal_error, unauthorized
+from .statuses import ApiError, internal_error, unauthorized, unserved
 from .storage import encoded
 from .watching import Watch, parse_watch, representation
 
@@ -121,9 +121,9 @@ class Server:
         return _response(self._resources.answer(word, call), call.accepted)
 
     def _unserved(self, route: Route) -> web.Response:
-        """A built-in group tells of a resource it lacks; the servers of groups that there are not know only paths."""
-        if any(not kind.custom for kind in self._cluster.kinds.of(route.group, route.version)):
-            raise ApiError(404, "NotFound", "the server could not find the requested resource", {})
+        """A built-in group tells of what it lacks; the servers of groups that there are not know only paths."""
+        if self._cluster.kinds.is_built_in(route.group):
+            raise unserved()
         return _text("404 page not found\n", 404)
 
     def _document(self, path: str, accept: str) -> web.Response:
@@ -153,12 +153,19 @@ class Server:
             case ["apis"]:
                 return discovery.aggregated(kinds, core=False) if aggregated else discovery.groups(kinds)
             case ["api", version]:
-                return discovery.resources(kinds, "", version)
+                return self._version("", version)
             case ["apis", group]:
                 return discovery.group(kinds, group)
             case ["apis", group, version]:
-                return discovery.resources(kinds, group, version)
+                return self._version(group, version)
         return None
+
+    def _version(self, group: str, version: str) -> dict[str, Any] | None:
+        """None where nobody serves the group. Raises ApiError where a built-in one lacks the version."""
+        found = discovery.resources(self._cluster.kinds, group, version)
+        if found is None and self._cluster.kinds.is_built_in(group):
+            raise unserved()
+        return found
 
     def _openapi(self, parts: list[str]) -> web.Response:
         match parts:

@@ -91,6 +91,11 @@ def not_found(group: str, plural: str, name: str) -> ApiError:
     return ApiError(404, "NotFound", f'{qualified(plural, group)} "{name}" not found', _details(group, plural, name))
 
 
+def unserved() -> ApiError:
+    """A version or resource that a group lacks."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
 def already_exists(group: str, plural: str, name: str) -> ApiError:
     message = f'{qualified(plural, group)} "{name}" already exists'
     return ApiError(409, "AlreadyExists", message, _details(group, plural, name))
