@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
 import pytest
@@ -27,6 +28,8 @@ class Relay:
         self.is_deaf = False
         """Whether what the server says is lost, as it is from then on."""
         self.reached = asyncio.Event()
+        self.bytes_per_s = math.inf
+        """How much the server gets, as over a slow link."""
 
     async def start(self) -> str:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -59,6 +62,7 @@ class Relay:
                     if not self.passes_on:
                         continue
                 writer.write(data)
+                await asyncio.sleep(len(data) / self.bytes_per_s)
         writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,9 +155,34 @@ async def test_a_batch_gives_up_after_its_timeout(make_queue, queue_name, relay:
     async with await protoqueue.connect(await relay.start()) as client:
         queue = await client.queue(f"default/{queue_name}")
         relay.at, relay.passes_on = b"Nats-Batch-Commit", False
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match=r"3 tasks .* within 0\.3 s: NATS gave no answer"):
             await asyncio.wait_for(queue.enqueue_batch(range(3), timeout=0.3), 10)
         await client.close()
         with pytest.raises(Unavailable, match="closed"):
             await asyncio.wait_for(queue.enqueue_batch(range(3), timeout=None), 10)
     assert (await direct.stats()).ready == 0
+
+
+async def test_closing_raises_nothing_while_nats_is_away_and_something_is_left_to_send(
+    make_queue, queue_name, relay: Relay
+) -> None:
+    await make_queue(GroupSpec())
+    client = await protoqueue.connect(await relay.start())
+    queue = await client.queue(f"default/{queue_name}")
+    relay.stop()
+    for _ in range(2):  # the first is sent into the connection that breaks, the second waits for another
+        with pytest.raises(Unavailable, match="NATS is away"):
+            await queue.enqueue(1, timeout=0.5)
+    await asyncio.wait_for(client.close(), 10)
+
+
+async def test_a_batch_that_takes_longer_than_one_try_is_stored_within_its_timeout(
+    make_queue, queue_name, relay: Relay, monkeypatch
+) -> None:
+    monkeypatch.setattr(batch, "ONE_TRY_S", 0.2)
+    direct = await make_queue(GroupSpec())
+    relay.bytes_per_s = 2_000_000
+    async with await protoqueue.connect(await relay.start()) as client:
+        queue = await client.queue(f"default/{queue_name}")
+        await asyncio.wait_for(queue.enqueue_batch([bytes(100_000)] * 20, timeout=None), 20)
+    assert (await direct.stats()).ready == 20

@@ -1,7 +1,5 @@
 """Atomic batches: many messages that one stream stores together, or not at all."""
 
-import asyncio
-import math
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -9,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from protoqueue.connection.broker import Message
 from protoqueue.connection.direct import DirectClient
 from protoqueue.connection.replies import TryAgain, parse_published
-from protoqueue.connection.requests import ONE_TRY_S, RETRY_WAIT_S, Requests
+from protoqueue.connection.requests import ONE_TRY_S, Requests, repeated
 from protoqueue.connection.wire import encode_members
 from protoqueue.errors import Unavailable
+
+_SLOW_BYTES_PER_S = 100_000
+"""A link that takes no more is given the time it needs: a batch that is begun anew too early would never arrive."""
 
 
 async def publish_batch(
@@ -22,15 +23,12 @@ async def publish_batch(
     The messages have ids, so a batch that was stored though its answer got lost is refused as DuplicateInBatch when it
     comes again. Then the ids of all its members are known, and publishing them one by one stores nothing twice.
     """
-    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        try:
-            await _publish_once(nc, requests, messages, min(ONE_TRY_S, deadline - time.monotonic()))
-            return
-        except TryAgain:
-            if time.monotonic() + RETRY_WAIT_S >= deadline:
-                raise
-            await asyncio.sleep(RETRY_WAIT_S)
+
+    async def once(left_s: float) -> None:
+        await _publish_once(nc, requests, messages, left_s)
+
+    one_try_s = ONE_TRY_S + sum(len(message.data) for message in messages) / _SLOW_BYTES_PER_S
+    await repeated(once, f"{len(messages)} tasks to {messages[0].subject}", timeout_s, one_try_s)
 
 
 async def _publish_once(nc: DirectClient, requests: Requests, messages: Sequence[Message], timeout_s: float) -> None:
@@ -42,9 +40,8 @@ async def _publish_once(nc: DirectClient, requests: Requests, messages: Sequence
         return {**messages[number - 1].headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
     async def ask(message: Message, headers: Mapping[str, str]) -> bytes:
-        # Asking again over a new connection has the server say at once that it gave the batch up.
-        left = deadline - time.monotonic()
-        return await requests.until_answered(message.subject, message.data, headers, left, one_try_s=left)
+        left_s = deadline - time.monotonic()
+        return await requests.attempt(message.subject, message.data, headers, left_s, repeatable=True)
 
     if last > 1:
         answer = await ask(messages[0], member(1))
@@ -62,4 +59,4 @@ def _check_connected(nc: DirectClient) -> None:
     if nc.is_closed:
         raise Unavailable("the connection to NATS is closed")
     if not nc.is_connected:
-        raise TryAgain("NATS is away: not connected")
+        raise TryAgain("NATS is away")

@@ -18,6 +18,13 @@ class LastingClient(Client):
     mounted as credentials may be no credentials for a moment. Both can heal while this process runs.
     """
 
+    async def close(self) -> None:
+        """Close; what has not been flushed is not sent. Raises nothing where the connection is lost."""
+        # nats-py would write what is pending to the connection that is lost, and fail over it half way.
+        self._pending.clear()
+        self._pending_data_size = 0
+        await super().close()
+
     async def _process_err(self, err_msg: str) -> None:
         # After what it does not forgive the server hangs up, and that is what reconnecting begins with.
         self._err = Error(f"nats: {err_msg.strip()}")

@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import nats.errors
 
@@ -16,9 +17,11 @@ from protoqueue.errors import Unavailable
 ONE_TRY_S = 5.0
 """How long an answer may take before what can be repeated is."""
 
-RETRY_WAIT_S = 0.1
+_RETRY_WAIT_S = 0.1
 
 _NO_RESPONDERS = "503"
+
+_Answer = TypeVar("_Answer")
 
 
 class NobodyListens(Exception):
@@ -68,34 +71,41 @@ class Requests:
             del self._waiting[number]
             self._unrepeatable.discard(number)
 
+    async def attempt(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Mapping[str, str] | None,
+        timeout_s: float,
+        *,
+        repeatable: bool = False,
+    ) -> bytes:
+        """The answer; raises TryAgain, which says why there was none, and Unavailable for a closed connection."""
+        try:
+            return await self.ask(subject, data, headers, timeout_s, repeatable=repeatable)
+        except NobodyListens as error:  # as long as a stream is recovering, too
+            raise TryAgain("nobody takes it: does the Queue still exist, and does NATS have JetStream?") from error
+        except TimeoutError as error:
+            raise TryAgain("NATS gave no answer" if self._nc.is_connected else "NATS is away") from error
+        except nats.errors.OutboundBufferLimitError as error:
+            raise TryAgain("NATS is away, and the outbound buffer is full") from error
+        except nats.errors.Error as error:
+            raise Unavailable(f"the connection to NATS is closed: {error}") from error
+
     async def until_answered(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout_s: float | None,
         one_try_s: float | None = None,
     ) -> bytes:  # fmt: skip
-        """The answer. A stream that is just recovering has no responder yet, hence more than one try.
+        """The answer, as `repeated` gets it.
 
         With `one_try_s`, what has got none within it, or over a connection that broke, is asked again: it must be the
-        same when it arrives twice, as publishes are through their message id. Raises TryAgain when the time is over,
-        and Unavailable for a closed connection.
+        same when it arrives twice, as publishes are through their message id.
         """
-        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
-        why = "NATS gave no answer"
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                if one_try_s is None:
-                    return await self.ask(subject, data, headers, left)
-                return await self.ask(subject, data, headers, min(one_try_s, left), repeatable=True)
-            except NobodyListens:
-                why = "nobody takes it: does the Queue still exist, and does NATS have JetStream?"
-                await asyncio.sleep(RETRY_WAIT_S)
-            except TimeoutError:
-                why = "NATS gave no answer" if self._nc.is_connected else "NATS is away"
-            except nats.errors.OutboundBufferLimitError:
-                why = "NATS is away, and the outbound buffer is full"
-                await asyncio.sleep(RETRY_WAIT_S)
-            except nats.errors.Error as error:
-                raise Unavailable(f"the connection to NATS is closed: {error}") from error
-        raise TryAgain(f"{subject}, within {round(max(0.0, timeout_s or 0), 1):g} s: {why}")
+
+        def once(left_s: float) -> Awaitable[bytes]:
+            return self.attempt(subject, data, headers, left_s, repeatable=one_try_s is not None)
+
+        return await repeated(once, subject, timeout_s, one_try_s or math.inf)
 
     def _answered(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
         answer = self._waiting.get(int(subject[len(self._prefix) :]))
@@ -105,3 +115,17 @@ class Requests:
             answer.set_exception(NobodyListens())
         else:
             answer.set_result(data)
+
+
+async def repeated(
+    act: Callable[[float], Awaitable[_Answer]], what: str, timeout_s: float | None, one_try_s: float
+) -> _Answer:
+    """What `act` returns, given the seconds it may take; tried until the time is over. Raises Unavailable then."""
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        try:
+            return await act(min(one_try_s, deadline - time.monotonic()))
+        except TryAgain as error:
+            if timeout_s is not None and time.monotonic() + _RETRY_WAIT_S >= deadline:
+                raise Unavailable(f"{what}, within {timeout_s:g} s: {error}") from error
+            await asyncio.sleep(_RETRY_WAIT_S)
