@@ -30,7 +30,7 @@ async def store_all(
             with contextlib.suppress(DuplicateInBatch):
                 await broker.publish_atomic(batch, timeout_s)
                 return [Receipt(one.task_id) for one in batch]
-        return (await _stored(store_one, iter(batch), _SINGLES_AT_ONCE)).values()
+        return (await _stored(store_one, iter(batch), min(_SINGLES_AT_ONCE, len(batch)))).values()
 
     async def store_one(one: Prepared) -> Iterable[Receipt]:
         return [one.receipt(await broker.publish(one, timeout_s))]
