@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.lab import Lab
+from cluster.lab import Lab, unique
 from cluster.operator_process import OperatorProcess
 from cluster.producer import enqueue, mounted
 from cluster.replica import Replica
@@ -80,4 +80,41 @@ async def test_the_operator_follows_the_files_of_its_own_connection(lab: Lab, ku
         assert second not in replica.log.read_text()
     finally:
         replica.stop()
+        door.server.stop()
+
+
+async def test_a_replica_that_takes_over_knows_the_password_of_today(
+    lab: Lab, kubeconfig: Path, tmp_path: Path
+) -> None:
+    door = DOORS["user"](tmp_path / "server")
+    await door.server.start()
+    directory = mounted(tmp_path / "mounted", door.secret)
+    options = ("--namespace", lab.namespace, "--leader-elect", f"default/{unique('operator')}")
+    variables = {"PROTOQUEUE_NATS_SECRET_DIR": str(directory)}
+    replicas = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        replicas.append(Replica(kubeconfig, door.secret["url"], tmp_path / name, *options, variables=variables))
+    first, second = replicas
+    try:
+        first.start()
+        await eventually(first.leads)
+        second.start()
+        await lab.queue()
+        await lab.ready()
+        await eventually(second.metrics)
+        changed = password()
+        await door.server.reload(users(jo=changed))
+        mounted(directory, {"password": changed})
+        for replica in replicas:
+            await eventually(lambda replica=replica: "own nats credentials changed" in replica.log.read_text())
+        await lab.ready()
+        first.stop()
+        await eventually(second.leads)
+        await lab.queue(visibilityTimeout="33s")
+        await lab.ready()
+        assert "nats error" not in second.log.read_text()
+    finally:
+        for replica in replicas:
+            replica.stop()
         door.server.stop()

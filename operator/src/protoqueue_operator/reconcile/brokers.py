@@ -74,7 +74,9 @@ class Brokers:
         if own == self._own:
             return
         logger.info("own nats credentials changed: servers=%s", own.where)
-        before, self._own = self.own, own
+        before, self._own = self._open.get(self._own), own
+        if before is None:  # nothing has begun yet, and begins there
+            return
         self._broker(own)
         for queue in self.queues_naming(before):
             self._watcher.queue_settled(queue)

@@ -81,6 +81,8 @@ class Operation:
             self._monitoring = MonitoringServer(settings.monitoring_url, self._metrics.registry, self.trouble)
             await self._monitoring.start()
         self._comparing = asyncio.create_task(self.watches.run(settings.sync_period_s), name="watches")
+        if read := settings.read_credentials:
+            self._following = asyncio.create_task(follow(read, self._brokers.adopt), name="own credentials")
         if settings.lease is None:
             self._begin()
             return
@@ -97,15 +99,13 @@ class Operation:
             asyncio.create_task(self._secrets.run(), name="secrets"),
             asyncio.create_task(self._targets.run(), name="targets"),
         )
-        if read := self._runtime.settings.read_credentials:
-            self._following = asyncio.create_task(follow(read, self._brokers.adopt), name="own credentials")
 
     def _end(self) -> None:
         """Stop acting this very moment; the process ends after it."""
         self._is_leading, self.was_deposed = False, True
         self._dispatcher.work.cancel()
         self._reporter.cancel()
-        for task in (*self._rounds, *(task for _, task in self._samplers.values())):
+        for task in filter(None, (self._following, *self._rounds, *(task for _, task in self._samplers.values()))):
             task.cancel()
         self._halt()
 
