@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psutil
 import pytest
 
 from protoqueue import ConfigurationError, Reject, Task
@@ -19,6 +20,23 @@ def count(payload: int) -> None:
     tell("in", os.getpid(), "of", os.getppid(), payload)
 
 worker.handler(executor="process")(count)
+"""
+
+COMPUTING = """
+def compute(payload: int) -> None:
+    tell("compute", os.getpid())
+    while True:
+        pass
+
+def die(payload: int) -> None:
+    os._exit(7)
+
+def count(payload: int) -> None:
+    tell("count", os.getpid())
+
+worker.handler("compute", executor="process", timeout=1)(compute)
+worker.handler("die", executor="process")(die)
+worker.handler("count", executor="process")(count)
 """
 
 
@@ -177,6 +195,26 @@ async def test_cpu_bound_functions_run_in_processes_on_request(make_queue, proce
         return [letter.error async for letter in queue.dead_letters()] == ["negative"]
 
     await eventually(buried)
+
+
+async def test_a_function_over_its_timeout_is_killed_in_its_process_and_one_that_dies_fails_alone(
+    make_queue, processes
+) -> None:
+    queue = await make_queue(GroupSpec(retry={"max_attempts": 1}))
+    worker = processes(COMPUTING, concurrency=2)
+    await queue.enqueue(1, type="compute")
+    await eventually(lambda: worker.told)
+    pid = int(worker.told[0].split()[1])
+    await queue.enqueue(2, type="die")
+    await queue.enqueue(3, type="count")
+
+    async def buried() -> bool:
+        return {letter.error_type async for letter in queue.dead_letters()} == {"ProcessDied", "TimeoutError"}
+
+    await eventually(buried)
+    await eventually(lambda: not psutil.pid_exists(pid))
+    await eventually(lambda: len(worker.told) == 2)
+    assert worker.told[1].startswith("count")
 
 
 async def test_whoever_asked_is_told_of_deaths_and_its_errors_change_nothing(make_queue, make_worker, start) -> None:

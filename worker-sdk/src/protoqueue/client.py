@@ -237,9 +237,9 @@ class Queue:
         """Take a task back that is not due yet, waits for its retry or a worker, or stop it while it runs.
 
         A running async handler gets a CancelledError at its next await, and the task is done with; a plain function
-        runs on, but its worker turns to other tasks. What `receive` has lent does not come back. False when there is no
-        such task any more. A task that waits is looked for in the queue, from the time in its id on: raises Unavailable
-        when that takes longer than `timeout` seconds.
+        runs on, unless in a process, but its worker turns to other tasks. What `receive` has lent does not come back.
+        False when there is no such task any more. A task that waits is looked for in the queue, from the time in its id
+        on: raises Unavailable when that takes longer than `timeout` seconds.
         """
         return await cancel_task(self._broker, self._settings, task_id, timeout)
 

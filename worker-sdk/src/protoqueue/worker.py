@@ -94,7 +94,7 @@ class Worker:
         """Register a function: `@worker.handler` for every type, `@worker.handler("report")` for one.
 
         Plain functions run in threads, or with `executor="process"` in processes: those must be importable by name.
-        `timeout` in seconds fails an attempt that takes longer; a plain function cannot be stopped.
+        `timeout` in seconds fails an attempt that takes longer; it ends a process, and cannot stop a thread.
         Raises ConfigurationError for a function that takes neither a payload nor a task, or a type that has a handler.
         """
         return self._handlers.decorator(what, lambda function: Handler.read(function, timeout, executor))

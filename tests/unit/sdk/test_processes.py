@@ -1,0 +1,123 @@
+"""Functions in processes: what one does to its process is its own affair."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import psutil
+import pytest
+
+from computing import DeadlyToImport, SlowToImport, be_exacting, compute, die, finish
+from protoqueue.surroundings import Surroundings
+from waiting import eventually
+
+WORKER = """
+import asyncio, os
+from protoqueue.surroundings import Surroundings
+
+async def main():
+    print(await Surroundings(1).in_process(os.getpid), flush=True)
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def has_ended(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def surroundings():
+    surroundings = Surroundings(2)
+    yield surroundings
+    surroundings.close()
+
+
+async def test_a_process_that_dies_fails_its_own_call_alone_and_is_replaced(surroundings, tmp_path) -> None:
+    begun, dead = tmp_path / "begun", tmp_path / "dead"
+    neighbour = asyncio.create_task(surroundings.in_process(finish, begun, dead))
+    with pytest.raises(Exception, match="SIGKILL"):
+        await asyncio.wait_for(surroundings.in_process(die, begun), 20)
+    dead.touch()
+    assert await asyncio.wait_for(neighbour, 20) == "finished"
+    assert await asyncio.wait_for(surroundings.in_process(abs, -1), 20) == 1
+
+
+async def test_a_call_that_is_no_longer_waited_for_is_killed_with_what_it_has_started(surroundings, tmp_path) -> None:
+    note = tmp_path / "note"
+    computing = asyncio.create_task(surroundings.in_process(compute, note))
+    await eventually(note.exists)
+    computing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await computing
+    for pid in map(int, note.read_text().split()):
+        await eventually(lambda pid=pid: has_ended(pid))
+    assert surroundings.left_behind == 0
+
+
+async def test_a_process_is_used_again_and_there_are_no_more_than_calls_at_once(surroundings) -> None:
+    one_by_one = {await surroundings.in_process(os.getpid) for _ in range(5)}
+    assert len(one_by_one) == 1
+
+    at_once = set(await asyncio.gather(*(surroundings.in_process(os.getpid) for _ in range(10))))
+    assert one_by_one <= at_once
+    assert len(at_once) <= 2
+
+
+async def test_a_timeout_too_short_for_the_start_of_a_process_does_not_end_that(surroundings) -> None:
+    async def in_time() -> bool:
+        try:
+            async with asyncio.timeout(0.05):
+                return await surroundings.in_process(SlowToImport()) == "imported"
+        except TimeoutError:
+            return False
+
+    assert not await in_time()
+    await eventually(in_time)
+
+
+async def test_a_process_that_dies_at_its_start_fails_the_call(surroundings) -> None:
+    with pytest.raises(Exception, match="status 9"):
+        await asyncio.wait_for(surroundings.in_process(DeadlyToImport()), 20)
+
+
+async def test_a_process_that_dies_between_two_calls_fails_neither(surroundings) -> None:
+    pid = await surroundings.in_process(os.getpid)
+    os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: has_ended(pid))
+    assert await surroundings.in_process(os.getpid) != pid
+
+
+async def test_an_error_that_cannot_be_pickled_back_is_told_by_its_text_and_ends_nothing(surroundings) -> None:
+    pid = await surroundings.in_process(os.getpid)
+    with pytest.raises(RuntimeError, match=r"Exacting: payload: odd"):
+        await surroundings.in_process(be_exacting)
+    with pytest.raises(SystemExit):
+        await surroundings.in_process(sys.exit, 3)
+    with pytest.raises(Exception, match="pickle"):
+        await surroundings.in_process(abs, lambda: None)
+    assert await surroundings.in_process(os.getpid) == pid
+
+
+async def test_an_error_says_where_in_the_process_it_came_from(surroundings) -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        await surroundings.in_process(os.stat, "/nowhere")
+    assert any("surroundings.py" in note for note in raised.value.__notes__)
+
+
+async def test_processes_end_when_their_surroundings_do_and_with_a_worker_that_is_killed(tmp_path) -> None:
+    surroundings = Surroundings(1)
+    pid = await surroundings.in_process(os.getpid)
+    surroundings.close()
+    await eventually(lambda: has_ended(pid))
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    worker = await asyncio.create_subprocess_exec(sys.executable, str(script), stdout=asyncio.subprocess.PIPE)
+    assert worker.stdout is not None
+    child = int(await worker.stdout.readline())
+    worker.kill()
+    await worker.wait()
+    await eventually(lambda: has_ended(child))
