@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.lab import IDLE, Lab, existing
-from cluster.operator_process import OperatorProcess
+from cluster.lab import IDLE, Lab
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, QUEUES
 from waiting import eventually
 
@@ -259,79 +258,3 @@ async def test_the_size_shown_follows_the_workers_at_once(lab: Lab) -> None:
 
         await eventually(workers)
         await eventually(shown, timeout_s=2)
-
-
-async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit_is_undone(lab: Lab) -> None:
-    await lab.queue()
-    await lab.group(worker={"template": IDLE}, replicas=0)
-    await lab.ready(groups=("mailers",))
-
-    async def command() -> Any:
-        return (await lab.get(DEPLOYMENTS, "mailers"))["spec"]["template"]["spec"]["containers"][0]["command"]
-
-    changed = {"spec": {"containers": [{"name": "idle", "image": "none", "command": ["sleep", "2000"]}]}}
-    await lab.group(worker={"template": changed}, replicas=0)
-
-    async def is_changed() -> bool:
-        return bool(await command() == ["sleep", "2000"])
-
-    await eventually(is_changed)
-    body = await lab.get(DEPLOYMENTS, "mailers")
-    body["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "1"]
-    spec = {"template": {"spec": {"containers": body["spec"]["template"]["spec"]["containers"]}}}
-    await lab.kube.merge(DEPLOYMENTS, {"spec": spec}, "mailers", lab.namespace)
-    await eventually(is_changed)
-    assert await lab.replicas() == 0, "an apply does not bring workers up"
-
-
-async def test_a_deployment_edited_while_the_operator_was_away_is_put_right(
-    lab: Lab, operator: OperatorProcess
-) -> None:
-    await lab.queue()
-    await lab.group(worker={"template": IDLE}, replicas=0)
-    await lab.ready(groups=("mailers",))
-    operator.stop()
-    try:
-        containers = (await lab.get(DEPLOYMENTS, "mailers"))["spec"]["template"]["spec"]["containers"]
-        containers[0]["command"] = ["sleep", "1"]
-        await lab.kube.merge(
-            DEPLOYMENTS, {"spec": {"template": {"spec": {"containers": containers}}}}, "mailers", lab.namespace
-        )
-    finally:
-        operator.start()
-
-    async def repaired() -> bool:
-        body = await lab.get(DEPLOYMENTS, "mailers")
-        return bool(body["spec"]["template"]["spec"]["containers"][0]["command"] == ["sleep", "1000"])
-
-    await eventually(repaired)
-
-
-@pytest.mark.parametrize("worker", [None, {"template": None, "scaleTargetRef": {"name": "existing"}}])
-async def test_a_group_without_a_template_any_more_ends_the_deployment_it_owned(
-    lab: Lab, worker: dict[str, Any] | None
-) -> None:
-    await lab.kube.create(DEPLOYMENTS, existing(replicas=1), lab.namespace)
-    await lab.queue()
-    await lab.group(worker={"template": IDLE}, replicas=1)
-    await lab.ready(groups=("mailers",))
-    await eventually(lambda: lab.find(DEPLOYMENTS, "mailers"))
-    await lab.group(worker=worker)
-    await lab.gone(DEPLOYMENTS, "mailers")
-    await lab.ready(groups=("mailers",))
-
-    async def counted() -> bool:
-        status = (await lab.get(CONSUMER_GROUPS, "mailers"))["status"]
-        return bool(status.get("desiredReplicas") == (1 if worker else None))
-
-    await eventually(counted)
-    assert "metadata" in await lab.get(DEPLOYMENTS, "existing"), "what is not its own stays"
-
-
-async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
-    await lab.kube.create(DEPLOYMENTS, existing("mailers", replicas=0), lab.namespace)
-    await lab.queue()
-    await lab.group(worker={"template": IDLE})
-    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="ForeignAsset")
-    assert "scaleTargetRef" in condition["message"]
-    assert (await lab.get(DEPLOYMENTS, "mailers"))["metadata"].get("ownerReferences") is None

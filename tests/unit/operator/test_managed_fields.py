@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.managed_fields import applied_fields, holds_all
+from protoqueue_operator.core.managed_fields import applied_fields, holds_all, lost_fields
 
 CONFIGURATION: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -87,23 +87,48 @@ def test_what_was_applied_and_left_alone_is_held() -> None:
     assert is_whole(held())
 
 
+POD = "f:spec/f:template/f:spec"
+CONTAINER = f"{POD}/f:containers/{WORKER}"
+
+
 @pytest.mark.parametrize(
-    "path",
+    ("path", "named"),
     [
-        "f:metadata/f:labels/f:team",
-        'f:metadata/f:finalizers/v:"a"',
-        'f:metadata/f:ownerReferences/k:{"uid":"u"}',
-        "f:spec/f:selector",
-        f"f:spec/f:template/f:spec/f:containers/{WORKER}",
-        f"f:spec/f:template/f:spec/f:containers/{WORKER}/f:command",
-        f"f:spec/f:template/f:spec/f:containers/{WORKER}/f:securityContext/f:runAsUser",
-        f'f:spec/f:template/f:spec/f:containers/{WORKER}/f:ports/k:{{"containerPort":80,"protocol":"TCP"}}',
-        f'f:spec/f:template/f:spec/f:containers/{WORKER}/f:env/k:{{"name":"A"}}/f:value',
-        'f:spec/f:template/f:spec/f:volumes/k:{"name":"scratch"}',
+        ("f:metadata/f:labels/f:team", "metadata.labels"),
+        ('f:metadata/f:finalizers/v:"a"', "metadata.finalizers"),
+        ('f:metadata/f:ownerReferences/k:{"uid":"u"}', "metadata.ownerReferences"),
+        ("f:spec/f:selector", "spec.selector"),
+        (CONTAINER, "spec.template.spec.containers"),
+        (f"{CONTAINER}/f:command", "spec.template.spec.containers[worker].command"),
+        (
+            f"{CONTAINER}/f:securityContext/f:runAsUser",
+            "spec.template.spec.containers[worker].securityContext",
+        ),
+        (
+            f'{CONTAINER}/f:ports/k:{{"containerPort":80,"protocol":"TCP"}}',
+            "spec.template.spec.containers[worker].ports",
+        ),
+        (f'{CONTAINER}/f:env/k:{{"name":"A"}}/f:value', "spec.template.spec.containers[worker].env[A].value"),
+        (f'{POD}/f:volumes/k:{{"name":"scratch"}}', "spec.template.spec.volumes"),
     ],
 )
-def test_a_field_that_somebody_else_has_changed_or_removed_is_not_held(path: str) -> None:
-    assert not is_whole(without(held(), path.split("/")))
+def test_a_field_that_somebody_else_has_changed_or_removed_is_not_held_and_is_named(path: str, named: str) -> None:
+    fields = without(held(), path.split("/"))
+    assert not is_whole(fields)
+    assert list(lost_fields(applied_fields(metadata(fields), "us"), CONFIGURATION)) == [named]
+
+
+def test_of_a_list_of_which_something_is_left_what_is_lost_is_named() -> None:
+    fields = held()
+    fields["f:metadata"]["f:finalizers"] = {'v:"b"': {}}
+    pod = fields["f:spec"]["f:template"]["f:spec"]
+    pod["f:volumes"] = {'k:{"name":"another"}': {}}
+    pod["f:containers"][WORKER]["f:ports"] = {'k:{"containerPort":81,"protocol":"TCP"}': {}}
+    assert list(lost_fields(applied_fields(metadata(fields), "us"), CONFIGURATION)) == [
+        "metadata.finalizers[a]",
+        "spec.template.spec.containers[worker].ports[80]",
+        "spec.template.spec.volumes[scratch]",
+    ]
 
 
 def test_without_managed_fields_nothing_is_held() -> None:

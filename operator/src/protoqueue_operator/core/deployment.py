@@ -10,7 +10,7 @@ from protoqueue.naming import GroupName
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.crds import API_VERSION
 from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.managed_fields import applied_fields, holds_all
+from protoqueue_operator.core.managed_fields import applied_fields, holds_all, lost_fields
 from protoqueue_operator.core.refusals import ForeignAsset
 from protoqueue_operator.core.resources import Group, Key, parse_meta
 
@@ -99,6 +99,16 @@ def is_as_desired(deployment: Deployment, group: Group, desired: Mapping[str, An
         and deployment.applied == desired["metadata"]["annotations"][APPLIED]
         and holds_all(deployment.applied_fields, desired)
     )
+
+
+def taken_over(deployment: Deployment, desired: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields that others have changed or removed since exactly this was applied; of anything else nothing is known.
+
+    Of values nothing is told: they may be secret.
+    """
+    if deployment.applied != desired["metadata"]["annotations"][APPLIED]:
+        return ()
+    return tuple(lost_fields(deployment.applied_fields, desired))
 
 
 def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec) -> bool:

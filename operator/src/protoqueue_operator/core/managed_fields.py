@@ -6,7 +6,7 @@ to know every default that the API server, or a webhook, puts in.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _NAMED = ("apiVersion", "kind", "name", "namespace")
@@ -26,34 +26,48 @@ def applied_fields(metadata: Mapping[str, Any], manager: str) -> str:
 
 def holds_all(fields: str, configuration: Mapping[str, Any]) -> bool:
     """Whether `fields`, from `applied_fields`, have everything that this apply configuration states."""
+    return next(lost_fields(fields, configuration), None) is None
+
+
+def lost_fields(fields: str, configuration: Mapping[str, Any]) -> Iterator[str]:
+    """Paths of what they do not have, such as spec.template.spec.containers[worker].image."""
     stated = {name: value for name, value in configuration.items() if name not in _NAMED}
     stated["metadata"] = {name: value for name, value in stated["metadata"].items() if name not in _NAMED}
     held = json.loads(fields)
-    return bool(held) and _has(held, stated)
+    yield from _lost(held, stated, "") if held else stated
 
 
-def _has(held: Mapping[str, Any], stated: object) -> bool:
+def _lost(held: Mapping[str, Any], stated: object, path: str) -> Iterator[str]:
     """`held` is a node of `fieldsV1`; without children it stands for all that is below it."""
     if not held:
-        return True
+        return
     if isinstance(stated, Mapping):
-        return all(
-            value in _NOTHING or (f"f:{name}" in held and _has(held[f"f:{name}"], value))
-            for name, value in stated.items()
-        )
-    if isinstance(stated, Sequence) and not isinstance(stated, str):
-        return all(_has_item(held, item) for item in stated)
-    return True
+        for name, value in stated.items():
+            below = f"{path}.{name}" if path else name
+            if value in _NOTHING:
+                continue
+            if f"f:{name}" in held:
+                yield from _lost(held[f"f:{name}"], value, below)
+            else:
+                yield below
+    elif isinstance(stated, Sequence) and not isinstance(stated, str):
+        for item in stated:
+            yield from _lost_of_item(held, item, f"{path}[{_named(item)}]")
 
 
-def _has_item(held: Mapping[str, Any], item: object) -> bool:
+def _lost_of_item(held: Mapping[str, Any], item: object, path: str) -> Iterator[str]:
     """An item of a list is found by its value, or by its keys, of which some may be left to their defaults."""
     for name, below in held.items():
         kind, _, text = name.partition(":")
         if kind == "v" and json.loads(text) == item:
-            return True
+            return
         if kind == "k" and isinstance(item, Mapping):
             keys = json.loads(text)
             if all(item.get(key, value) == value for key, value in keys.items()):
-                return _has(below, item)
-    return False
+                yield from _lost(below, item, path)
+                return
+    yield path
+
+
+def _named(item: object) -> object:
+    return item.get("name") or next(iter(item.values()), "") if isinstance(item, Mapping) else item

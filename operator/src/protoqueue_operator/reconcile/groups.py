@@ -162,5 +162,4 @@ def _announce_drift(group: Group, plan: list[Action], before: Established | None
         if isinstance(action, CreateConsumer | UpdateConsumer | PauseConsumer) and action.consumer in known
     ]
     if repaired:
-        message = f"was changed by somebody else: {', '.join(repaired)}"
-        runtime.reporter.event(group.meta, "Warning", "DriftRepaired", message)
+        runtime.reporter.drift(group.meta, "changed", ", ".join(repaired))

@@ -57,7 +57,7 @@ async def reconcile_queue(queue: Queue, runtime: Runtime) -> bool:
         return True
     if plan or changed:
         what = ", ".join(map(described, plan)) or "the entry in pq-config"
-        runtime.reporter.event(queue.meta, "Warning", "DriftRepaired", f"was changed by somebody else: {what}")
+        runtime.reporter.drift(queue.meta, "changed", what)
     return bool(plan) or changed
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from protoqueue_operator.adapters.kubernetes import ApiError, Gone, Kubernetes
 from protoqueue_operator.core.conditions import Condition
@@ -87,6 +87,10 @@ class Reporter:
             self._events.add(_Event(meta, kind, reason, message, self._now()))
         else:
             logger.warning("event dropped: object=%s reason=%s message=%s", meta.key, reason, message)
+
+    def drift(self, meta: Meta, how: Literal["changed", "deleted"], what: str) -> None:
+        """Something that was as the resource specifies, was touched by others, and is as specified again."""
+        self.event(meta, "Warning", "DriftRepaired", f"was {how} by somebody else: {what}")
 
     def forget(self, key: Key) -> None:
         self._wanted.pop(key, None)

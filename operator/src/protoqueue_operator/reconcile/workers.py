@@ -1,5 +1,6 @@
 """The Deployment of a group that has a template, from the first apply to its end."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from protoqueue_operator.adapters.kubernetes import Gone, Invalid
@@ -12,6 +13,7 @@ from protoqueue_operator.core.deployment import (
     is_as_desired,
     is_superfluous,
     selector,
+    taken_over,
 )
 from protoqueue_operator.core.refusals import InvalidSpec
 from protoqueue_operator.core.resources import Group, Key
@@ -65,7 +67,22 @@ async def _apply(
     except Invalid as error:
         raise InvalidSpec(f"the API server does not take it: {error}", field="spec.worker.template") from error
     deployment = runtime.cache.observe_deployment(body)
+    _announce_drift(group, live, deployment, desired, runtime)
     runtime.reporter.report(group, {"selector": selector(group.meta.name), "replicas": deployment.observed_replicas})
+
+
+def _announce_drift(
+    group: Group, live: Deployment | None, repaired: Deployment, desired: Mapping[str, object], runtime: Runtime
+) -> None:
+    """What is still missing when it has been applied was nobody's doing: it leaves no trace."""
+    if live is None:
+        before = runtime.state_of(group.meta.key, group.meta.uid).established
+        if before and before.spec.worker and before.spec.worker.template is not None:
+            runtime.reporter.drift(group.meta, "deleted", f"the Deployment {group.meta.name}")
+        return
+    traceless = taken_over(repaired, desired)
+    if changed := [field for field in taken_over(live, desired) if field not in traceless]:
+        runtime.reporter.drift(group.meta, "changed", f"the Deployment {group.meta.name}: {', '.join(changed)}")
 
 
 async def _end(group: Group, spec: ConsumerGroupSpec, runtime: Runtime) -> None:
