@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,12 +43,14 @@ async def execute(
     handlers: Registry,
     group: GroupSettings,
     surroundings: Surroundings,
+    is_given_up: Callable[[], bool],
     ledger: Ledger | None = None,
     tracing: Tracing | None = None,
 ) -> Executed:
     """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through.
 
-    What `ledger` says has succeeded does not run again.
+    That is one for which `is_given_up` answers: others are the handler's own, which fail its attempt. What `ledger`
+    says has succeeded does not run again.
     """
     read = read_delivery(delivery, group)
     task = read.task if isinstance(read, Executed) else read
@@ -69,7 +72,7 @@ async def execute(
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # a handler's exit() is not the worker's
-        if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+        if isinstance(error, asyncio.CancelledError) and is_given_up():
             raise
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
         _tell(error, outcome, task, group)
@@ -86,12 +89,6 @@ def read_delivery(delivery: Delivery, group: GroupSettings) -> Task | Executed:
         return Executed(Dead(Reason.UNDECODABLE, Failure.of(error)), None)
     dead = _dead_on_arrival(delivery, group)
     return task if dead is None else Executed(dead, task)
-
-
-def _is_being_cancelled() -> bool:
-    """Whether the worker cancels this run, rather than the handler something of its own."""
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0
 
 
 def _dead_on_arrival(delivery: Delivery, group: GroupSettings) -> Dead | None:

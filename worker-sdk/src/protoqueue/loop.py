@@ -179,7 +179,15 @@ class WorkLoop:
             return Executed(HAND_BACK, None)
         if self._tallies is not None:
             held.delivery = await self._tallies.counted(held.delivery)
-        return await execute(held.delivery, self._handlers, group, self._surroundings, self._ledger, self._tracing)
+        return await execute(
+            held.delivery,
+            self._handlers,
+            group,
+            self._surroundings,
+            lambda: held.cancelled or self._runners.is_stopping,
+            self._ledger,
+            self._tracing,
+        )
 
     def cancel(self, task_id: str) -> bool:
         """Cancel a task that this worker holds; False when there is none. A plain function's thread runs on."""
@@ -246,6 +254,4 @@ def _unless_cancelled(held: Held, executed: Executed) -> Executed:
     """What someone cancelled is done with, whatever its handler made of the cancellation."""
     if not held.cancelled:
         return executed
-    if held.runner is not None:
-        held.runner.uncancel()  # the runner goes on with other tasks
     return executed if isinstance(executed.outcome, Done) else Executed(CANCELLED, executed.task, executed.seconds)

@@ -34,6 +34,10 @@ class Runners:
         self._fetcher = fetcher
         self.tasks = [asyncio.create_task(self._work()) for _ in range(self._count)]
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
     def stop(self) -> None:
         """Take nothing more."""
         self._stopping = True
@@ -83,6 +87,7 @@ class Runners:
                 await self._run(held)
             except Exception:
                 log.exception("a task could not be settled: it comes again", extra={"sequence": held.delivery.sequence})
+            _forget_cancellations()
             self._ended += 1
             self._in_turn += 1
             if self._in_turn >= _MOST_IN_TURN:
@@ -92,3 +97,10 @@ class Runners:
         """Let the event loop read, beat and stop: handlers that never wait would keep it from that."""
         await asyncio.sleep(0)
         self._in_turn = 0
+
+
+def _forget_cancellations() -> None:
+    """Whoever asked for them: the runner goes on, and a TaskGroup in the next handler would take them for its own."""
+    runner = asyncio.current_task()
+    while runner is not None and runner.cancelling():
+        runner.uncancel()
