@@ -163,6 +163,26 @@ async def test_a_batch_gives_up_after_its_timeout(make_queue, queue_name, relay:
     assert (await direct.stats()).ready == 0
 
 
+async def test_what_waits_for_an_answer_is_told_when_the_client_is_closed(
+    make_queue, queue_name, relay: Relay, monkeypatch
+) -> None:
+    for module in (batch, jetstream):
+        monkeypatch.setattr(module, "ONE_TRY_S", 60)
+    await make_queue(GroupSpec())
+    client = await protoqueue.connect(await relay.start())
+    queue = await client.queue(f"default/{queue_name}")
+    relay.at = b"Nats-Msg-Id"
+    storing = [
+        asyncio.create_task(queue.enqueue(1, timeout=None)),
+        asyncio.create_task(queue.enqueue_batch([2, 3], timeout=None)),
+    ]
+    await asyncio.wait_for(relay.reached.wait(), 10)
+    await client.close()
+    for told in await asyncio.wait_for(asyncio.gather(*storing, return_exceptions=True), 10):
+        assert isinstance(told, Unavailable)
+        assert "closed" in str(told)
+
+
 async def test_closing_raises_nothing_while_nats_is_away_and_something_is_left_to_send(
     make_queue, queue_name, relay: Relay
 ) -> None:

@@ -221,6 +221,7 @@ class JetStreamBroker:
         except (nats.errors.Error, TimeoutError, OSError):
             log.warning("closed the connection before NATS had taken everything")
         await self._nc.close()
+        self._requests.renew()  # asking again tells who waits that there is nobody to ask
 
     async def _api(self, subject: str, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
         """One request to JetStream's API; None when the stream or the message does not exist."""

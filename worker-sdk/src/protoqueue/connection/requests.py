@@ -43,7 +43,7 @@ class Requests:
         await self._nc.subscribe_direct(f"{self._prefix}*", self._answered)
 
     def renew(self) -> None:
-        """The connection is new: have what can be repeated asked again, since old questions may get no answer now."""
+        """The connection is another: have what can be repeated asked again, as old questions may get no answer now."""
         for number, answer in self._waiting.items():
             if number not in self._unrepeatable and not answer.done():
                 answer.set_exception(TimeoutError())
