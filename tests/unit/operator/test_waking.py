@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import pytest_asyncio
 
+from protoqueue.cancellation import cancel
 from protoqueue.naming import QueueName
 from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.core.layout import group_consumers
@@ -31,6 +33,8 @@ class Duplicates:
 
     def __init__(self) -> None:
         self.rung = 0
+        self.alarms: list[Callable[[Any], None]] = []
+        self.stops = False
         self.infos: list[dict[str, Any]] = []
 
     async def streams(self) -> AsyncIterator[Any]:
@@ -42,8 +46,10 @@ class Duplicates:
 
     async def subscribe(self, subject: str, heard: Callable[[Any], None], limit: int = 0) -> Any:
         if limit and subject in EMAIL.new_task_subjects:
-            self.rung += 1
-            asyncio.get_running_loop().call_soon(heard, None)
+            self.alarms.append(heard)
+            if not self.stops:
+                self.rung += 1
+                asyncio.get_running_loop().call_soon(heard, None)
         return SimpleNamespace(unsubscribe=self.unsubscribe)
 
     async def unsubscribe(self) -> None:
@@ -57,8 +63,15 @@ class Sleeping:
         return {"spec": {"replicas": 0}}
 
 
-async def test_a_sleeping_queue_is_not_looked_at_for_every_task_that_is_not_stored() -> None:
-    nats, cache, nothing = Duplicates(), Cache(), cast("Any", None)
+@pytest.fixture
+def nats() -> Duplicates:
+    return Duplicates()
+
+
+@pytest_asyncio.fixture
+async def sampling(nats: Duplicates) -> AsyncIterator[asyncio.Task[None]]:
+    """A sampler at work, that knows one queue whose group sleeps."""
+    cache, nothing = Cache(), cast("Any", None)
     broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
     brokers = SimpleNamespace(queues_of=lambda _: cache.queues.keys(), known=lambda _: broker)
     reporter = SimpleNamespace(report=lambda *_, **__: None)
@@ -75,11 +88,33 @@ async def test_a_sleeping_queue_is_not_looked_at_for_every_task_that_is_not_stor
     nats.infos = [
         {"stream_name": each.stream, "name": each.name, "config": each.config(), **seen} for each in consumers
     ]
-    started = time.monotonic()
     task = asyncio.create_task(Sampler(runtime, Scaler(runtime), broker, lambda _: None).run())
+    yield task
+    await cancel(task)
+
+
+async def test_a_sleeping_queue_is_not_looked_at_for_every_task_that_is_not_stored(
+    nats: Duplicates, sampling: asyncio.Task[None]
+) -> None:
+    started = time.monotonic()
     await eventually(lambda: nats.rung >= 24)
-    task.cancel()
+    assert not sampling.done()
     assert time.monotonic() - started > 0.7, "two looks are never closer than a wake needs"
+
+
+async def test_who_samples_no_more_is_woken_by_nobody(nats: Duplicates, sampling: asyncio.Task[None]) -> None:
+    nats.stops = True
+    await eventually(lambda: len(nats.alarms) > nats.rung)
+    await cancel(sampling)
+    await eventually(lambda: not looks())
+    for heard in nats.alarms:
+        heard(None)
+    assert not looks()
+
+
+def looks() -> list[asyncio.Task[Any]]:
+    """Those that are under way."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == "sampling"]
 
 
 class Lost:

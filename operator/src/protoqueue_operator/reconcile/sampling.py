@@ -62,6 +62,7 @@ class Sampler:
         self._turn = 0
         self._next_sweep = 0.0
         self._is_blind = False
+        self._is_over = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._waking: set[Key] = set()
         self._begun: dict[Key | None, float] = {}
@@ -87,6 +88,7 @@ class Sampler:
                 due = due + ROUND_S / _TICKS if now - due < ROUND_S else now
                 await asyncio.sleep(max(0.0, due - now))
         finally:
+            self._is_over = True
             for task in self._tasks:
                 task.cancel()
 
@@ -208,7 +210,7 @@ class Sampler:
         Not all that is published is stored, a duplicate for one, and then the alarm rings again and again.
         """
         key = Key("Queue", name.namespace, name.name)
-        if key not in self._waking:
+        if key not in self._waking and not self._is_over:  # alarms last as long as the connection
             self._waking.add(key)
             self._start(partial(self._wake, key)).add_done_callback(lambda _: self._waking.discard(key))
 
