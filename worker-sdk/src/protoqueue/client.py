@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from protoqueue import arguments
 from protoqueue.ambient import open_broker
 from protoqueue.cancellation import cancel
 from protoqueue.cancelling import cancel_task
 from protoqueue.connection import Broker, ConnectionOptions
 from protoqueue.dead_letters import DeadLetter, redrive_letters, stored_letters
+from protoqueue.durations import to_seconds
 from protoqueue.errors import ConfigurationError, GroupNotFound, InvalidTask, QueueNotFound
 from protoqueue.ids import new_task_id, new_task_ids
 from protoqueue.naming import DEFAULT_PRIORITY, GroupName, QueueName
@@ -40,16 +42,20 @@ async def connect(
     *,
     creds: str | None = None,
     ca: str | None = None,
-    timeout: float = DEFAULT_TIMEOUT_S,
+    timeout: float | timedelta = DEFAULT_TIMEOUT_S,
     tracer_provider: "TracerProvider | None" = None,
 ) -> "Client":
     """Connect to NATS; the arguments default to `PROTOQUEUE_NATS_URL` (else `NATS_URL`), `…_CREDS` and `…_CA`.
 
-    From then on the client reconnects for ever. Raises Unavailable when no server answers within `timeout` seconds and
+    From then on the client reconnects for ever. Raises Unavailable when no server answers within `timeout` and
     ConfigurationError when it refuses us. Where OpenTelemetry is set up by now, or a `tracer_provider` given, every
     enqueue is a span.
     """
-    broker, owned = await open_broker(ConnectionOptions.read(url, creds, ca), timeout)
+    try:
+        timeout_s = to_seconds("timeout", timeout)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    broker, owned = await open_broker(ConnectionOptions.read(url, creds, ca), timeout_s)
     return Client(broker, owned, tracer_provider)
 
 
@@ -126,29 +132,34 @@ class Queue:
         dedup_id: str | None = None,
         ordering_key: str = "",
         metadata: Mapping[str, Any] | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT_S,
+        timeout: float | timedelta | None = DEFAULT_TIMEOUT_S,
     ) -> Receipt:
         """Store a task and return once NATS has it.
 
         `payload` is bytes, a protobuf message, a pydantic model or what JSON can hold; `priority` 1 (lowest) to 10;
         `delay` in seconds, or `at` an aware datetime, for later. A second task of one `dedup_id` within the queue's
         window is not stored (`receipt.duplicate`); immediate and delayed tasks are two such domains.
-        `timeout` in seconds; None waits for ever. Raises InvalidTask, PayloadTooLarge, QueueFull and Unavailable.
+        `timeout` None waits for ever; numbers are seconds here and everywhere. Raises InvalidTask, PayloadTooLarge,
+        QueueFull and Unavailable.
         """
+        timeout_s = arguments.patience(timeout)
         outgoing = Outgoing(payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata)
         task_id = new_task_id()
         with self._tracing.sending(self._settings.name, task_id=task_id) if self._tracing else NOT_TRACED as trace:
             prepared = self._prepare(outgoing, task_id, datetime.now(UTC), trace)
-            return prepared.receipt(await self._broker.publish(prepared, timeout))
+            return prepared.receipt(await self._broker.publish(prepared, timeout_s))
 
-    async def enqueue_batch(self, items: Iterable[Any], *, timeout: float | None = DEFAULT_TIMEOUT_S) -> list[Receipt]:
+    async def enqueue_batch(
+        self, items: Iterable[Any], *, timeout: float | timedelta | None = DEFAULT_TIMEOUT_S
+    ) -> list[Receipt]:
         """Store many tasks, payloads or `Outgoing`s, and return their receipts in order.
 
         All are checked before any is sent. Per 1000 tasks and stream (immediate ones go to one stream, delayed ones to
         another) all are stored or none. Where a batch holds a `dedup_id` that the queue has already, its tasks are
-        stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` in
-        seconds is for each such batch. Raises what `enqueue` raises.
+        stored one by one instead, so that the rest is kept; only then a failure can leave a part of them. `timeout` is
+        for each such batch. Raises what `enqueue` raises.
         """
+        timeout_s = arguments.patience(timeout)
         if isinstance(items, str | bytes | Mapping):
             raise InvalidTask(f"a batch is a list of payloads, this is one of type {type(items).__name__}: use enqueue")
         items, now = list(items), datetime.now(UTC)
@@ -164,20 +175,21 @@ class Queue:
                 raise type(error)(f"{which}{error}") from error
             # Ordered tasks would lose their order if one batch had to be stored singly, after the next one.
             at_once = 1 if self._settings.partitions else BATCHES_AT_ONCE
-            receipts = await store_all(self._broker, prepared, at_once, timeout)
+            receipts = await store_all(self._broker, prepared, at_once, timeout_s)
         return [receipts[one.task_id] for one in prepared]
 
-    async def stats(self, *, timeout: float = DEFAULT_TIMEOUT_S) -> QueueStats:
+    async def stats(self, *, timeout: float | timedelta = DEFAULT_TIMEOUT_S) -> QueueStats:
         """What the queue holds now, as JetStream counts it. Raises Unavailable and QueueNotFound."""
-        return await read_stats(self._broker, self._settings, timeout)
+        return await read_stats(self._broker, self._settings, arguments.seconds("timeout", timeout))
 
     async def dead_letters(
-        self, *, group: str | None = None, timeout: float = DEFAULT_TIMEOUT_S
+        self, *, group: str | None = None, timeout: float | timedelta = DEFAULT_TIMEOUT_S
     ) -> AsyncIterator[DeadLetter]:
         """The dead letters, oldest first, without consuming them; those of one `group` if given."""
         if group is not None:
             self._group(group)
-        async for letter in stored_letters(self._broker, self._settings, group, timeout):
+        timeout_s = arguments.seconds("timeout", timeout)
+        async for letter in stored_letters(self._broker, self._settings, group, timeout_s):
             yield letter
 
     async def redrive(
@@ -195,35 +207,35 @@ class Queue:
         keep their id and start with fresh attempts. Raises QueueFull and Unavailable, and in a Broadcast queue
         GroupNotFound for what a group that is gone has given up; what was put back until then stays.
         """
-        if limit is not None and limit < 0:
-            raise InvalidTask(f"limit cannot be negative: {limit}")
-        if rate is not None and rate <= 0:
-            raise InvalidTask(f"rate is in tasks per second and more than 0, not {rate}")
+        if limit is not None:
+            arguments.count("limit", limit, 0)
+        if rate is not None:
+            arguments.rate("rate", rate)
         letters = self.dead_letters(group=group)
         return await redrive_letters(letters, limit, rate, lambda letter: letter.matches(type, reason))
 
-    async def purge(self, *, scheduled: bool = False, timeout: float = DEFAULT_TIMEOUT_S) -> int:
+    async def purge(self, *, scheduled: bool = False, timeout: float | timedelta = DEFAULT_TIMEOUT_S) -> int:
         """Remove every task that waits or runs, and with `scheduled` also those not yet due; returns how many."""
-        name, later = self._settings.name, self._settings.later_stream
-        removed = await self._broker.purge(later, name.all_due, timeout)
-        removed += await self._broker.purge(self._settings.stream, None, timeout)
+        name, later, timeout_s = self._settings.name, self._settings.later_stream, arguments.seconds("timeout", timeout)
+        removed = await self._broker.purge(later, name.all_due, timeout_s)
+        removed += await self._broker.purge(self._settings.stream, None, timeout_s)
         if scheduled:
-            removed += await self._broker.purge(later, name.all_scheduled, timeout)
+            removed += await self._broker.purge(later, name.all_scheduled, timeout_s)
         return removed
 
     async def receive(
         self,
         max_tasks: int = 10,
-        wait: float = 0.0,
+        wait: float | timedelta = 0.0,
         *,
         group: str | None = None,
     ) -> list[ReceivedTask]:
-        """Take up to `max_tasks` by hand, waiting up to `wait` seconds for the first; each is to be settled.
+        """Take up to `max_tasks` by hand, waiting up to `wait` for the first; each is to be settled.
 
         `group` defaults to `PROTOQUEUE_GROUP`. Raises GroupNotFound and Unavailable.
         """
-        if max_tasks < 1:
-            raise InvalidTask(f"max_tasks must be at least 1, not {max_tasks}")
+        arguments.count("max_tasks", max_tasks, 1)
+        wait_s = arguments.seconds("wait", wait)
         name = group or os.environ.get("PROTOQUEUE_GROUP")
         if not name:
             raise ConfigurationError("which group? Pass group=... or set PROTOQUEUE_GROUP")
@@ -231,21 +243,22 @@ class Queue:
         if settings is None:
             raise GroupNotFound(f"queue {self.name} has no consumer group {name}: apply a ConsumerGroup for it")
         holder = Holder(self._broker, Settler(self._broker, process_name()), self._settings, settings)
-        return await receive_tasks(holder, max_tasks, wait)
+        return await receive_tasks(holder, max_tasks, wait_s)
 
-    async def cancel(self, task_id: str, *, timeout: float = DEFAULT_TIMEOUT_S) -> bool:
+    async def cancel(self, task_id: str, *, timeout: float | timedelta = DEFAULT_TIMEOUT_S) -> bool:
         """Take a task back that is not due yet, waits for its retry or a worker, or stop it while it runs.
 
         A running async handler gets a CancelledError at its next await, and the task is done with; a plain function
         runs on, unless in a process, but its worker turns to other tasks. What `receive` has lent does not come back.
         False when there is no such task any more. A task that waits is looked for in the queue, from the time in its id
-        on: raises Unavailable when that takes longer than `timeout` seconds.
+        on: raises Unavailable when that takes longer than `timeout`.
         """
-        return await cancel_task(self._broker, self._settings, task_id, timeout)
+        return await cancel_task(self._broker, self._settings, task_id, arguments.seconds("timeout", timeout))
 
-    async def peek(self, limit: int = 10, *, timeout: float = DEFAULT_TIMEOUT_S) -> list[Task]:
+    async def peek(self, limit: int = 10, *, timeout: float | timedelta = DEFAULT_TIMEOUT_S) -> list[Task]:
         """The oldest tasks in the queue, waiting or running, without consuming them."""
-        return await oldest_tasks(self._broker, self._settings, limit, timeout)
+        arguments.count("limit", limit, 0)
+        return await oldest_tasks(self._broker, self._settings, limit, arguments.seconds("timeout", timeout))
 
     def _group(self, name: str) -> GroupName:
         try:

@@ -50,3 +50,11 @@ def to_timedelta(duration: float | timedelta) -> timedelta:
     if delta > LONGEST:
         raise ValueError(f"{duration!r} is too long a duration: a century at most")
     return delta
+
+
+def to_seconds(what: str, duration: float | timedelta) -> float:
+    """The same in seconds, for `what`, which the ValueError names."""
+    try:
+        return to_timedelta(duration).total_seconds()
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from protoqueue.codec import Decoder, decoder_for
-from protoqueue.durations import to_timedelta
+from protoqueue.durations import to_seconds
 from protoqueue.errors import ConfigurationError
 from protoqueue.surroundings import Surroundings
 from protoqueue.task import Task
@@ -92,9 +92,9 @@ def _is_task(annotation: Any) -> bool:
 def seconds(what: str, duration: float | timedelta) -> float:
     """A setting of a handler; raises ConfigurationError for what is no duration."""
     try:
-        return to_timedelta(duration).total_seconds()
+        return to_seconds(what, duration)
     except ValueError as error:
-        raise ConfigurationError(f"{what}: {error}") from error
+        raise ConfigurationError(str(error)) from error
 
 
 def time_limit(name: str, timeout: float | timedelta | None) -> float | None:

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from google.protobuf import json_format
 
 from protoqueue.ambient import use_broker
 from protoqueue.client import Client
+from protoqueue.durations import to_timedelta
 from protoqueue.naming import CONFIG_BUCKET, SCHEDULED_CONSUMER, GroupName, QueueName
 from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
 from protoqueue.testing.memory import MemoryBroker
@@ -24,9 +26,9 @@ class InMemory:
         self.broker = MemoryBroker()
         self.client = Client(self.broker)
 
-    async def advance(self, seconds: float) -> None:
-        """Move time ahead: delayed tasks come due, leases run out, tasks expire."""
-        self.broker.advance(seconds)
+    async def advance(self, duration: float | timedelta) -> None:
+        """Move time ahead, by seconds or a timedelta: delayed tasks come due, leases run out, tasks expire."""
+        self.broker.advance(to_timedelta(duration).total_seconds())
 
     def add_queue(self, config: config_pb2.QueueConfig, *, max_tasks: int = -1) -> None:
         """Make a queue; a second call changes its settings."""
