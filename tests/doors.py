@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import nkeys
 import trustme
@@ -57,6 +58,14 @@ def url(directory: Path) -> Door:
     return Door(door.server, {"url": address}, door.hidden)
 
 
+def encoded_url(directory: Path) -> Door:
+    """The password has characters that mean something else in a URL, and one that no URL may hold."""
+    stem = password()
+    word = f"{stem}@:/?#,%40+ \u00e9"
+    server = NatsServer(directory, users(jo=word), access={"user": "jo", "password": word})
+    return Door(server, {"url": server.url.replace("//", f"//jo:{quote(word, safe='')}@")}, (stem,))
+
+
 def several(directory: Path) -> Door:
     """Two of the three servers that are named do not exist, one of them the first."""
     door = user(directory)
@@ -73,7 +82,7 @@ def mutual_tls(directory: Path) -> Door:
 
 
 DOORS: dict[str, Callable[[Path], Door]] = {
-    made.__name__: made for made in (creds, nkey, token, user, url, several, tls, mutual_tls)
+    made.__name__: made for made in (creds, nkey, token, user, url, encoded_url, several, tls, mutual_tls)
 }
 
 

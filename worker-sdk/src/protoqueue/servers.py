@@ -11,7 +11,7 @@ def split_servers(url: str) -> tuple[str, ...]:
     if not servers or not all(map(_SERVER.fullmatch, servers)):
         raise ValueError(
             "the URL is no address of NATS servers: write nats://host:4222, several with commas between them; "
-            "a password with special characters does not belong into it"
+            "what is special in a password is percent-encoded, an @ as %40"
         )
     return servers
 

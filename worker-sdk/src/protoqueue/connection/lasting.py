@@ -1,5 +1,7 @@
 """A connection that ends when it is closed, and for no other reason."""
 
+from urllib.parse import ParseResult, unquote
+
 from nats.aio.client import Client
 from nats.errors import Error
 
@@ -11,12 +13,33 @@ class UnreadableCredentials(Error):
         return "the credentials are no key, or no credentials file"
 
 
+class _Address(ParseResult):
+    """Says who one is by a URL: percent-encoded there, where a character would mean something else."""
+
+    @property
+    def username(self) -> str | None:
+        return _decoded(super().username)
+
+    @property
+    def password(self) -> str | None:
+        return _decoded(super().password)
+
+
+def _decoded(text: str | None) -> str | None:
+    return None if text is None else unquote(text)
+
+
 class LastingClient(Client):
     """nats-py's client gives up for good in two cases in which it is worth going on; this one goes on.
 
     The server says why before it ends a connection, as when the password was changed or a JWT has run out; and what is
     mounted as credentials may be no credentials for a moment. Both can heal while this process runs.
     """
+
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> ParseResult:
+        # nats-py would send user, password and token as the URL spells them.
+        return _Address(*Client._parse_server_uri(connect_url))  # noqa: SLF001
 
     async def close(self) -> None:
         """Close; what has not been flushed is not sent. Raises nothing where the connection is lost."""
