@@ -158,18 +158,25 @@ async def test_a_handler_that_takes_longer_than_the_lease_keeps_its_task(make_qu
     queue = await make_queue(GroupSpec(visibility_s=0.6))
     started: list[int] = []
     done = asyncio.Event()
-    worker = make_worker()
 
-    @worker.handler
     async def slow(task: Task) -> None:
         started.append(task.attempt)
         await asyncio.sleep(2)
         done.set()
 
+    for _ in range(2):  # the idle one would be lent what the other's lease is over for
+        worker = make_worker(concurrency=1)
+        worker.handler(slow)
+        start(worker)
     await queue.enqueue({})
-    start(worker)
     await asyncio.wait_for(done.wait(), 10)
     assert started == [1]
+
+    async def is_over() -> bool:
+        stats = await queue.stats()
+        return stats.ready + stats.in_flight == 0
+
+    await eventually(is_over)
 
 
 async def test_a_handler_over_its_timeout_fails_the_attempt(make_queue, make_worker, start) -> None:
