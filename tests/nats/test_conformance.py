@@ -12,7 +12,7 @@ from nats.aio.client import Client as Nats
 
 import protoqueue
 from nats_server import NatsServer
-from protoqueue import Outgoing, PayloadTooLarge, QueueFull, Reject, Retry, Snooze, Task
+from protoqueue import Outgoing, PayloadTooLarge, QueueFull, Reject, Retry, Snooze, Task, Unavailable
 from protoqueue.ambient import use_broker
 from protoqueue.codec import encode_task
 from protoqueue.connection import Message
@@ -470,3 +470,25 @@ async def test_a_task_without_a_byte_left_for_headers_is_buried_bare_and_holds_n
     with pytest.raises(PayloadTooLarge):
         await letter.redrive()
     assert await letter.delete()
+
+
+async def test_a_client_that_is_closed_is_of_no_more_use_and_others_are(backend, spec) -> None:
+    queue = await backend.queue(spec)
+    await queue.enqueue(1)
+    async with await protoqueue.connect(backend.url) as other:
+        closed = await other.queue(queue.name)
+        (received,) = await closed.receive(group="mailers")
+    for use in (
+        lambda: other.queue(queue.name),
+        lambda: closed.enqueue(2),
+        lambda: closed.enqueue_batch([2, 3]),
+        lambda: closed.receive(group="mailers"),
+        lambda: closed.cancel(received.id),
+        closed.peek,
+        closed.stats,
+        closed.purge,
+        received.extend,
+    ):
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(use(), 10)
+    assert (await queue.stats()).in_flight == 1

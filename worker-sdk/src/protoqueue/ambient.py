@@ -2,8 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any, cast
 
 from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
+from protoqueue.errors import Unavailable
 
 _stack: list[Broker] = []
 
@@ -18,8 +20,24 @@ def use_broker(broker: Broker) -> Iterator[None]:
         _stack.remove(broker)
 
 
-async def open_broker(options: ConnectionOptions, timeout_s: float) -> tuple[Broker, bool]:
-    """The broker to use, and whether the caller is to close it; raises what `JetStreamBroker.connect` raises."""
+async def open_broker(options: ConnectionOptions, timeout_s: float) -> Broker:
+    """The broker to use, which the caller is to close; raises what `JetStreamBroker.connect` raises."""
     if _stack:
-        return _stack[-1], False
-    return await JetStreamBroker.connect(options, timeout_s), True
+        return cast("Broker", _Lent(_stack[-1]))
+    return await JetStreamBroker.connect(options, timeout_s)
+
+
+class _Lent:
+    """A broker that its borrower closes for itself alone, as it would its connection to one that others use too."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._is_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self._is_closed:
+            raise Unavailable("the connection to the queues in memory is closed")
+        return getattr(self._broker, name)
+
+    async def close(self) -> None:
+        self._is_closed = True

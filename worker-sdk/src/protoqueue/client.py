@@ -55,8 +55,8 @@ async def connect(
         timeout_s = to_seconds("timeout", timeout)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    broker, owned = await open_broker(ConnectionOptions.read(url, creds, ca), timeout_s)
-    return Client(broker, owned, tracer_provider)
+    broker = await open_broker(ConnectionOptions.read(url, creds, ca), timeout_s)
+    return Client(broker, tracer_provider=tracer_provider)
 
 
 class Client:

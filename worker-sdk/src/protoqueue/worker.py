@@ -224,7 +224,7 @@ class Worker:
     async def _started(self, broker: Broker | None) -> AsyncIterator[WorkLoop | None]:
         """The loop, connected and following its settings; None when told to stop before there was a connection."""
         group, concurrency = self._identity()
-        connected, owned = (broker, False) if broker else await self._connect()
+        connected = broker or await self._connect()
         if connected is None:
             yield None
             return
@@ -234,7 +234,7 @@ class Worker:
         loop = WorkLoop(connected, self._handlers, Settler(connected, process_name()), metrics, surroundings, tracing)
         log.info("worker started", extra={"queue": str(group.queue), "group": group.name, "concurrency": concurrency})
         async with contextlib.AsyncExitStack() as stack:
-            if owned:
+            if broker is None:
                 stack.push_async_callback(connected.close)
             self._client = Client(connected, owned=False, tracer_provider=self._tracer_provider)
             stack.push_async_callback(self._client.close)
@@ -282,7 +282,7 @@ class Worker:
             raise ConfigurationError(f"concurrency must be a number of at least 1, not {concurrency!r}")
         return name, concurrency
 
-    async def _connect(self) -> tuple[Broker | None, bool]:
+    async def _connect(self) -> Broker | None:
         """Try until NATS is there; no broker when told to stop before."""
         options = ConnectionOptions.read(*self._connection)
         while not self._stop.is_set():
@@ -290,4 +290,4 @@ class Worker:
                 return await open_broker(options, _CONNECT_TRY_S)
             except Unavailable as error:
                 log.warning("waiting for NATS: %s", error)
-        return None, False
+        return None

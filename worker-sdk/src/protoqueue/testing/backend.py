@@ -20,7 +20,7 @@ _UNLIMITED = 1_000_000_000
 
 
 class InMemory:
-    """A broker in memory, its queues, and a client."""
+    """A broker in memory, its queues, and a client, with which the broker is closed."""
 
     def __init__(self) -> None:
         self.broker = MemoryBroker()
