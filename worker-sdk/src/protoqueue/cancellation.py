@@ -1,4 +1,4 @@
-"""Ending background tasks."""
+"""Ending tasks, and telling whether one is being ended."""
 
 import asyncio
 from typing import Any
@@ -17,3 +17,11 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_AGAIN_S)
+
+
+def is_running(task: asyncio.Task[Any] | None) -> bool:
+    """Whether this is called as part of it: a GeneratorExit is its code's own then, and else closes what was left."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no event loop runs any more
+        return False

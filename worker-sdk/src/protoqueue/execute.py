@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from protoqueue.cancellation import is_running
 from protoqueue.codec import count_of, decode_task
 from protoqueue.connection import Delivery
 from protoqueue.errors import UndecodableTask
@@ -62,17 +63,19 @@ async def execute(
     task = read
     started = time.perf_counter()
     outcome: Outcome = DONE
-    said = RUNNING.set((group.name, task))
+    runner, said = asyncio.current_task(), RUNNING.set((group.name, task))
     try:
         if tracing is None:
             await handlers.run(task, surroundings)
         else:
             with tracing.attempt(task, delivery.headers, group.name):
                 await handlers.run(task, surroundings)
-    except (KeyboardInterrupt, GeneratorExit):
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # a handler's exit() is not the worker's
         if isinstance(error, asyncio.CancelledError) and is_given_up():
+            raise
+        if isinstance(error, GeneratorExit) and not is_running(runner):
             raise
         outcome = outcome_of(error, task.attempt, group.retry, random.uniform(-1, 1))  # noqa: S311
         _tell(error, outcome, task, group)
