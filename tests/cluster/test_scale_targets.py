@@ -103,6 +103,16 @@ async def test_a_fixed_size_is_kept_whoever_makes_removes_or_sizes_the_target(la
     await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="TargetNotFound")
 
 
+async def test_a_size_that_somebody_gives_a_sleeping_target_is_undone(lab: Lab) -> None:
+    await lab.kube.create(DEPLOYMENTS, existing(replicas=0), lab.namespace)
+    await lab.queue()
+    delays = {"scaleDownDelay": "0s", "idleDelay": "0s"}
+    await lab.group(worker={"scaleTargetRef": {"name": "existing"}}, autoscale=delays)
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", status="True", reason="Idle")
+    await lab.kube.merge(DEPLOYMENTS, {"spec": {"replicas": 2}}, "existing", lab.namespace)
+    await has_size(lab, 0)
+
+
 async def has_size(lab: Lab, replicas: int, name: str = "existing") -> None:
     async def has() -> bool:
         return await lab.replicas(name) == replicas

@@ -182,3 +182,15 @@ async def test_a_visit_that_hangs_holds_up_no_other() -> None:
     assert not going.done()
     hangs.set()
     await going
+
+
+async def test_what_is_visited_is_spread_over_the_time_there_is() -> None:
+    loop, came = asyncio.get_running_loop(), []
+
+    async def visit(_: int) -> None:
+        came.append(loop.time())
+
+    began = loop.time()
+    await go_round(range(10), visit, 0.2)
+    assert all(at - began >= 0.02 * number for number, at in enumerate(came))
+    assert loop.time() - began >= 0.2
