@@ -152,8 +152,10 @@ async def recovered(lab: Lab, *queues: str) -> None:
     async def well() -> bool:
         found = [await lab.get(QUEUES, name) for name in queues]
         found += [await lab.get(CONSUMER_GROUPS, name) for name in ("mailers", "idle")]
-        conditions = [each for body in found for each in body["status"]["conditions"]]
-        return all(each["status"] == "True" for each in conditions if each["type"] == "Ready")
+        for body in found:
+            (ready,) = (each for each in body["status"]["conditions"] if each["type"] == "Ready")
+            assert ready["status"] == "True", f"{body['metadata']['name']}: {ready}"
+        return True
 
     await eventually(well, timeout_s=30)
 

@@ -108,9 +108,9 @@ async def test_what_is_forgotten_is_not_served_again(start: Start) -> None:
 
 @pytest.mark.parametrize(("failures", "least", "most"), [(1, 0.4, 0.6), (2, 0.8, 1.2), (5, 6.4, 9.6), (100, 48, 72)])
 def test_pauses_grow_to_a_bound(failures: int, least: float, most: float) -> None:
-    assert backoff_s(failures, -1) == pytest.approx(least)
-    assert backoff_s(failures, 1) == pytest.approx(most)
-    assert backoff_s(failures, 0) <= LONGEST_BACKOFF_S
+    assert backoff_s(failures, -1, LONGEST_BACKOFF_S) == pytest.approx(least)
+    assert backoff_s(failures, 1, LONGEST_BACKOFF_S) == pytest.approx(most)
+    assert backoff_s(failures, 0, 10) <= 10
 
 
 async def test_what_has_patience_lets_others_go_first_but_not_for_ever(start: Start) -> None:

@@ -34,6 +34,9 @@ _MOVING_AGAIN_S = 5.0
 RESYNC_PATIENCE_S = 30.0
 """What is looked at only to be sure, as after a start, lets go first what somebody waits for."""
 
+_LEADERLESS_AGAIN_S = 10.0
+"""Of a connection that comes back all are told; nothing tells when one stream's servers are back."""
+
 _FOREIGN_AGAIN_S = 30.0
 """Nothing tells when somebody else's asset goes away, nor when a group that no watch has brought yet does."""
 
@@ -181,4 +184,6 @@ def _again(error: Refusal | BrokerUnavailable) -> Again | None:
         return Again(_FOREIGN_AGAIN_S)
     if isinstance(error, Moving):
         return Again(_MOVING_AGAIN_S)
-    return Again() if isinstance(error, BrokerUnavailable | BrokerRefused | LevelsGrowing) else None
+    if isinstance(error, BrokerUnavailable):
+        return Again(longest_s=_LEADERLESS_AGAIN_S)
+    return Again() if isinstance(error, BrokerRefused | LevelsGrowing) else None

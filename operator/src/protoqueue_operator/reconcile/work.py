@@ -24,6 +24,8 @@ class Again:
     """Serve the key once more: after so many seconds, or (None) after a pause that grows with each time in a row."""
 
     after_s: float | None = None
+    longest_s: float = LONGEST_BACKOFF_S
+    """How long that pause may become."""
 
 
 class WorkQueue(Generic[K]):
@@ -120,13 +122,13 @@ class WorkQueue(Generic[K]):
             self._failures.pop(key, None)
         if again is None:
             return
-        self.add_later(key, self._backoff_s(key) if again.after_s is None else again.after_s)
+        self.add_later(key, self._backoff_s(key, again.longest_s) if again.after_s is None else again.after_s)
 
-    def _backoff_s(self, key: K) -> float:
+    def _backoff_s(self, key: K, longest_s: float) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        return backoff_s(failures, random.uniform(-1, 1))  # noqa: S311 -- spreads load, hides nothing
+        return backoff_s(failures, random.uniform(-1, 1), longest_s)  # noqa: S311 -- spreads load, hides nothing
 
 
-def backoff_s(failures: int, jitter: float) -> float:
+def backoff_s(failures: int, jitter: float, longest_s: float) -> float:
     """Seconds before another try after so many failures in a row; `jitter` in [-1, 1] keeps objects out of step."""
-    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10)) * (1 + 0.2 * jitter)
+    return min(longest_s, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10)) * (1 + 0.2 * jitter)
