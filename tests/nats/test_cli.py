@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -72,6 +73,29 @@ async def test_enqueue_stats_and_peek_speak_json(make_queue, cli) -> None:
     assert (task["id"], task["payload"], task["type"], task["priority"]) == (receipt["id"], '{"to":"a"}', "mail", 9)
     _, out, _ = await cli("purge", queue.name, "--yes", "-o", "json")
     assert json.loads(out) == {"removed": 4}
+
+
+async def test_enqueue_takes_moments_durations_and_metadata(make_queue, cli) -> None:
+    queue = await make_queue()
+    status, _, _ = await cli("enqueue", queue.name, "1", "--metadata", "tenant=acme", "--metadata", "note=a=b")
+    (task,) = await queue.receive(group="mailers")
+    assert (status, dict(task.metadata)) == (0, {"tenant": "acme", "note": "a=b"})
+    await task.ack()
+    for options in (
+        ("--at", "2100-01-01T00:00+01:00"),
+        ("--delay", "1h30m"),
+        ("-d", "60.5"),
+        ("--at", "2100-01-01T00:00Z", "--expires", "2100-01-01T00:00:01Z"),
+    ):
+        assert await cli("enqueue", queue.name, "1", *options) == (0, ANY, ""), options
+    assert (await queue.stats()).scheduled == 4
+    for expires in ("1s", "1"):
+        await cli("enqueue", queue.name, "1", "--expires", expires)
+
+    async def expired() -> bool:
+        return (await queue.stats()).ready == 0
+
+    await eventually(expired)
 
 
 async def test_cancel_says_of_each_task_whether_it_was_there(make_queue, cli) -> None:
@@ -145,6 +169,15 @@ async def test_dead_letters_are_listed_shown_redriven_and_deleted(make_queue, ma
         (("worker", "json:worker"), "has no worker"),
         (("worker", "json:dumps"), "not a protoqueue.Worker"),
         (("enqueue", "QUEUE", "1", "--file", "tasks.jsonl"), "in place of a payload"),
+        (("enqueue", "QUEUE", "1", "--delay", "soon"), "--delay: 'soon' is no duration: write 500ms"),
+        (("enqueue", "QUEUE", "1", "--delay", "-5"), "cannot be negative"),
+        (("enqueue", "QUEUE", "1", "--delay", "5", "--at", "2030-01-01T00:00Z"), "delay or at, not both"),
+        (("enqueue", "QUEUE", "1", "--at", "tomorrow"), "--at: 'tomorrow' cannot be read: write 20"),
+        (("enqueue", "QUEUE", "1", "--at", "2030-01-01T00:00"), "says no time zone: add Z"),
+        (("enqueue", "QUEUE", "1", "--expires", "soon"), "--expires: 'soon' cannot be read: write 1m30s or 20"),
+        (("enqueue", "QUEUE", "1", "--expires", "2020-01-01T00:00Z"), "expire before it is due"),
+        (("enqueue", "QUEUE", "1", "--metadata", "tenant"), "--metadata: 'tenant' is not of the form key=value"),
+        (("enqueue", "QUEUE", "1", "--metadata", "a=1", "--metadata", "a=2"), "--metadata: 'a' is there twice"),
         (("dead", "show", "QUEUE", "x"), "no dead letter"),
     ],
 )

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from protoqueue.cli import values
 from protoqueue.cli.connection import connected
 from protoqueue.cli.output import (
     Format,
@@ -48,16 +49,33 @@ def enqueue(
     ],
     task_type: Annotated[str, typer.Option("--type", "-t", help="Chooses the handler.")] = "",
     priority: Annotated[int, typer.Option("--priority", "-p", help="1 (lowest) to 10.")] = DEFAULT_PRIORITY,
-    delay: Annotated[float | None, typer.Option("--delay", "-d", help="Seconds until it is due.")] = None,
+    delay: Annotated[
+        str | None, typer.Option("--delay", "-d", metavar="DURATION", help="Until it is due: 90 (seconds) or 1m30s.")
+    ] = None,
+    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="When it is due: 2030-12-24T18:00+01:00.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DURATION|MOMENT", help="It is not started any more after that.")
+    ] = None,
     dedup_id: Annotated[str | None, typer.Option(help="A second task of this id is not stored.")] = None,
     ordering_key: Annotated[str, typer.Option(help="Tasks of one key run in order.")] = "",
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Goes with the task, as text; any number of times.")
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The payload is text, not JSON; it goes as bytes.")] = False,
     file: Annotated[Path | None, typer.Option("--file", help="Read lines from here, with '-' as payload.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Enqueue one task, or one per line."""
     lines = _lines(payload, file)
-    options: dict[str, Any] = {"type": task_type, "priority": priority, "delay": delay, "ordering_key": ordering_key}
+    options: dict[str, Any] = {
+        "type": task_type,
+        "priority": priority,
+        "delay": None if delay is None else values.duration("--delay", delay),
+        "at": None if at is None else values.moment("--at", at),
+        "expires": None if expires is None else values.duration_or_moment("--expires", expires),
+        "ordering_key": ordering_key,
+        "metadata": values.pairs("--metadata", metadata or []),
+    }
     if dedup_id is not None and len(lines) > 1:
         fail("--dedup-id is for one task: all lines would be duplicates of the first")
     items = [Outgoing(_payload(line, raw), dedup_id=dedup_id, **options) for line in lines]
