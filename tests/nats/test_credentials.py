@@ -106,6 +106,17 @@ async def test_a_client_outlives_a_credentials_file_that_runs_out_and_takes_up_t
         server.stop()
 
 
+async def test_a_credentials_file_that_is_missing_is_named_though_the_server_asks_for_none(
+    server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creds = str(tmp_path / "app.creds")
+    with pytest.raises(protoqueue.ConfigurationError, match=creds):
+        await protoqueue.connect(server.url, creds=creds)
+    monkeypatch.setenv("PROTOQUEUE_NATS_CREDS", creds)
+    with pytest.raises(protoqueue.ConfigurationError, match=creds):
+        await protoqueue.connect("nats://127.0.0.1:1")
+
+
 @pytest.mark.parametrize("text", [None, "no certificate"])
 async def test_a_certificate_authority_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -> None:
     ca = tmp_path / "ca.crt"

@@ -51,6 +51,7 @@ class ConnectionOptions:
         """
         arguments: dict[str, Any] = {}
         if creds := self.creds or self._file("creds"):
+            Path(creds).open("rb").close()  # nats-py looks only when a server asks for it
             arguments["user_credentials"] = creds
         if nkey := self._file("nkey"):
             arguments["nkeys_seed"] = nkey
