@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
+from protoqueue_operator.reconcile import work
 from protoqueue_operator.reconcile.work import LONGEST_BACKOFF_S, Again, WorkQueue, backoff_s
 from waiting import eventually
 
@@ -135,3 +136,28 @@ async def test_what_has_patience_lets_others_go_first_but_not_for_ever(start: St
     go.set()
     await eventually(lambda: len(queue) == 0)
     assert served == ["under way", "urgent", "upgraded", "a little patient", "late", "patient"]
+
+
+async def test_what_fails_again_and_again_keeps_no_worker_from_what_is_new(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "FIRST_BACKOFF_S", 0.01)
+    served: list[str] = []
+    go = asyncio.Semaphore(0)
+
+    async def handle(key: str) -> Again | None:
+        await go.acquire()
+        served.append(key)
+        return Again(longest_s=60) if key == "failing" else None
+
+    queue = start(handle, workers=1)
+    queue.add("failing")
+    queue.add("under way")
+    go.release()
+    await eventually(lambda: queue.is_serving("under way"))
+    await asyncio.sleep(0.05)  # meanwhile the pause of the failing one passes
+    queue.add("new")
+    for _ in range(3):
+        go.release()
+    await eventually(lambda: len(served) == 4)
+    assert served == ["failing", "under way", "new", "failing"]

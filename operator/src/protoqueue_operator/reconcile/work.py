@@ -18,6 +18,11 @@ K = TypeVar("K")
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 
+_AFTER_FAILURE_S = 600.0
+"""So long what has failed lets others go first: where there is much that waits for an answer in vain, again and again,
+it would else keep every worker busy.
+"""
+
 
 @dataclass(frozen=True)
 class Again:
@@ -60,7 +65,7 @@ class WorkQueue(Generic[K]):
             self._waiting[key] = due
             self._ready.put_nowait((due, next(self._numbers), key))
 
-    def add_later(self, key: K, delay_s: float) -> None:
+    def add_later(self, key: K, delay_s: float, patience_s: float = 0.0) -> None:
         """Serve the key after a while, unless it is added sooner."""
         timer = self._timers.get(key)
         loop = asyncio.get_running_loop()
@@ -68,7 +73,7 @@ class WorkQueue(Generic[K]):
             return
         if timer:
             timer.cancel()
-        self._timers[key] = loop.call_later(delay_s, self.add, key)
+        self._timers[key] = loop.call_later(delay_s, self.add, key, patience_s)
 
     def forget(self, key: K) -> None:
         """The object is gone: drop its timers and its failures."""
@@ -118,11 +123,13 @@ class WorkQueue(Generic[K]):
         except Exception:
             logger.exception("work failed: object=%s; it will be tried again", key)
             again = Again()
-        if again is None or again.after_s is not None:
-            self._failures.pop(key, None)
         if again is None:
-            return
-        self.add_later(key, self._backoff_s(key, again.longest_s) if again.after_s is None else again.after_s)
+            self._failures.pop(key, None)
+        elif again.after_s is not None:
+            self._failures.pop(key, None)
+            self.add_later(key, again.after_s)
+        else:
+            self.add_later(key, self._backoff_s(key, again.longest_s), _AFTER_FAILURE_S)
 
     def _backoff_s(self, key: K, longest_s: float) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
