@@ -83,12 +83,12 @@ class Requests:
         """The answer; raises TryAgain, which says why there was none, and Unavailable for a closed connection."""
         try:
             return await self.ask(subject, data, headers, timeout_s, repeatable=repeatable)
-        except NobodyListens as error:  # as long as a stream is recovering, too
-            raise TryAgain("nobody takes it: does the Queue still exist, and does NATS have JetStream?") from error
-        except TimeoutError as error:
-            raise TryAgain("NATS gave no answer" if self._nc.is_connected else "NATS is away") from error
-        except nats.errors.OutboundBufferLimitError as error:
-            raise TryAgain("NATS is away, and the outbound buffer is full") from error
+        except NobodyListens:  # as long as a stream is recovering, too
+            raise TryAgain("nobody takes it: does the Queue still exist, and does NATS have JetStream?") from None
+        except TimeoutError:
+            raise TryAgain("NATS gave no answer" if self._nc.is_connected else "NATS is away") from None
+        except nats.errors.OutboundBufferLimitError:
+            raise TryAgain("NATS is away, and the outbound buffer is full") from None
         except nats.errors.Error as error:
             raise Unavailable(f"the connection to NATS is closed: {error}") from error
 
@@ -127,5 +127,5 @@ async def repeated(
             return await act(min(one_try_s, deadline - time.monotonic()))
         except TryAgain as error:
             if timeout_s is not None and time.monotonic() + _RETRY_WAIT_S >= deadline:
-                raise Unavailable(f"{what}, within {timeout_s:g} s: {error}") from error
+                raise Unavailable(f"{what}, within {timeout_s:g} s: {error}") from None
             await asyncio.sleep(_RETRY_WAIT_S)
