@@ -13,6 +13,7 @@ import pytest
 from nats.aio.client import Client as Nats
 
 import nats
+from cluster.guest import running_guest
 from cluster.lab import DEFINITIONS, Lab, unique
 from cluster.operator_process import OperatorProcess
 from cluster.rights import RightsProof
@@ -21,6 +22,8 @@ from protoqueue_devcluster.components import running_apiserver, running_controll
 from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, KubeClient
 from protoqueue_operator.core.crds import crds
 from waiting import eventually
+
+RESTART_BACKOFF_S = 0.2
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +36,14 @@ async def kubeconfig(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pyt
         if given:
             path = Path(given)
             rights.leave_out()
+            await stack.enter_async_context(
+                running_guest(path, directory / "node", unique("node"), restart_backoff_s=RESTART_BACKOFF_S)
+            )
         else:
             stack.callback(lambda: rights.add(log))  # the last thing to happen: every watch has ended by then
             path = (await stack.enter_async_context(running_apiserver(directory / "api", request_log=log))).kubeconfig
             await stack.enter_async_context(running_controllers(path, directory / "controllers"))
-        await stack.enter_async_context(
-            running_node(path, directory / "node", unique("node"), bind=bool(given), restart_backoff_s=0.2)
-        )
+            await stack.enter_async_context(running_node(path, directory / "node", restart_backoff_s=RESTART_BACKOFF_S))
         yield path
 
 

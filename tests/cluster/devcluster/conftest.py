@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 
 from cluster.devcluster.pods import Space
+from cluster.guest import running_guest
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
-from protoqueue_devcluster.kube.client import NAMESPACES, NODES, KubeClient
+from protoqueue_devcluster.kube.client import NAMESPACES, KubeClient
 
 RESTART_BACKOFF_S = 0.5
 
@@ -21,10 +22,8 @@ async def node_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     directory = tmp_path_factory.mktemp("node-cluster")
     if real := os.environ.get("PROTOQUEUE_TEST_KUBECONFIG"):
         name = f"protoqueue-test-{uuid.uuid4().hex[:8]}"
-        async with running_node(Path(real), directory, name, bind=True, restart_backoff_s=RESTART_BACKOFF_S):
+        async with running_guest(Path(real), directory, name, restart_backoff_s=RESTART_BACKOFF_S):
             yield Path(real)
-        async with KubeClient(Path(real), "protoqueue-tests") as client:  # a node that stops leaves its object
-            await client.delete(NODES, name, None, (await client.get(NODES, name))["metadata"]["uid"])
         return
     async with (
         running_apiserver(directory) as api,
