@@ -26,7 +26,12 @@ if __name__ == "__main__":
 
 
 def has_ended(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    """With all its threads: a process's files are open until the last of them has ended."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 @pytest.fixture
