@@ -1,14 +1,9 @@
-"""How a task ends: what a handler may raise, and the one outcome that every delivery comes to, as a value."""
+"""How a handler says what becomes of its task, and why a task is a dead letter."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TypeAlias
 
-from protoqueue.backoff import retry_delay
-from protoqueue.durations import to_timedelta
-from protoqueue.errors import UndecodableTask
-from protoqueue.settings import RetryPolicy
+from protoqueue.protocol.durations import to_timedelta
 
 
 class Retry(Exception):
@@ -16,7 +11,7 @@ class Retry(Exception):
 
     def __init__(self, why: str = "", *, delay: float | timedelta | None = None) -> None:
         if not isinstance(why, str):
-            raise TypeError(f"Retry takes its reason first: write Retry(delay={why!r})")
+            raise TypeError(f"the first argument of Retry is its reason: for a delay write Retry(delay={why!r})")
         super().__init__(why or "the handler asked for a retry")
         self.delay = None if delay is None else to_timedelta(delay)
 
@@ -36,86 +31,41 @@ class Snooze(Exception):
         return f"snoozed for {self.delay}"
 
 
+class Redrive(Exception):
+    """Raise it to send a dead letter back to the queue and group that gave it up, after `delay`, with fresh attempts.
+
+    That is for handlers of a queue that others name as `deadLetter.queueRef`. On any other task it fails the attempt.
+    """
+
+    def __init__(self, delay: float | timedelta = 0) -> None:
+        super().__init__(delay)
+        self.delay = to_timedelta(delay)
+
+    def __str__(self) -> str:
+        return f"to be redriven after {self.delay}" if self.delay else "to be redriven"
+
+
+class Throttle(Snooze):
+    """Raise it to get the task again after `delay`, and to have no worker of the group start another before then.
+
+    It costs no attempt. For an API that answers 429 with `Retry-After`. `why` is shown to whoever looks at the group.
+    """
+
+    def __init__(self, delay: float | timedelta, why: str = "") -> None:
+        super().__init__(delay)
+        self.args = (delay, why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"throttled for {self.delay}{f': {self.why}' if self.why else ''}"
+
+
 class Reason(StrEnum):
     """Why a task is a dead letter."""
 
     MAX_ATTEMPTS = "MaxAttempts"
     REJECTED = "Rejected"
     UNDECODABLE = "Undecodable"
+    NO_HANDLER = "NoHandler"
     CRASHED = "Crashed"
     EXPIRED = "Expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error as it is reported: the exception's class name and its text, which UTF-8 can hold."""
-
-    type: str
-    message: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> "Failure":
-        try:
-            text = str(error)
-        except Exception:
-            text = "(the error cannot say what it is)"
-        return cls(type(error).__name__, text.encode(errors="backslashreplace").decode())
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Ack it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLater:
-    """Try again as the next attempt after `delay`."""
-
-    delay: timedelta
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Snoozed:
-    """Try again as the same attempt after `delay`."""
-
-    delay: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """Put it to the dead letters."""
-
-    reason: Reason
-    failure: Failure
-
-
-@dataclass(frozen=True, slots=True)
-class HandBack:
-    """It has not been started, or was interrupted by shutdown: another worker may have it at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Someone has asked for it not to be done: ack it."""
-
-
-Outcome: TypeAlias = Done | Cancelled | RetryLater | Snoozed | Dead | HandBack
-
-DONE = Done()
-CANCELLED = Cancelled()
-HAND_BACK = HandBack()
-
-
-def outcome_of(error: BaseException, attempt: int, retry: RetryPolicy, jitter: float) -> Outcome:
-    """What becomes of a task whose handler raised `error` at `attempt`; `jitter` in [-1, 1]."""
-    if isinstance(error, Snooze):
-        return Snoozed(error.delay)
-    if isinstance(error, Reject):
-        return Dead(Reason.REJECTED, Failure.of(error))
-    if isinstance(error, UndecodableTask):
-        return Dead(Reason.UNDECODABLE, Failure.of(error))
-    if attempt >= retry.max_attempts:
-        return Dead(Reason.MAX_ATTEMPTS, Failure.of(error))
-    asked = error.delay if isinstance(error, Retry) else None
-    return RetryLater(retry_delay(retry, attempt, jitter) if asked is None else asked, Failure.of(error))

@@ -1,6 +1,7 @@
 """The way to the broker."""
 
-from protoqueue.connection.broker import (
+import protoqueue.broker.nats_import  # noqa: F401  # before anything else imports nats
+from protoqueue.broker.interface import (
     ACK,
     IN_PROGRESS,
     NAK,
@@ -16,10 +17,11 @@ from protoqueue.connection.broker import (
     StoredMessage,
     StreamState,
     Subscription,
+    Turn,
     WrongRevision,
 )
-from protoqueue.connection.jetstream import JetStreamBroker
-from protoqueue.connection.options import ConnectionOptions
+from protoqueue.broker.jetstream import JetStreamBroker
+from protoqueue.broker.options import ConnectionOptions
 
 __all__ = [
     "ACK",
@@ -39,5 +41,6 @@ __all__ = [
     "StoredMessage",
     "StreamState",
     "Subscription",
+    "Turn",
     "WrongRevision",
 ]

@@ -1,4 +1,4 @@
-"""Following keys of `pq-config`.
+"""Following keys of `pq-config`, and of other buckets.
 
 A hint from the broker makes the key be read again, and so does time, so that a missed hint or a bucket that was made
 anew costs seconds and nothing else. It needs no consumer on the server, however many workers follow.
@@ -10,9 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from protoqueue.connection import Broker
+from protoqueue.broker import Broker
 from protoqueue.errors import ConfigurationError, Unavailable
-from protoqueue.naming import CONFIG_BUCKET
+from protoqueue.protocol.names import CONFIG_BUCKET
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,10 @@ class Watch(Generic[_Settings]):
 
     def __init__(
         self, broker: Broker, key: str, parse: Callable[[bytes], _Settings],
-        changed: Callable[[_Settings | None], Awaitable[None]],
+        changed: Callable[[_Settings | None], Awaitable[None]], bucket: str = CONFIG_BUCKET,
     ) -> None:  # fmt: skip
         self._broker = broker
+        self._bucket = bucket
         self._key = key
         self._parse = parse
         self._changed = changed
@@ -47,7 +48,7 @@ class Watch(Generic[_Settings]):
     async def run(self) -> None:
         """Follow until cancelled."""
         self._broker.on_reconnect(self._hint.set)
-        subscription = await self._broker.watch_key(CONFIG_BUCKET, self._key, self._hint.set)
+        subscription = await self._broker.watch_key(self._bucket, self._key, self._hint.set)
         try:
             await self._read()
             while True:
@@ -67,7 +68,7 @@ class Watch(Generic[_Settings]):
     async def _read(self) -> bool:
         """Whether there was something new."""
         try:
-            revision = await self._broker.read_key(CONFIG_BUCKET, self._key, READ_TIMEOUT_S)
+            revision = await self._broker.read_key(self._bucket, self._key, READ_TIMEOUT_S)
         except Unavailable as error:
             log.debug("could not read %s: %s", self._key, error)
             return False
@@ -77,7 +78,7 @@ class Watch(Generic[_Settings]):
         try:
             settings = None if revision.value is None else self._parse(revision.value)
         except ConfigurationError as error:
-            log.error("pq-config/%s cannot be read, the settings before stay in force: %s", self._key, error)
+            log.error("%s/%s is not valid, the previous settings stay in force: %s", self._bucket, self._key, error)
             return True
         await self._changed(settings)
         return True

@@ -9,13 +9,15 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from protoqueue.connection.lasting import LastingClient
+from protoqueue.broker.parser import MAX_MESSAGE_BYTES
+from protoqueue.broker.reconnecting_client import ReconnectingClient
+from protoqueue.protocol.servers import DEFAULT_INBOX_PREFIX
 
 Arrived: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]
 """Takes the subject, the reply subject, the data and the headers of a message, each as it came or empty."""
 
 
-class DirectClient(LastingClient):
+class DirectClient(ReconnectingClient):
     """nats-py's client, with subscriptions whose messages are handed on as they are, in the moment they are read.
 
     nats-py parses all headers of a message, makes an object of it and passes that through a queue to a task for each
@@ -24,8 +26,13 @@ class DirectClient(LastingClient):
     this class builds on what begins with an underscore here, and `tests/nats/test_direct.py` says what it needs of it.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        inbox_prefix: str = DEFAULT_INBOX_PREFIX,
+        largest_bytes: int = MAX_MESSAGE_BYTES,
+        bytes_per_s: float | None = None,
+    ) -> None:
+        super().__init__(inbox_prefix, largest_bytes, bytes_per_s)
         self._arrived: dict[int, Arrived] = {}
 
     async def subscribe_direct(self, subject: str, arrived: Arrived) -> Subscription:
@@ -54,6 +61,20 @@ class DirectClient(LastingClient):
         await self._send_command(commands)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    def send_soon(self, commands: bytes) -> bool:
+        """The same without waiting for a connection that is slow, for who waits for an answer anyway.
+
+        False where there is no connection, and nothing was done.
+        """
+        flusher, queue = self._flusher_task, self._flush_queue
+        if not self.is_connected or flusher is None or flusher.done() or queue is None:
+            return False
+        self._pending.append(commands)
+        self._pending_data_size += len(commands)
+        if queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+        return True
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._arrived.pop(sid, None)

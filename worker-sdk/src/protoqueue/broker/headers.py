@@ -1,7 +1,10 @@
 """Headers in the bytes of NATS' protocol. Pure."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+_FOREIGN = re.compile(rb"\r\n(?!Nats-|Pq-)[^\r\n]+")
 
 
 class RawHeaders(Mapping[str, str]):
@@ -27,6 +30,16 @@ class RawHeaders(Mapping[str, str]):
         if self._parsed is None and name.encode() not in self._raw:
             return default
         return self._all.get(name, default)
+
+    def foreign(self) -> Iterable[tuple[str, str]]:
+        """Those that are neither NATS' nor ours: of a dead letter's dozen mostly one, and only that is parsed."""
+        if self._parsed is None:
+            lines = b"".join(_FOREIGN.findall(self._raw))
+            return parse_headers(lines).items() if lines else ()
+        return [(name, text) for name, text in self._parsed.items() if not name.startswith(("Nats-", "Pq-"))]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
 
     def __getitem__(self, name: str) -> str:
         return self._all[name]

@@ -1,10 +1,12 @@
 """What clients and workers need of a broker: JetStream is one, the in-memory one of `protoqueue.testing` another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol, TypeAlias
+
+from protoqueue.protocol.names import place_of
 
 ACK = b"+ACK"
 NAK = b"-NAK"
@@ -32,10 +34,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The broker stored a message, or held one of the same message id (`duplicate`) already."""
+    """The broker stored a message in `stream`, or held one of the same message id (`duplicate`) there already."""
 
     sequence: int
     duplicate: bool = False
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,21 @@ class StoredMessage:
     data: bytes
     headers: Mapping[str, str]
     stored_at: datetime
+    stream: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where a task's message lies, among the streams of its queue."""
+        return place_of(self.stream, self.sequence)
 
 
 @dataclass(slots=True)  # frozen costs a microsecond a message
 class Delivery:
     """A message lent to this process until it is acked or its lease runs out.
 
-    `deliveries` counts this one; `pending` is how many more the consumer held when it sent this; `sequence` is the
-    stream's; `stored_ns` is when the stream stored it, in nanoseconds since the epoch.
+    `deliveries` counts this one; `pending` is how many more the consumer held when it sent this; `sequence` is that of
+    the `stream`; `stored_ns` is when that stored it, in nanoseconds since the epoch. `is_continued`: it came again to
+    where it runs, and the run goes on.
     """
 
     subject: str
@@ -65,6 +75,13 @@ class Delivery:
     deliveries: int
     pending: int
     stored_ns: int
+    is_continued: bool = False
+    stream: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the message lies, among the streams of its queue."""
+        return place_of(self.stream, self.sequence)
 
 
 class PullEnd(Enum):
@@ -88,13 +105,21 @@ class StreamState:
 
 @dataclass(frozen=True)
 class ConsumerState:
-    """`pending` messages wait for delivery, `in_flight` are delivered and unacked."""
+    """`pending` messages wait for delivery, `in_flight` are delivered and unacked.
+
+    `delivered` is how many deliveries there were, repeated ones included; `delivered_sequence` is up to where in its
+    stream it has delivered.
+    """
 
     name: str
     pending: int
     in_flight: int
     redelivered: int
     paused: bool
+    delivered: int = 0
+    delivered_sequence: int = 0
+    acked_at: datetime | None = None
+    """When the oldest message that was not acked before was; None where none ever was, or nobody tells."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,7 @@ class WrongRevision(Exception):
     """Another client changed the key first."""
 
 
+Turn: TypeAlias = Callable[[], Awaitable[None]]
 Receive: TypeAlias = Callable[[Delivery], None]
 Ended: TypeAlias = Callable[[PullEnd], None]
 
@@ -141,14 +167,37 @@ class Broker(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def acks_refused(self) -> str | None:
+        """Which permission this connection lacks to acknowledge, as a sentence; None while none is known to lack."""
+
+    def now(self) -> datetime:
+        """The time here: what is delayed, expires or is tried again goes by it. In memory it can be moved."""
+
+    def on_time_moved(self, call: Callable[[timedelta], None]) -> None:
+        """Have `call` called when somebody moves the time ahead, which nobody does on a server."""
+
     def on_reconnect(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever the connection is back; pull requests made before are then void."""
 
     async def publish(self, message: Message, timeout_s: float | None) -> Published:
-        """Store a message; raises QueueFull, PayloadTooLarge and Unavailable."""
+        """Store a message; raises QueueFull, PayloadTooLarge and Unavailable.
 
-    async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None) -> None:
-        """Store all, at most 1000 and to one stream, or none; raises DuplicateInBatch and what `publish` raises."""
+        Raises WrongRevision where another message than its headers expect is the last on a subject.
+        """
+
+    async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None, turn: Turn) -> None:
+        """Store all, at most 1000 and to one stream, or none; raises DuplicateInBatch and what `publish` raises.
+
+        What `turn` awaits may begin before and end after the messages are sent; none is stored before, or if it raises.
+        """
+
+    async def publish_many(self, messages: Sequence[tuple[str, bytes]], timeout_s: float) -> None:
+        """Send subjects and data, and return once the last of them is stored, and so the others, in their order.
+
+        For what may be stored twice, or be missing: of what fails nobody knows how much is stored. Raises what
+        `publish` raises of the last.
+        """
 
     async def answer(self, reply: str, token: bytes) -> None:
         """Ack, nak or extend a delivery without waiting for the broker."""
@@ -158,7 +207,17 @@ class Broker(Protocol):
 
     def open_inbox(self, stream: str, consumer: str, receive: Receive, ended: Ended) -> Inbox: ...
 
-    async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision: ...
+    async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision:
+        """A key with `*` in it stands for the newest of those that match."""
+
+    async def read_value(self, bucket: str, key: str, timeout_s: float) -> bytes | None:
+        """What any server that keeps the bucket has there, perhaps a moment old; None where nothing is, or no bucket.
+
+        Unlike `read_key` it can be allowed key by key.
+        """
+
+    async def keys(self, bucket: str, under: str, timeout_s: float) -> list[str]:
+        """Every key that begins with `under` and a dot, if it is not empty, those whose value was deleted included."""
 
     async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
         """Write if the key is still at `revision` (0: does not exist) and return the new one; raises WrongRevision."""
@@ -166,26 +225,52 @@ class Broker(Protocol):
     async def watch_key(self, bucket: str, key: str, changed: Callable[[], None]) -> Subscription:
         """Have `changed` called when the key may have changed: a hint to read it, which may be missed or come early."""
 
-    async def call(self, subject: str, data: bytes, timeout_s: float) -> bool:
-        """Whether one of those who `listen` on the subject answered."""
+    async def call(self, subject: str, data: bytes, timeout_s: float) -> bytes | None:
+        """What the first to answer of those who `listen` on the subject says; None where nobody does in time."""
+
+    async def call_all(self, subject: str, data: bytes, wait_s: float) -> list[bytes]:
+        """What those who `listen` on the subject answer within `wait_s`; raises Unavailable."""
 
     async def listen(self, subject: str, heard: Callable[[bytes], bytes | None]) -> Subscription:
         """Have `heard` called with what is called; what it returns is the answer, and None is none."""
+
+    async def overhear(self, subject: str, heard: Callable[[str, bytes], None]) -> Subscription:
+        """Have `heard` called with subject and data of what is published on subjects that match.
+
+        What a stream had stored before this returns may not be heard; what comes after it is, unless the connection
+        breaks.
+        """
 
     async def server_time_us(self, timeout_s: float) -> int:
         """The broker's clock, in microseconds since the epoch."""
 
     async def stream_state(self, stream: str, timeout_s: float) -> StreamState | None: ...
 
+    async def stream_states(self, timeout_s: float) -> dict[str, StreamState]:
+        """Of every stream of the account, by name."""
+
+    async def count_messages(self, stream: str, subject: str, timeout_s: float) -> int | None:
+        """How many messages of a stream lie on subjects that match; None where there is no such stream."""
+
     async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]: ...
 
     async def next_message(self, stream: str, sequence: int, subject: str, timeout_s: float) -> StoredMessage | None:
         """The first message from `sequence` on whose subject matches, without consuming it."""
 
+    async def last_messages(self, stream: str, subjects: Sequence[str], timeout_s: float) -> list[StoredMessage]:
+        """The last message on each subject that matches one of these: of those on at most 1000 subjects.
+
+        The stream allows direct reads. What was stored a moment ago may be missing where it has several replicas; so is
+        everything where there is no such stream.
+        """
+
+    async def last_message(self, stream: str, subject: str, timeout_s: float) -> StoredMessage | None:
+        """The newest message whose subject matches, without consuming it."""
+
     async def delete_message(self, stream: str, sequence: int, timeout_s: float) -> bool:
         """Whether it was there."""
 
-    async def purge(self, stream: str, subject: str | None, timeout_s: float) -> int:
-        """Remove all messages, or those on `subject`; returns how many."""
+    async def purge(self, stream: str, subject: str | None, timeout_s: float, before: int | None = None) -> int:
+        """Remove all messages, or those on `subject`, of lower sequences than `before` alone; returns how many."""
 
     async def close(self) -> None: ...

@@ -8,20 +8,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from protoqueue.servers import split_servers
+from protoqueue.protocol.servers import inbox_prefix_of, is_inbox_prefix, split_servers, user_of
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """`creds` and `ca` are paths of files; `secret_dir` holds files named like the keys of a connection Secret."""
+    """`creds` and `ca` are paths of files; `secret_dir` holds files named like the keys of a connection Secret.
+
+    `inbox_prefix` is what the subjects begin with on which answers come; None takes the user's own.
+    """
 
     url: str = DEFAULT_URL
     creds: str | None = None
     ca: str | None = None
     secret_dir: str | None = None
     name: str = "protoqueue"
+    inbox_prefix: str | None = None
 
     @classmethod
     def read(
@@ -31,12 +35,13 @@ class ConnectionOptions:
         ca: str | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> "ConnectionOptions":
-        """Fill in from `PROTOQUEUE_NATS_URL` (else `NATS_URL`), `…_NATS_CREDS`, `…_NATS_CA` and `…_NATS_SECRET_DIR`."""
+        """Fill in from `PROTOQUEUE_NATS_URL` (else `NATS_URL`), `…_CREDS`, `…_CA`, `…_SECRET_DIR`, `…_INBOX_PREFIX`."""
         return cls(
             url=url or environment.get("PROTOQUEUE_NATS_URL") or environment.get("NATS_URL") or DEFAULT_URL,
             creds=creds or environment.get("PROTOQUEUE_NATS_CREDS") or None,
             ca=ca or environment.get("PROTOQUEUE_NATS_CA") or None,
             secret_dir=environment.get("PROTOQUEUE_NATS_SECRET_DIR") or None,
+            inbox_prefix=environment.get("PROTOQUEUE_NATS_INBOX_PREFIX") or None,
         )
 
     @property
@@ -44,14 +49,34 @@ class ConnectionOptions:
         """The URL may name several servers, separated by commas. Raises ValueError."""
         return list(split_servers(self.url))
 
+    def inboxes(self) -> str:
+        """What the inboxes of this connection begin with, so that permissions can name them: `_INBOX_jo` of a user jo.
+
+        Without a user's name, as with a key or a token, it is `_INBOX` unless something else is stated. Raises
+        ValueError for what is no subject, and OSError for a file that cannot be read.
+        """
+        stated = self.inbox_prefix or self._read("inboxPrefix")
+        if stated is None:
+            return inbox_prefix_of(self._read("user") or user_of(self.servers))
+        if not is_inbox_prefix(stated):
+            raise ValueError(f"the inbox prefix {stated!r} is not a valid subject: write tokens such as _INBOX_jo")
+        return stated
+
     def credentials(self) -> dict[str, Any]:
         """The arguments nats-py takes for them; raises OSError for a file that cannot be read.
 
         All but certificates are read anew each time a connection is made, so that a rotated Secret is taken up.
         """
+        if self.secret_dir and not Path(self.secret_dir).is_dir():
+            raise OSError(f"PROTOQUEUE_NATS_SECRET_DIR={self.secret_dir!r}: no such directory")
         arguments: dict[str, Any] = {}
         if creds := self.creds or self._file("creds"):
-            Path(creds).open("rb").close()  # nats-py looks only when a server asks for it
+            try:
+                Path(creds).open("rb").close()  # nats-py looks only when a server asks for it
+            except OSError as error:
+                raise OSError(
+                    f"the credentials file (creds or PROTOQUEUE_NATS_CREDS) cannot be read: {error}"
+                ) from error
             arguments["user_credentials"] = creds
         if nkey := self._file("nkey"):
             arguments["nkeys_seed"] = nkey
@@ -73,6 +98,10 @@ class ConnectionOptions:
         except OSError as error:  # which does not say of which file it speaks
             raise OSError(f"{', '.join(filter(None, (ca, certificate, key)))}: {error}") from error
         return context
+
+    def _read(self, key: str) -> str | None:
+        path = self._file(key)
+        return (_text(path) or None) if path else None
 
     def _file(self, key: str) -> str | None:
         """Where the Secret's key is mounted, if it has it and it holds something."""

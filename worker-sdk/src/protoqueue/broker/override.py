@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, cast
 
-from protoqueue.connection import Broker, ConnectionOptions, JetStreamBroker
+from protoqueue.broker import Broker, ConnectionOptions, JetStreamBroker
 from protoqueue.errors import Unavailable
 
 _stack: list[Broker] = []
@@ -23,11 +23,11 @@ def use_broker(broker: Broker) -> Iterator[None]:
 async def open_broker(options: ConnectionOptions, timeout_s: float) -> Broker:
     """The broker to use, which the caller is to close; raises what `JetStreamBroker.connect` raises."""
     if _stack:
-        return cast("Broker", _Lent(_stack[-1]))
+        return cast("Broker", SharedBroker(_stack[-1]))
     return await JetStreamBroker.connect(options, timeout_s)
 
 
-class _Lent:
+class SharedBroker:
     """A broker that its borrower closes for itself alone, as it would its connection to one that others use too."""
 
     def __init__(self, broker: Broker) -> None:
@@ -36,7 +36,7 @@ class _Lent:
 
     def __getattr__(self, name: str) -> Any:
         if self._is_closed:
-            raise Unavailable("the connection to the queues in memory is closed")
+            raise Unavailable("the connection to the in-memory queues is closed")
         return getattr(self._broker, name)
 
     async def close(self) -> None:

@@ -6,9 +6,9 @@ import logging
 
 from nats.aio.subscription import Subscription
 
-from protoqueue.connection.broker import Ended, Receive
-from protoqueue.connection.direct import DirectClient
-from protoqueue.connection.replies import parse_delivery, parse_pull_end
+from protoqueue.broker.direct_client import DirectClient
+from protoqueue.broker.interface import Ended, Receive
+from protoqueue.broker.replies import parse_delivery, parse_pull_end
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class JetStreamInbox:
 
     def __init__(self, nc: DirectClient, stream: str, consumer: str, receive: Receive, ended: Ended) -> None:
         self._nc = nc
+        self._stream = stream
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._receive = receive
         self._ended = ended
@@ -49,7 +50,7 @@ class JetStreamInbox:
 
     def _arrived(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if reply.startswith(b"$JS.ACK."):
-            self._receive(parse_delivery(subject, reply, data, headers))
+            self._receive(parse_delivery(subject, reply, data, headers, self._stream))
         elif (end := parse_pull_end(headers)) is not None:
             self._ended(end)
         else:

@@ -1,14 +1,16 @@
 """The application: its commands, and those that other distributions add."""
 
 import logging
+import sys
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from protoqueue.cli import dead, pause, tasks, worker
-from protoqueue.cli.connection import Ca, Creds, Nats, use_connection
-from protoqueue.cli.output import fail
+from protoqueue.cli import dead, history, keys, logs, pause, redrive, stats, task, tasks, top, why, worker
+from protoqueue.cli.connection import ConnectedGroup
+from protoqueue.cli.failure import fail
 
 PLUGINS = "protoqueue.cli"
 """Entry-point group: each one is a callable `register(app: typer.Typer) -> None`."""
@@ -20,21 +22,31 @@ def build_app() -> typer.Typer:
     """The whole application, plugins included."""
     app = typer.Typer(
         name="protoqueue",
+        cls=ConnectedGroup,
         help="Work queues on NATS JetStream, declared in Kubernetes.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_connection)
+    app.callback()(_general)
     worker.register(app)
     tasks.register(app)
+    stats.register(app)
+    top.register(app)
     pause.register(app)
+    why.register(app)
+    logs.register(app)
+    history.register(app)
+    redrive.register(app)
+    app.add_typer(task.app, name="task")
     app.add_typer(dead.app, name="dead")
+    app.add_typer(keys.app, name="keys")
     for plugin in entry_points(group=PLUGINS):
         try:
             plugin.load()(app)
         except Exception as error:
-            log.warning("the plugin %s is broken and left out: %r", plugin.value, error)
+            log.warning("plugin %s failed to load, its commands are not available: %r", plugin.value, error)
     _offer_devcluster(app)
     return app
 
@@ -45,15 +57,11 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _connection(
-    nats: Nats = None,
-    creds: Creds = None,
-    ca: Ca = None,
+def _general(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-) -> None:
-    use_connection(nats, creds, ca)
+) -> None: ...
 
 
 def _offer_devcluster(app: typer.Typer) -> None:
@@ -61,12 +69,14 @@ def _offer_devcluster(app: typer.Typer) -> None:
     present = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
 
     def missing() -> None:
-        fail("this needs the embedded cluster: pip install protoqueue-devcluster")
+        fail("this command requires the embedded cluster: pip install protoqueue-devcluster")
 
     settings = {"allow_extra_args": True, "ignore_unknown_options": True}
     for name in {"up", "down"} - present:
         app.command(name, hidden=True, context_settings=settings)(missing)
 
 
-def main() -> None:
-    build_app()()
+def run() -> None:
+    """As `protoqueue`, and as `kubectl protoqueue`, which is what kubectl makes of a program of this name on PATH."""
+    as_plugin = Path(sys.argv[0]).stem == "kubectl-protoqueue"
+    build_app()(prog_name="kubectl protoqueue" if as_plugin else None)

@@ -1,106 +1,111 @@
-"""How commands print: tables for people, JSON for programs, one line on stderr for what went wrong."""
+"""How commands print: tables for people, data for programs, one line on stderr for what went wrong."""
 
 import asyncio
-import contextlib
 import json
+import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from protoqueue.client import Client, Queue, connect
-from protoqueue.errors import ProtoQueueError
+from protoqueue.cli.backend import TargetQueue
+from protoqueue.cli.connection import open_client
+from protoqueue.cli.failure import errors_reported
+from protoqueue.cli.progress import shown
+from protoqueue.cli.table import printable, table_lines
+from protoqueue.cli.yaml import to_yaml
+from protoqueue.client import Queue, connect
 
 T = TypeVar("T")
-
-_PIPE_WIDTH = 10_000
 
 
 class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
 
 
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
-QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="namespace/name of the queue.")]
-GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="Only this consumer group's.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
+QueueArgument = Annotated[str, typer.Argument(metavar="QUEUE", help="Queue, as namespace/name.")]
+GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="Only this consumer group.")]
 
 
-def fail(message: str) -> NoReturn:
-    """Say it on stderr and exit with status 1."""
-    Console(stderr=True, highlight=False).print(Text("error:", "red"), _plain(message), soft_wrap=True)
-    raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def failures_told() -> Iterator[None]:
-    """Turn what the user can act on into one line; anything else is a bug and shows its trace."""
-    try:
-        yield
-    except (ProtoQueueError, OSError) as error:
-        fail(str(error))
-
-
-def with_queue(name: str, act: Callable[[Queue], Awaitable[T]]) -> T:
-    """Connect, do it, close; exits with status 1 and a sentence on what goes wrong."""
+def with_queue(name: str, act: Callable[[Queue], Awaitable[T]], doing: str = "waiting for NATS") -> T:
+    """Connect, call `act`, close; on errors exits with status 1 and a message. `doing` is told where it takes long."""
 
     async def run() -> T:
-        async with await connect() as client:
+        async with connect() as client:
             return await act(await client.queue(name))
 
-    return run_async(run)
+    return run_async(lambda: shown(run(), doing))
 
 
-def with_client(act: Callable[[Client], Awaitable[T]]) -> T:
+def with_target(name: str, act: Callable[[TargetQueue], Awaitable[T]], doing: str = "waiting for an answer") -> T:
+    """The same with a queue in NATS, or behind the gateway that the command line names."""
+
     async def run() -> T:
-        async with await connect() as client:
-            return await act(client)
+        async with open_client() as client:
+            return await act(await client.queue(name))
 
-    return run_async(run)
+    return run_async(lambda: shown(run(), doing))
 
 
 def run_async(act: Callable[[], Awaitable[T]]) -> T:
     async def run() -> T:
         return await act()
 
-    with failures_told():
+    with errors_reported():
         try:
             return asyncio.run(run())
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
 
-def print_json(value: Any, *, one_line: bool = False) -> None:
-    """Values of a stream go one to a line."""
-    text = json.dumps(value, indent=None if one_line else 2, ensure_ascii=False, default=str)
-    # JSON escapes some of what a terminal obeys, and nothing of what UTF-8 cannot hold.
-    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
+def print_data(value: Any, output: Format, *, streamed: bool = False) -> None:
+    """As JSON or YAML. Of a stream each value is a line, or a document."""
+    if output is Format.YAML:
+        sys.stdout.write(("---\n" if streamed else "") + to_yaml(value))
+    else:
+        text = json.dumps(value, indent=None if streamed else 2, ensure_ascii=False, default=str)
+        # JSON escapes some of what a terminal obeys, and nothing of what UTF-8 cannot hold.
+        sys.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str = "") -> None:
-    """With `nothing` to say where there are no rows, that goes to stderr in place of a table."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], nothing: str = "", spare: Collection[str] = ()
+) -> None:
+    """One line per row. With `nothing` to say where there are no rows, that goes to stderr in place of a table.
+
+    A terminal that is too narrow loses the `spare` columns, the first one first; a pipe has no width.
+    """
     if nothing and not rows:
         typer.echo(nothing, err=True)
         return
-    # A pipe has no width: nothing may be cut there.
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(highlight=False, width=width).print(make_table(columns, rows))
+    print_lines(table_lines(columns, rows, terminal_width(), spare))
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(_plain("" if cell is None else str(cell)) for cell in row))
-    return table
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """One field per line; a text of several lines, such as a traceback, follows its name, indented."""
+    fields = [(name, "" if value is None else printable(str(value))) for name, value in fields]
+    size = max(len(name) for name, _ in fields) + 1
+    for name, value in fields:
+        if "\n" in value:
+            print_lines([f"{name}:", *(f"  {line}" for line in value.splitlines())])
+        else:
+            print_lines([f"{name + ':':<{size}} {value}".rstrip()])
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    typer.echo("\n".join(lines))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where the output goes to a file or another program: nothing may be cut there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def human_age(age: timedelta | None) -> str:
@@ -126,8 +131,3 @@ def payload_text(data: bytes, limit: int | None = None) -> str:
 
 def moment(when: datetime | None) -> str | None:
     return when.isoformat(timespec="milliseconds") if when else None
-
-
-def _plain(text: str) -> Text:
-    """Nothing that a terminal would obey: payloads, types and errors are what others have written."""
-    return Text("".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text))

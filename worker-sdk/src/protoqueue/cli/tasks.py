@@ -1,45 +1,40 @@
-"""Commands on tasks: enqueue, stats, peek, cancel, purge."""
+"""Commands on tasks: enqueue, peek, cancel, purge."""
 
-import asyncio
 import json
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.live import Live
 
+from protoqueue.admin.peek import ScheduledTask
 from protoqueue.cli import values
-from protoqueue.cli.connection import connected
+from protoqueue.cli.backend import TargetQueue
+from protoqueue.cli.connection import ConnectedCommand
+from protoqueue.cli.failure import fail
 from protoqueue.cli.output import (
     Format,
     Output,
     QueueArgument,
-    fail,
-    human_age,
-    make_table,
     moment,
     payload_text,
-    print_json,
+    print_data,
     print_table,
-    run_async,
     with_queue,
+    with_target,
 )
-from protoqueue.client import DEFAULT_TIMEOUT_S, Queue, connect
+from protoqueue.client import DEFAULT_TIMEOUT_S, Queue
 from protoqueue.errors import InvalidTask
-from protoqueue.naming import DEFAULT_PRIORITY
-from protoqueue.stats import QueueStats
-from protoqueue.task import Outgoing, Receipt, Task
+from protoqueue.task import DEFAULT_PRIORITY, DeadLetterInfo, NewTask, Receipt, Retries, Task
 
 _LONGEST_PAYLOAD = 60
-_STATS_COLUMNS = ("QUEUE", "GROUP", "READY", "IN FLIGHT", "SCHEDULED", "DEAD", "OLDEST")
 
 
 def register(app: typer.Typer) -> None:
-    for command in (enqueue, stats, peek, cancel, purge):
-        app.command(command.__name__)(connected(command))
+    for command in (enqueue, peek, cancel, purge):
+        app.command(command.__name__, cls=ConnectedCommand)(command)
 
 
 def enqueue(
@@ -47,25 +42,34 @@ def enqueue(
     payload: Annotated[
         str, typer.Argument(metavar="PAYLOAD", help="JSON, or '-' for one JSON value per line of stdin.")
     ],
-    task_type: Annotated[str, typer.Option("--type", "-t", help="Chooses the handler.")] = "",
+    task_type: Annotated[str, typer.Option("--type", "-t", help="Task type, which selects the handler.")] = "",
     priority: Annotated[int, typer.Option("--priority", "-p", help="1 (lowest) to 10.")] = DEFAULT_PRIORITY,
     delay: Annotated[
-        str | None, typer.Option("--delay", "-d", metavar="DURATION", help="Until it is due: 90 (seconds) or 1m30s.")
+        str | None,
+        typer.Option("--delay", "-d", metavar="DURATION", help="Delay before delivery: 90 (seconds) or 1m30s."),
     ] = None,
-    at: Annotated[str | None, typer.Option(metavar="MOMENT", help="When it is due: 2030-12-24T18:00+01:00.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Deliver at this time: 2030-12-24T18:00+01:00.")
+    ] = None,
     expires: Annotated[
-        str | None, typer.Option(metavar="DURATION|MOMENT", help="It is not started any more after that.")
+        str | None, typer.Option(metavar="DURATION|TIME", help="Do not start the task after this.")
     ] = None,
-    dedup_id: Annotated[str | None, typer.Option(help="A second task of this id is not stored.")] = None,
-    ordering_key: Annotated[str, typer.Option(help="Tasks of one key run in order.")] = "",
+    dedup_id: Annotated[str | None, typer.Option(help="Deduplication id: a second task with it is not stored.")] = None,
+    ordering_key: Annotated[str, typer.Option(help="Tasks with the same key run in order.")] = "",
+    unique: Annotated[
+        str | None, typer.Option(help="Key of which at most one task waits, is scheduled or runs.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Attempts of this task, whatever handler, group and queue say.")
+    ] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Goes with the task, as text; any number of times.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata of the task; may be repeated.")
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The payload is text, not JSON; it goes as bytes.")] = False,
-    file: Annotated[Path | None, typer.Option("--file", help="Read lines from here, with '-' as payload.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Send the payload as it is instead of as JSON.")] = False,
+    file: Annotated[Path | None, typer.Option("--file", help="Read from this file when PAYLOAD is '-'.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Enqueue one task, or one per line."""
+    """Enqueue a task, or one per line of stdin or of a file."""
     lines = _lines(payload, file)
     options: dict[str, Any] = {
         "type": task_type,
@@ -75,26 +79,29 @@ def enqueue(
         "expires": None if expires is None else values.duration_or_moment("--expires", expires),
         "ordering_key": ordering_key,
         "metadata": values.pairs("--metadata", metadata or []),
+        "retry": None if max_attempts is None else Retries(max_attempts),
     }
+    if unique is not None and len(lines) > 1:
+        fail("--unique is for one task: all lines would be duplicates of the first")
     if dedup_id is not None and len(lines) > 1:
         fail("--dedup-id is for one task: all lines would be duplicates of the first")
-    items = [Outgoing(_payload(line, raw), dedup_id=dedup_id, **options) for line in lines]
+    items = [NewTask(_payload(line, raw), dedup_id=dedup_id, unique=unique, **options) for line in lines]
 
-    async def act(target: Queue) -> list[Receipt]:
+    async def act(target: TargetQueue) -> Sequence[Receipt]:
         return await target.enqueue_batch(items)
 
-    receipts = with_queue(queue, act)
-    if output is Format.JSON:
-        print_json([asdict(receipt) for receipt in receipts])
+    receipts = with_target(queue, act, f"enqueuing {len(items)} tasks")
+    if output is not Format.TABLE:
+        print_data([{"id": receipt.id, "duplicate": receipt.duplicate} for receipt in receipts], output)
     else:
         rows = [(r.id, "yes" if r.duplicate else "") for r in receipts]
-        print_table(("ID", "DUPLICATE"), rows, "no lines: nothing was enqueued")
+        print_table(("ID", "DUPLICATE"), rows, "the input has no lines: nothing was enqueued")
 
 
 def _lines(payload: str, file: Path | None) -> list[str]:
     if payload != "-":
         if file:
-            fail("--file is read in place of a payload: write '-' for that")
+            fail("--file requires '-' as the PAYLOAD")
         return [payload]
     try:
         text = file.read_text() if file else sys.stdin.read()
@@ -109,100 +116,82 @@ def _payload(line: str, raw: bool) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        fail(str(InvalidTask(f"{line!r} is no JSON ({error}): quote it as JSON, or send it as it is with --raw")))
-
-
-def stats(
-    queues: Annotated[list[str], typer.Argument(metavar="QUEUE...", help="namespace/name of each queue.")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
-    output: Output = Format.TABLE,
-) -> None:
-    """How many tasks are ready, in flight, scheduled and dead."""
-
-    async def once(targets: list[Queue]) -> dict[str, QueueStats]:
-        return {target.name: await target.stats() for target in targets}
-
-    async def run() -> None:
-        async with await connect() as client:
-            targets = [await client.queue(name) for name in queues]
-            seen = await once(targets)
-            if output is Format.JSON:
-                print_json(_as_json(seen, single=len(queues) == 1), one_line=watch)
-                while watch:
-                    await _pause(interval)
-                    print_json(_as_json(await once(targets), single=len(queues) == 1), one_line=True)
-            elif not watch:
-                print_table(_STATS_COLUMNS, _rows(seen))
-            else:
-                with Live(make_table(_STATS_COLUMNS, _rows(seen)), console=Console(highlight=False)) as live:
-                    while True:
-                        await _pause(interval)
-                        live.update(make_table(_STATS_COLUMNS, _rows(await once(targets))))
-
-    run_async(run)
-
-
-async def _pause(seconds: float) -> None:
-    """Sleep, unless Ctrl-C came together with an answer: before Python 3.12 `wait_for` loses a cancellation then."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    await asyncio.sleep(seconds)
-
-
-def _as_json(seen: dict[str, QueueStats], single: bool) -> Any:
-    values = [
-        {"queue": name, **asdict(one), "oldest_age": one.oldest_age.total_seconds() if one.oldest_age else None}
-        for name, one in seen.items()
-    ]
-    return values[0] if single else values
-
-
-def _rows(seen: dict[str, QueueStats]) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for name, one in seen.items():
-        rows.append((name, "", one.ready, one.in_flight, one.scheduled, one.dead, human_age(one.oldest_age)))
-        rows += [("", group, of.ready, of.in_flight, "", "", "") for group, of in sorted(one.groups.items())]
-    return rows
+        fail(
+            str(
+                InvalidTask(f"{line!r} is not valid JSON ({error}): quote it as JSON, or use --raw to send it as it is")
+            )
+        )
 
 
 def peek(
     queue: QueueArgument,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number.")] = 10,
+    scheduled: Annotated[
+        bool, typer.Option("--scheduled", help="Show tasks that are not due yet, retries included.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """The oldest tasks, waiting or running, without consuming them."""
+    """Show the oldest tasks, waiting or running, without consuming them."""
+    if scheduled:
+        _peek_scheduled(queue, limit, output)
+        return
 
     async def act(target: Queue) -> list[Task]:
         return await target.peek(limit)
 
     found = with_queue(queue, act)
-    if output is Format.JSON:
-        print_json([task_json(task) for task in found])
+    if output is not Format.TABLE:
+        print_data([task_json(task) for task in found], output)
     else:
         rows = [
             (t.id, t.type, t.priority, t.attempt, moment(t.enqueued_at), payload_text(t.data, _LONGEST_PAYLOAD))
             for t in found
         ]
         columns = ("ID", "TYPE", "PRIORITY", "ATTEMPT", "ENQUEUED", "PAYLOAD")
-        print_table(columns, rows, f"no task waits or runs in {queue}")
+        spare = ("PRIORITY", "ATTEMPT", "ENQUEUED", "TYPE")
+        print_table(columns, rows, f"no tasks waiting or in flight in {queue}", spare)
+
+
+def _peek_scheduled(queue: str, limit: int, output: Format) -> None:
+    async def act(target: Queue) -> list[ScheduledTask]:
+        return await target.peek_scheduled(limit)
+
+    found = with_queue(queue, act)
+    if output is not Format.TABLE:
+        print_data([task_json(one.task) | {"due_at": moment(one.due_at)} for one in found], output)
+    else:
+        rows = [
+            (
+                one.task.id,
+                moment(one.due_at),
+                one.task.type,
+                one.task.attempt,
+                payload_text(one.task.data, _LONGEST_PAYLOAD),
+            )
+            for one in found
+        ]
+        print_table(
+            ("ID", "DUE", "TYPE", "ATTEMPT", "PAYLOAD"),
+            rows,
+            f"no scheduled tasks in {queue}",
+            ("ATTEMPT", "TYPE", "PAYLOAD"),
+        )
 
 
 def cancel(
     queue: QueueArgument,
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids.")],
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to look for each.")] = DEFAULT_TIMEOUT_S,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Timeout for each task, in seconds.")] = DEFAULT_TIMEOUT_S,
     output: Output = Format.TABLE,
 ) -> None:
-    """Take tasks back that wait, and stop those that run. Exits with status 1 where one is over or unknown."""
+    """Cancel tasks, waiting or running. Exits with status 1 if one has finished or is unknown."""
 
-    async def act(target: Queue) -> dict[str, bool]:
+    async def act(target: TargetQueue) -> dict[str, bool]:
         return {task_id: await target.cancel(task_id, timeout=timeout) for task_id in ids}
 
-    cancelled = with_queue(queue, act)
-    if output is Format.JSON:
-        print_json([{"id": task_id, "cancelled": was_there} for task_id, was_there in cancelled.items()])
+    cancelled = with_target(queue, act, "looking for the tasks")
+    if output is not Format.TABLE:
+        print_data([{"id": task_id, "cancelled": was_there} for task_id, was_there in cancelled.items()], output)
     else:
         print_table(("ID", "CANCELLED"), [(task_id, "yes" if was else "no") for task_id, was in cancelled.items()])
     if not all(cancelled.values()):
@@ -211,22 +200,22 @@ def cancel(
 
 def purge(
     queue: QueueArgument,
-    scheduled: Annotated[bool, typer.Option("--scheduled", help="Those not yet due as well.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", help="Delete tasks that are not due yet, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation prompt.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Remove every task of a queue. Dead letters stay."""
+    """Delete all tasks of a queue. Dead letters are kept."""
     if not yes:
-        typer.confirm(f"Remove every task of {queue}?", abort=True, err=True)
+        typer.confirm(f"Delete all tasks of {queue}?", abort=True, err=True)
 
-    async def act(target: Queue) -> int:
+    async def act(target: TargetQueue) -> int:
         return await target.purge(scheduled=scheduled)
 
-    removed = with_queue(queue, act)
-    if output is Format.JSON:
-        print_json({"removed": removed})
+    removed = with_target(queue, act, "deleting tasks")
+    if output is not Format.TABLE:
+        print_data({"removed": removed}, output)
     else:
-        typer.echo(f"{removed} tasks removed")
+        typer.echo(f"{removed} tasks deleted")
 
 
 def task_json(task: Task) -> dict[str, Any]:
@@ -241,4 +230,12 @@ def task_json(task: Task) -> dict[str, Any]:
         "metadata": dict(task.metadata),
         "content_type": task.content_type,
         "payload": payload_text(task.data),
-    }
+    } | ({"dead_letter": _dead_letter_json(task.dead_letter)} if task.dead_letter else {})
+
+
+def _dead_letter_json(info: DeadLetterInfo) -> dict[str, Any]:
+    """Without what is empty."""
+    told: dict[str, Any] = {known.name: getattr(info, known.name) for known in fields(info)}
+    told["failed_at"] = moment(info.failed_at)
+    told["previous"] = _dead_letter_json(info.previous) if info.previous else None
+    return {name: value for name, value in told.items() if value}

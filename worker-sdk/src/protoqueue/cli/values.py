@@ -1,12 +1,12 @@
-"""What options say in words: how long, when, and what else; a sentence and status 1 where it cannot be read."""
+"""Values of options: durations, times, pairs; a message and status 1 for one that is not valid."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from protoqueue.cli.output import fail
-from protoqueue.durations import parse_duration
+from protoqueue.cli.failure import fail
+from protoqueue.protocol.durations import parse_duration
 
-_MOMENT = "2030-12-24T18:00+01:00"
+_TIME = "2030-12-24T18:00+01:00"
 
 
 def duration(option: str, text: str) -> float | timedelta:
@@ -22,9 +22,9 @@ def moment(option: str, text: str, or_else: str = "") -> datetime:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        fail(f"{option}: {text!r} cannot be read: write {or_else}{_MOMENT}")
+        fail(f"{option}: {text!r} is not a valid time: write {or_else}{_TIME}")
     if when.tzinfo is None:
-        fail(f"{option}: {text!r} says no time zone: add Z for UTC, or another as +01:00")
+        fail(f"{option}: {text!r} has no time zone: add Z for UTC, or an offset such as +01:00")
     return when
 
 
@@ -43,7 +43,7 @@ def pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
         if not key or not equals:
             fail(f"{option}: {text!r} is not of the form key=value")
         if key in found:
-            fail(f"{option}: {key!r} is there twice")
+            fail(f"{option}: {key!r} is given twice")
         found[key] = value
     return found
 

@@ -1,4 +1,4 @@
-"""What a worker has fetched and not yet started, one lane per source, and which of it comes next."""
+"""What a worker has fetched and not yet started, by source, and which of it comes next."""
 
 import asyncio
 from collections import deque
@@ -6,36 +6,61 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protoqueue.connection import Delivery
-from protoqueue.settings import Consumer
+from protoqueue.broker import Delivery
+from protoqueue.protocol.config import Consumer
+
+_ANY = Consumer("")
 
 _CREDIT_ROUNDS = 4
 """How far a level may be behind when it has tasks again. In a round each level starts as many as its weight says."""
 
 
 @dataclass(eq=False, slots=True)
-class Held:
-    """A delivery in this process: fetched, then run by `runner`. `arrived` is on the monotonic clock."""
+class InFlight:
+    """A delivery in this process: fetched, then run by `runner`.
+
+    `started` says whether a handler may have seen it. `arrived`, and `began` once it is started, are on the monotonic
+    clock.
+    """
 
     delivery: Delivery
     arrived: float
     runner: asyncio.Task[Any] | None = None
     cancelled: bool = False
+    started: bool = False
+    began: float = 0.0
     settled: bool = False
 
 
 @dataclass(eq=False, slots=True)
-class _Lane:
+class _Level:
+    """Sources that share a weight: what is new and what has come due. They take turns while both have something."""
+
     weight: int
     served: float = 0.0
-    waiting: deque[Held] = field(default_factory=deque)
+    clock: float = 0.0
+    count: int = 0
+    sources: list["_Source"] = field(default_factory=list)
 
 
-class Lanes:
-    """Requests come in batches, so the order within one is decided here, by the same rule as in `allocation`."""
+@dataclass(eq=False, slots=True)
+class _Source:
+    level: _Level
+    served: float = 0.0
+    waiting: deque[InFlight] = field(default_factory=deque)
+
+
+class Buffer:
+    """Requests come in batches, so the order within one is decided here, by the same rule as in `fair_share`."""
 
     def __init__(self, consumers: Sequence[Consumer], strict: bool) -> None:
-        self._lanes = [_Lane(consumer.weight) for consumer in consumers] or [_Lane(1)]
+        levels: dict[tuple[int, int], _Level] = {}
+        self._sources: list[_Source] = []
+        for consumer in consumers or (_ANY,):
+            lane = _Source(levels.setdefault(consumer.share, _Level(consumer.weight)))
+            lane.level.sources.append(lane)
+            self._sources.append(lane)
+        self._levels = list(levels.values())
         self._strict = strict
         self._clock = 0.0
         self._count = 0
@@ -43,44 +68,62 @@ class Lanes:
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[Held]:
-        for lane in self._lanes:
+    def __iter__(self) -> Iterator[InFlight]:
+        for lane in self._sources:
             yield from lane.waiting
 
-    def add(self, source: int, held: Held) -> None:
+    def add(self, source: int, item: InFlight) -> None:
         """Append to a source's lane.
 
         One that was empty catches up on little of that time: enough where its batch was late, as under load it is, and
         too little for the others to notice where its level had nothing.
         """
-        lane = self._lanes[source]
+        lane = self._sources[source]
+        level = lane.level
         if not lane.waiting:
-            lane.served = max(lane.served, self._clock - _CREDIT_ROUNDS)
-        lane.waiting.append(held)
+            lane.served = max(lane.served, level.clock - _CREDIT_ROUNDS)
+            if not level.count:
+                level.served = max(level.served, self._clock - _CREDIT_ROUNDS)
+        lane.waiting.append(item)
+        level.count += 1
         self._count += 1
 
-    def take(self) -> Held | None:
+    def take(self) -> InFlight | None:
         """The next to start."""
-        best: _Lane | None = None
-        for lane in self._lanes:
-            if lane.waiting:
+        best: _Level | None = None
+        for level in self._levels:
+            if level.count:
                 if self._strict:
-                    best = lane
+                    best = level
                     break
-                if best is None or lane.served < best.served:
-                    best = lane
+                if best is None or level.served < best.served:
+                    best = level
         if best is None:
             return None
         self._clock = best.served
         best.served += 1 / best.weight
+        best.count -= 1
         self._count -= 1
-        return best.waiting.popleft()
+        lane = best.sources[0] if len(best.sources) == 1 else _next_source(best)
+        return lane.waiting.popleft()
 
-    def expire(self, latest: float) -> list[Held]:
+    def expire(self, latest: float) -> list[InFlight]:
         """Remove and return what arrived at `latest` or before."""
-        late: list[Held] = []
-        for lane in self._lanes:
+        late: list[InFlight] = []
+        for lane in self._sources:
             while lane.waiting and lane.waiting[0].arrived <= latest:
                 late.append(lane.waiting.popleft())
+                lane.level.count -= 1
         self._count -= len(late)
         return late
+
+
+def _next_source(level: _Level) -> _Source:
+    best: _Source | None = None
+    for lane in level.sources:
+        if lane.waiting and (best is None or lane.served < best.served):
+            best = lane
+    assert best is not None
+    level.clock = best.served
+    best.served += 1
+    return best

@@ -1,21 +1,22 @@
 """Which consumer a worker's free slots are asked from. Pure: facts in, requests out.
 
-Each source (a level's or a partition's consumer) is in one of three states. UNKNOWN or BUSY ones are asked for as many
-tasks as there are slots for them, and answer at once. An EMPTY one is watched with a request for a single task that
-waits for it; that one is not counted, since counting it would keep slots idle for levels that have nothing.
+Each source (a consumer) is in one of three states. UNKNOWN or BUSY ones are asked for as many tasks as there are slots
+for them, and answer at once. An EMPTY one is watched with a request for a single task that waits for it; that one is
+not counted, since counting it would keep slots idle for levels that have nothing.
 
-Under the Weighted policy the next slot goes to the source with the least service in proportion to its weight (stride
-scheduling); one that was idle resumes at the clock of those that were not, so idleness saves up no credit. Under Strict
-it goes to the highest. A slot that is due to a source whose answer is still out waits for that answer: it takes well
-under a millisecond, and handing the slot on would bend the shares.
+Several sources are of one level where its tasks lie in several streams. Under the Weighted policy the next slot
+goes to the level with the least service in proportion to its weight (stride scheduling); one that was idle resumes at
+the clock of those that were not, so idleness saves up no credit. Under Strict it goes to the highest. Within a level it
+goes, by the same rule, to the source that has served the fewest. A slot that is due to a source whose answer is still
+out waits for that answer: it takes well under a millisecond, and handing the slot on would bend the shares.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from heapq import heapify, heapreplace
 
-from protoqueue.settings import Consumer
+from protoqueue.protocol.config import Consumer
 
 
 class State(Enum):
@@ -24,13 +25,22 @@ class State(Enum):
     EMPTY = auto()
 
 
-@dataclass
+@dataclass(eq=False)
 class Source:
     consumer: Consumer
+    level: "_Level"
     state: State = State.UNKNOWN
     requested: int = 0
     watched: bool = False
+    served: float = 0.0  # tasks received, from an origin that the sources of a level share
+
+
+@dataclass(eq=False)
+class _Level:
+    weight: int
+    members: list[int] = field(default_factory=list)
     served: float = 0.0  # tasks received divided by the weight, from a common origin
+    clock: float = 0.0  # of the source that has served the most
 
 
 @dataclass(frozen=True)
@@ -42,11 +52,17 @@ class Request:
     watch: bool = False
 
 
-class Allocation:
+class FairShare:
     """The sources of one worker, highest level first."""
 
     def __init__(self, consumers: Sequence[Consumer], strict: bool) -> None:
-        self.sources = [Source(consumer) for consumer in consumers]
+        levels: dict[tuple[int, int], _Level] = {}
+        self.sources: list[Source] = []
+        for number, consumer in enumerate(consumers):
+            level = levels.setdefault(consumer.share, _Level(consumer.weight))
+            level.members.append(number)
+            self.sources.append(Source(consumer, level))
+        self._levels = list(levels.values())
         self._strict = strict
         self._clock = 0.0
 
@@ -58,26 +74,41 @@ class Allocation:
     def plan(self, free: int) -> list[Request]:
         """What to ask for now with `free` slots, the requested ones not among them; it counts as asked."""
         wanted: dict[int, int] = {}
-        candidates = [n for n, source in enumerate(self.sources) if source.state is not State.EMPTY]
-        turns = [(self._service(n, 1), n) for n in (candidates[:1] if self._strict else candidates)]
+        active = [(level, members) for level in self._levels if (members := self._active(level))]
+        if self._strict:
+            active = active[:1]
+        requested = [sum(self.sources[n].requested for n in members) for _, members in active]
+        turns = [(self._service(level, requested[turn] + 1), turn) for turn, (level, _) in enumerate(active)]
         heapify(turns)
         while free > 0 and turns:
-            number = turns[0][1]
+            turn = turns[0][1]
+            level, members = active[turn]
+            number = members[0] if len(members) == 1 else self._least_served(members, wanted)
             if self.sources[number].requested:
                 break
-            share = free if len(turns) == 1 else 1
+            share = free if len(turns) == len(members) == 1 else 1
             wanted[number] = wanted.get(number, 0) + share
+            requested[turn] += share
             free -= share
-            heapreplace(turns, (self._service(number, wanted[number] + 1), number))
+            heapreplace(turns, (self._service(level, requested[turn] + 1), turn))
         for number, batch in wanted.items():
             self.sources[number].requested = batch
         requests = [Request(number, batch) for number, batch in wanted.items()]
         return requests + (self._watches() if free > 0 else [])
 
-    def _service(self, number: int, more: int) -> float:
-        """How well a source is served once it has what was requested of it and `more`."""
-        source = self.sources[number]
-        return source.served + (source.requested + more) / source.consumer.weight
+    def _active(self, level: _Level) -> list[int]:
+        return [n for n in level.members if self.sources[n].state is not State.EMPTY]
+
+    def _service(self, level: _Level, more: int) -> float:
+        """How well a level is served once it has so many more."""
+        return level.served + more / level.weight
+
+    def _least_served(self, members: Iterable[int], wanted: dict[int, int]) -> int:
+        def service(number: int) -> float:
+            source = self.sources[number]
+            return source.served + source.requested + wanted.get(number, 0)
+
+        return min(members, key=service)
 
     def _watches(self) -> list[Request]:
         unwatched = [n for n, s in enumerate(self.sources) if s.state is State.EMPTY and not s.watched]
@@ -93,19 +124,22 @@ class Allocation:
         self.forget_empty()
         return watched
 
-    def forget_empty(self) -> None:
-        """What was found empty and is not watched may have something by the time a slot is free."""
+    def forget_empty(self, *, watched: bool = False) -> None:
+        """What was found empty and is not watched, or is, may have something by the time a slot is free."""
         for source in self.sources:
-            if source.state is State.EMPTY and not source.watched:
+            if source.state is State.EMPTY and (watched or not source.watched):
                 self._resume(source, State.UNKNOWN)
 
     def received(self, number: int, pending: int) -> None:
         """A task came from a source that then held `pending` more."""
         source = self.sources[number]
+        level = source.level
         source.watched = False
         source.requested = max(0, source.requested - 1)
-        source.served += 1 / source.consumer.weight
-        self._clock = max(self._clock, source.served)
+        source.served += 1
+        level.clock = max(level.clock, source.served)
+        level.served += 1 / level.weight
+        self._clock = max(self._clock, level.served)
         if pending or source.requested:
             if source.state is not State.BUSY:
                 self._resume(source, State.BUSY)
@@ -125,6 +159,10 @@ class Allocation:
 
     def _resume(self, source: Source, state: State) -> None:
         if source.state is State.EMPTY:
-            floor = min((s.served for s in self.sources if s.state is not State.EMPTY), default=self._clock)
+            level = source.level
+            if not (others := self._active(level)):
+                floor = min((each.served for each in self._levels if self._active(each)), default=self._clock)
+                level.served = max(level.served, floor)
+            floor = min((self.sources[n].served for n in others), default=level.clock)
             source.served = max(source.served, floor)
         source.state = state

@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from protoqueue.connection import Broker, Delivery
-from protoqueue.gate import Gate
-from protoqueue.lanes import Held, Lanes
-from protoqueue.pulling import Puller
-from protoqueue.settings import GroupSettings, QueueSettings
+from protoqueue.broker import Broker, Delivery
+from protoqueue.consumer.buffer import Buffer, InFlight
+from protoqueue.consumer.isolation import Isolation
+from protoqueue.consumer.move import Mover
+from protoqueue.consumer.pull_requests import Puller
+from protoqueue.consumer.throttle import GroupThrottle
+from protoqueue.protocol.config import GroupSettings, QueueSettings
+from protoqueue.ratelimit import Limiter
 
 LOOKAHEAD_S = 0.02
 """Tasks are fetched ahead of a free slot only as far as slots become free within this time."""
@@ -16,55 +19,86 @@ LOOKAHEAD_S = 0.02
 MOST_AHEAD = 1000
 
 
-class Fetcher:
+class Prefetcher:
     """Keeps as many tasks at hand as a worker's slots can take soon, `running()` of which it is told.
 
     `arrived` is called with each delivery that came in.
     """
 
     def __init__(
-        self, broker: Broker, slots: int, gate: Gate, running: Callable[[], int], arrived: Callable[[], None]
-    ) -> None:
+        self, broker: Broker, slots: int, limiter: Limiter, isolation: Isolation, throttle: GroupThrottle,
+        running: Callable[[], int], arrived: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._broker = broker
         self._slots = slots
-        self._gate = gate
+        self._limiter = limiter
+        self._isolation = isolation
+        self._throttle = throttle
         self._running = running
         self._arrived = arrived
         self._puller: Puller | None = None
         self._pulled_by: tuple[object, ...] = ()
+        self._mover: Mover | None = None
+        self._moved_by: tuple[object, ...] = ()
+        self._is_moved_to = False
         self._paused = False
+        self._ordered = False
         self._wake = asyncio.Event()
         self._ahead = 0
-        self.lanes = Lanes((), strict=False)
+        self.buffer = Buffer((), strict=False)
         broker.on_reconnect(self._reset)
 
     async def apply(self, queue: QueueSettings, group: GroupSettings) -> None:
         """Take over new settings; other consumers or another policy begin with new requests."""
         self._paused = queue.paused or group.paused
+        self._ordered = bool(queue.partitions)
         pulled_by = (queue.stream, group.consumers, group.strict)
         if self._puller is None or self._pulled_by != pulled_by:
             await self.close()
-            fetched, self.lanes = self.lanes, Lanes(group.consumers, group.strict)
-            for held in fetched:
-                self.lanes.add(0, held)
+            fetched, self.buffer = self.buffer, Buffer(group.consumers, group.strict)
+            for item in fetched:
+                self.buffer.add(0, item)
             self._puller, self._pulled_by = Puller(self._broker, queue.stream, group, self._add, self.wake), pulled_by
         if self._paused:
             await self._puller.withdraw()
+        await self._apply_moved(queue, group)
         self.wake()
+
+    async def _apply_moved(self, queue: QueueSettings, group: GroupSettings) -> None:
+        moved_by = (queue.stream, group.moved, self._paused)
+        if self._moved_by == moved_by:
+            return
+        await self._close_mover()
+        self._moved_by = moved_by
+        if group.moved and not self._paused:
+            self._mover = Mover(self._broker, queue, group, self._has_moved)
+            self._mover.start()
+
+    def _has_moved(self) -> None:
+        """What was found empty is not any more; a request that waits there gets the first of it."""
+        self._is_moved_to = True
 
     async def close(self) -> None:
         """Ask for nothing more; what was on its way is in the lanes when this returns."""
         puller, self._puller = self._puller, None
         if puller is not None:
             await puller.withdraw()
+        await self._close_mover()
+
+    async def _close_mover(self) -> None:
+        mover, self._mover, self._moved_by = self._mover, None, ()
+        if mover is not None:
+            await mover.close()
 
     def _add(self, source: int, delivery: Delivery) -> None:
-        self.lanes.add(source, Held(delivery, time.monotonic()))
+        self.buffer.add(source, InFlight(delivery, time.monotonic()))
         self._arrived()
 
     def _reset(self) -> None:
         if self._puller is not None:
             self._puller.reset()
+        if self._mover is not None:
+            self._mover.reset()
 
     def wake(self) -> None:
         """Look again at what to ask for."""
@@ -72,13 +106,21 @@ class Fetcher:
 
     def slot_freed(self) -> None:
         """Look again, unless there is enough ahead: few large requests cost less than many small ones."""
-        if len(self.lanes) <= self._ahead // 2:
+        if len(self.buffer) <= self._ahead // 2:
             self._wake.set()
 
     @property
     def found_nothing(self) -> bool:
-        """Whether every consumer has said that it is empty, and nothing is waiting here."""
-        return self._puller is not None and self._puller.found_nothing and not len(self.lanes)
+        """Whether every consumer has said that it is empty, or may give nothing, and nothing is waiting here."""
+        if self._puller is None or len(self.buffer):
+            return False
+        if self._is_moved_to:
+            self._is_moved_to = False
+            self._puller.ask_anew()
+            return False
+        is_moving = self._mover is not None and not self._mover.found_nothing
+        gives_nothing = self._paused or self._throttle.is_throttled
+        return gives_nothing or (self._puller.found_nothing and not is_moving)
 
     @property
     def stalled_s(self) -> float:
@@ -92,7 +134,13 @@ class Fetcher:
 
     @property
     def _asks_nothing(self) -> bool:
-        return self._paused or self._gate.limited or self._running() >= self._slots
+        is_kept = self._paused or self._may_not_start or bool(self._broker.acks_refused)
+        return is_kept or self._limiter.limited or self._running() >= self._slots
+
+    @property
+    def _may_not_start(self) -> bool:
+        """Whether what is fetched would only be given back."""
+        return self._isolation.is_closed or self._throttle.is_closed
 
     async def pump(self) -> None:
         """Ask whenever woken, until cancelled."""
@@ -100,12 +148,15 @@ class Fetcher:
             await self._wake.wait()
             self._wake.clear()
             puller = self._puller
-            if puller is None or self._paused or not self._broker.connected:
+            if puller is None or self._paused or not self._broker.connected or self._broker.acks_refused:
+                continue  # what cannot be acknowledged would run again and again
+            if self._may_not_start:
+                puller.no_slots(keep_watching=False)
                 continue
-            at_hand = len(self.lanes) + puller.requested
+            at_hand = len(self.buffer) + puller.requested
             free = self._slots + self._ahead - self._running() - at_hand
-            if self._gate.limited:
-                free = min(free, self._gate.room(self._slots) - at_hand)
+            if self._limiter.limited:
+                free = min(free, self._limiter.room(self._slots) - at_hand)
             if free > 0:
                 await puller.ask(free)
             elif not puller.requested:
@@ -113,9 +164,14 @@ class Fetcher:
 
     def tick(self, pace: float) -> None:
         """To be called now and then with the tasks finished per second: look ahead accordingly, miss lost requests."""
-        self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))
+        if self._ordered:  # a task that is fetched holds its partition
+            self._ahead = 0
+        else:
+            self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))
         if self._puller is not None:
             if self._asks_nothing:
                 self._puller.expect_answers()
             self._puller.check()
+            if self._broker.acks_refused:
+                self._puller.no_slots(keep_watching=False)
         self.wake()

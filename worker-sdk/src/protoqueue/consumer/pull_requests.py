@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from protoqueue.allocation import Allocation, Request, State
-from protoqueue.connection import Broker, Delivery, Inbox, PullEnd
+from protoqueue.broker import Broker, Delivery, Inbox, PullEnd
+from protoqueue.consumer.fair_share import FairShare, Request, State
 from protoqueue.errors import Unavailable
-from protoqueue.settings import Consumer, GroupSettings
+from protoqueue.protocol.config import Consumer, GroupSettings
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ class Puller:
         self, broker: Broker, stream: str, group: GroupSettings, deliver: Callable[[int, Delivery], None],
         wake: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._allocation = Allocation(group.consumers, group.strict)
+        self._fair_share = FairShare(group.consumers, group.strict)
+        self._stream = stream
         self._deliver = deliver
         self._wake = wake
         self._inboxes = [self._open(broker, stream, n, consumer) for n, consumer in enumerate(group.consumers)]
@@ -41,19 +42,20 @@ class Puller:
         """When a consumer last had something or said that it had nothing, and when NATS last answered any request."""
 
     def _open(self, broker: Broker, stream: str, number: int, consumer: Consumer) -> Inbox:
-        return broker.open_inbox(stream, consumer.name, partial(self._received, number), partial(self._ended, number))
+        where = consumer.stream or stream
+        return broker.open_inbox(where, consumer.name, partial(self._received, number), partial(self._ended, number))
 
     @property
     def requested(self) -> int:
-        return self._allocation.requested
+        return self._fair_share.requested
 
     @property
     def found_nothing(self) -> bool:
-        return all(source.state is State.EMPTY and not source.requested for source in self._allocation.sources)
+        return all(source.state is State.EMPTY and not source.requested for source in self._fair_share.sources)
 
     async def ask(self, free: int) -> None:
         """Request what `free` slots can take; raises nothing, what could not be sent is asked again later."""
-        for request in self._allocation.plan(free):
+        for request in self._fair_share.plan(free):
             await self._send(request)
 
     async def _send(self, request: Request) -> None:
@@ -65,30 +67,33 @@ class Puller:
         try:
             await self._inboxes[request.source].request(request.batch, WATCH_S if request.watch else None)
         except Unavailable:
-            self._allocation.ended(request.source)
+            self._fair_share.ended(request.source)
             self._rest(request.source)
 
     def _received(self, number: int, delivery: Delivery) -> None:
         self.answered_at = self.heard_at = self._asked_at[number] = time.monotonic()
-        self._allocation.received(number, delivery.pending)
+        self._fair_share.received(number, delivery.pending)
         self._deliver(number, delivery)
 
     def _ended(self, number: int, why: PullEnd) -> None:
-        self._allocation.ended(number)
+        self._fair_share.ended(number)
         self.heard_at = time.monotonic()
         if why is PullEnd.EMPTY:
             self.answered_at = self.heard_at
         else:
             self._resting[number] = time.monotonic() + (_GONE_WAIT_S if why is PullEnd.GONE else _REFUSED_WAIT_S)
             if why is PullEnd.GONE:
-                consumer = self._allocation.sources[number].consumer.name
-                log.warning("consumer %s does not exist: waiting for the operator to create it", consumer)
+                consumer = self._fair_share.sources[number].consumer
+                where = consumer.stream or self._stream
+                log.warning(
+                    "consumer %s of %s does not exist: waiting for the operator to create it", consumer.name, where
+                )
         self._wake()
 
     def _rest(self, number: int) -> None:
         """Leave a source alone until its rest is over: it counts as empty and watched."""
-        self._allocation.ended(number)
-        source = self._allocation.sources[number]
+        self._fair_share.ended(number)
+        source = self._fair_share.sources[number]
         source.watched = True
 
         def over() -> None:
@@ -101,25 +106,30 @@ class Puller:
     def no_slots(self, keep_watching: bool) -> None:
         """All slots are taken. Unless more is wanted all the same, requests that wait for tasks are taken back."""
         if keep_watching:
-            self._allocation.forget_empty()
+            self._fair_share.forget_empty()
             return
-        for number in self._allocation.full():
+        for number in self._fair_share.full():
             self._withdraw_later(number)
+
+    def ask_anew(self) -> None:
+        """What was found empty may have something; requests that wait there stay."""
+        self._fair_share.forget_empty(watched=True)
+        self._wake()
 
     def check(self) -> None:
         """Give up requests that got no answer; to be called now and then."""
         now = time.monotonic()
-        for number, source in enumerate(self._allocation.sources):
-            patience_s = ANSWER_S if source.requested else WATCH_S + ANSWER_S
+        for number, source in enumerate(self._fair_share.sources):
+            timeout_s = ANSWER_S if source.requested else WATCH_S + ANSWER_S
             waits = source.requested or (source.watched and now > self._resting[number] + ANSWER_S)
-            if waits and now - self._asked_at[number] > patience_s:
+            if waits and now - self._asked_at[number] > timeout_s:
                 self._withdraw_later(number)
-                self._allocation.ended(number)
+                self._fair_share.ended(number)
                 self._wake()
 
     def reset(self) -> None:
         """The connection is new: every request made before is void."""
-        self._allocation.reset()
+        self._fair_share.reset()
         self.expect_answers()
         self._wake()
 
@@ -134,6 +144,6 @@ class Puller:
 
     async def withdraw(self) -> None:
         """Take back every request; what was on its way has been delivered when this returns."""
-        self._allocation.full()
-        self._allocation.reset()
+        self._fair_share.full()
+        self._fair_share.reset()
         await asyncio.gather(*(inbox.withdraw() for inbox in self._inboxes), *self._withdrawals)

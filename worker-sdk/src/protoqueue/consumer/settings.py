@@ -3,18 +3,19 @@
 import asyncio
 import logging
 
-from protoqueue.connection import Broker
-from protoqueue.loop import WorkLoop
-from protoqueue.naming import GroupName
-from protoqueue.settings import GroupSettings, QueueSettings, parse_group, parse_queue
-from protoqueue.watch import Watch
+from protoqueue.broker import Broker
+from protoqueue.broker.config_watch import Watch
+from protoqueue.consumer.loop import WorkLoop
+from protoqueue.errors import GroupNotFound, QueueNotFound
+from protoqueue.protocol.config import GroupSettings, QueueSettings, parse_group, parse_queue
+from protoqueue.protocol.names import GroupName
 
 log = logging.getLogger(__name__)
 
 _REMIND_S = 30.0
 
 
-class Following:
+class SettingsWatch:
     """Gives the loop its settings, each time they change, and says now and then what is missing."""
 
     def __init__(self, broker: Broker, name: GroupName, loop: WorkLoop) -> None:
@@ -23,14 +24,20 @@ class Following:
         self._loop = loop
         self._queue: QueueSettings | None = None
         self._group: GroupSettings | None = None
+        self._looked: set[str] = set()
+
+    def refuse_if_missing(self) -> None:
+        """Raises QueueNotFound or GroupNotFound once it is known that there is none."""
+        if self._looked == {"queue", "group"} and self.missing:
+            raise (QueueNotFound if self._queue is None else GroupNotFound)(self.missing)
 
     @property
     def missing(self) -> str | None:
         """Which resource there is to wait for, as a sentence."""
         if self._queue is None:
-            return f"there is no Queue {self._name.queue} on this NATS server yet"
+            return f"queue {self._name.queue} does not exist on this NATS server yet"
         if self._group is None:
-            return f"Queue {self._name.queue} has no ConsumerGroup {self._name.name} yet"
+            return f"queue {self._name.queue} has no ConsumerGroup {self._name.name} yet"
         return None
 
     async def run(self) -> None:
@@ -41,10 +48,12 @@ class Following:
 
     async def _queue_changed(self, queue: QueueSettings | None) -> None:
         self._queue = queue
+        self._looked.add("queue")
         await self._loop.apply(queue, self._group)
 
     async def _group_changed(self, group: GroupSettings | None) -> None:
         self._group = group
+        self._looked.add("group")
         await self._loop.apply(self._queue, group)
 
     async def _remind(self) -> None:

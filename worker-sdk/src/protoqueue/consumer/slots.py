@@ -5,8 +5,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from protoqueue.fetching import Fetcher
-from protoqueue.lanes import Held
+from protoqueue.consumer.buffer import InFlight
+from protoqueue.consumer.prefetch import Prefetcher
 
 log = logging.getLogger(__name__)
 
@@ -15,13 +15,13 @@ _WAKE_MANY = 16
 _LAST_WORDS_S = 5.0
 
 
-class Runners:
+class Slots:
     """Have `run` see to what a fetcher brings, at most `count` at a time, from `start` until `stop`."""
 
-    def __init__(self, count: int, run: Callable[[Held], Awaitable[None]]) -> None:
+    def __init__(self, count: int, run: Callable[[InFlight], Awaitable[None]]) -> None:
         self._count = count
         self._run = run
-        self._fetcher: Fetcher
+        self._prefetcher: Prefetcher
         self._idle: deque[asyncio.Future[None]] = deque()
         self._stopping = False
         self._rousing = False
@@ -30,8 +30,8 @@ class Runners:
         self._ended_before = 0
         self.tasks: list[asyncio.Task[None]] = []
 
-    def start(self, fetcher: Fetcher) -> None:
-        self._fetcher = fetcher
+    def start(self, prefetcher: Prefetcher) -> None:
+        self._prefetcher = prefetcher
         self.tasks = [asyncio.create_task(self._work()) for _ in range(self._count)]
 
     @property
@@ -49,12 +49,12 @@ class Runners:
                 waiter.set_result(None)
         _, late = await asyncio.wait(self.tasks, timeout=grace_s)
         if late:
-            log.warning("%d tasks did not finish within the grace period: they go back", len(late))
+            log.warning("%d tasks did not finish within the grace period: returning them to the queue", len(late))
             for task in late:
                 task.cancel()
             await asyncio.wait(late, timeout=_LAST_WORDS_S)
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Say that there is something to take."""
         if self._idle and not self._rousing:
             self._rousing = True
@@ -67,26 +67,28 @@ class Runners:
         """
         self._rousing = False
         progress, self._ended_before = self._ended - self._ended_before, self._ended
-        waiting = len(self._fetcher.lanes)
+        waiting = len(self._prefetcher.buffer)
         for _ in range(min(1 if progress else _WAKE_MANY, waiting, len(self._idle))):
             waiter = self._idle.popleft()
             if not waiter.done():
                 waiter.set_result(None)
         if waiting:
-            self.rouse()
+            self.wake()
 
     async def _work(self) -> None:
         while not self._stopping:
-            held = self._fetcher.lanes.take()
-            if held is None:
+            item = self._prefetcher.buffer.take()
+            if item is None:
                 waiter = asyncio.get_running_loop().create_future()
                 self._idle.append(waiter)
                 await waiter
                 continue
             try:
-                await self._run(held)
+                await self._run(item)
             except Exception:
-                log.exception("a task could not be settled: it comes again", extra={"sequence": held.delivery.sequence})
+                log.exception(
+                    "a task could not be settled: it will be redelivered", extra={"sequence": item.delivery.place}
+                )
             _forget_cancellations()
             self._ended += 1
             self._in_turn += 1

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from protoqueue.processes import Processes
+from protoqueue.handlers.process_pool import Processes
 
 
-class Surroundings:
+class Executors:
     """Threads and processes start when they are needed.
 
     A function that is over its timeout or cancelled is killed in a process, and runs on in a thread, which tasks then
@@ -26,7 +26,7 @@ class Surroundings:
         self._processes = Processes(concurrency)
 
     async def in_thread(self, function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
-        call = functools.partial(contextvars.copy_context().run, _called, function, *arguments, **resources)
+        call = functools.partial(contextvars.copy_context().run, called, function, *arguments, **resources)
         future = self._threads.submit(call)
         try:
             return await asyncio.wrap_future(future)
@@ -38,7 +38,7 @@ class Surroundings:
 
     async def in_process(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Function and arguments are pickled. Raises ProcessDied besides what the function raises."""
-        return await self._processes.call(_called, function, *arguments)
+        return await self._processes.call(called, function, *arguments)
 
     @property
     def has_busy_threads(self) -> bool:
@@ -56,7 +56,7 @@ class Surroundings:
         self._processes.close()
 
 
-def _called(function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
+def called(function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
     """Call it, there. What the event loop would take for its own end, or no future takes, is an error like others."""
     try:
         return function(*arguments, **resources)

@@ -8,13 +8,33 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
-from protoqueue.codec import Decoder, decoder_for
-from protoqueue.durations import to_seconds
 from protoqueue.errors import ConfigurationError
-from protoqueue.surroundings import Surroundings
-from protoqueue.task import Task
+from protoqueue.handlers.executors import Executors
+from protoqueue.handlers.retry_rules import NO_RULES, Errors, RetryRules
+from protoqueue.protocol.durations import to_seconds
+from protoqueue.protocol.payloads import Decoder, decoder_for
+from protoqueue.task import Retries, Task
+
+Executor: TypeAlias = Literal["thread", "process"]
+
+_Payload = TypeVar("_Payload")
+_Result = TypeVar("_Result")
+_More = ParamSpec("_More")
+
+
+class HandlerOf(Protocol[_Payload]):
+    """Registers what takes this payload first, or the task alone."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[_Payload, _More], _Result], /
+    ) -> Callable[Concatenate[_Payload, _More], _Result]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Task, _More], _Result], /
+    ) -> Callable[Concatenate[Task, _More], _Result]: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,9 @@ class Function:
         """Raises ConfigurationError for annotations that cannot be found, and a function that cannot run like this."""
         name = getattr(function, "__qualname__", repr(function))
         if any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in (function, _method(function))):
-            raise ConfigurationError(f"handler {name} yields, so that calling it runs nothing of it: write it without")
+            raise ConfigurationError(
+                f"handler {name} is a generator function, which cannot be a handler: remove the yield"
+            )
         target = _target(function)
         hints = _hints(target, name)
         takes: list[Any] = []
@@ -47,27 +69,30 @@ class Function:
             ):
                 takes.append(annotation)
         if executor not in ("thread", "process"):
-            raise ConfigurationError(f"executor is 'thread' or 'process', not {executor!r}")
-        if executor == "process" and (resources or is_async(function) or "<" in target.__qualname__):
+            raise ConfigurationError(f"executor must be 'thread' or 'process', not {executor!r}")
+        if executor == "process" and (resources or inspect.iscoroutinefunction(target) or "<" in target.__qualname__):
             raise ConfigurationError(
-                f"handler {name} cannot run in a process: that takes a plain function without resources, "
+                f"handler {name} cannot run in a process: it must be a plain function without resources, "
                 "at the top of an importable module"
             )
         return cls(function, name, tuple(takes), tuple(resources), is_async(function), executor == "process")
 
-    async def __call__(self, surroundings: Surroundings, *arguments: Any) -> Any:
+    async def __call__(self, executors: Executors, *arguments: Any) -> Any:
         """Run it here if it is async, else in a thread or process; raises what it raises."""
-        resources = {name: surroundings.resources[name] for name in self.resources} if self.resources else {}
+        resources = {name: executors.resources[name] for name in self.resources} if self.resources else {}
         if self.is_async:
             return await self.call(*arguments, **resources)
         if self.in_process:
-            return await surroundings.in_process(self.call, *arguments)
-        result = await surroundings.in_thread(self.call, *arguments, **resources)
+            return await executors.in_process(self.call, *arguments)
+        result = await executors.in_thread(self.call, *arguments, **resources)
         return await result if inspect.isawaitable(result) else result
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(_target(function))
+    """Whether calling it only makes a coroutine: a plain wrapper may do anything, so it is called like a plain one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function if inspect.isroutine(function) else _method(function))
 
 
 def _target(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,17 +114,9 @@ def _is_task(annotation: Any) -> bool:
     return annotation is Task
 
 
-def seconds(what: str, duration: float | timedelta) -> float:
-    """A setting of a handler; raises ConfigurationError for what is no duration."""
-    try:
-        return to_seconds(what, duration)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-
-
 def time_limit(name: str, timeout: float | timedelta | None) -> float | None:
     """A handler's timeout in seconds; raises ConfigurationError for one that leaves no time."""
-    limit = None if timeout is None else seconds(f"the timeout of handler {name}", timeout)
+    limit = None if timeout is None else to_seconds(f"the timeout of handler {name}", timeout, ConfigurationError)
     if limit == 0:
         raise ConfigurationError(f"the timeout of handler {name} is 0: no attempt could succeed")
     return limit
@@ -110,7 +127,7 @@ def _hints(target: Callable[..., Any], name: str) -> dict[str, Any]:
         return typing.get_type_hints(target, include_extras=True)
     except NameError as error:
         raise ConfigurationError(
-            f"handler {name} is annotated with a name that cannot be found at run time: {error}"
+            f"handler {name} has an annotation that cannot be resolved at run time: {error}"
         ) from error
 
 
@@ -122,10 +139,17 @@ class Handler:
     payload: Decoder | None
     takes_task: bool
     timeout_s: float | None = None
+    rules: RetryRules = NO_RULES
 
     @classmethod
     def read(
-        cls, function: Callable[..., Any], timeout: float | timedelta | None = None, executor: str = "thread"
+        cls,
+        function: Callable[..., Any],
+        timeout: float | timedelta | None = None,
+        executor: str = "thread",
+        retries: Retries | None = None,
+        retry_on: Errors | None = None,
+        give_up_on: Errors = (),
     ) -> "Handler":
         """Read a signature, `(payload)`, `(payload, task)` or `(task: Task)`; raises ConfigurationError for others."""
         read = Function.read(function, executor)
@@ -133,9 +157,13 @@ class Handler:
         if not 1 <= len(read.takes) <= (1 if takes_task_first else 2):
             raise ConfigurationError(f"handler {read.name} must take (payload), (payload, task) or (task: Task)")
         timeout_s = time_limit(read.name, timeout)
+        rules = RetryRules.read(read.name, retries, retry_on, give_up_on)
         if takes_task_first:
-            return cls(read, None, takes_task=True, timeout_s=timeout_s)
-        return cls(read, decoder_for(read.takes[0]), takes_task=len(read.takes) == 2, timeout_s=timeout_s)
+            return cls(read, None, takes_task=True, timeout_s=timeout_s, rules=rules)
+        return cls(read, decoder_for(read.takes[0]), len(read.takes) == 2, timeout_s, rules)
+
+    def begin(self, concurrency: int) -> None:
+        """It keeps nothing from one run to the next."""
 
     @functools.cached_property
     def _is_simple(self) -> bool:
@@ -152,14 +180,12 @@ class Handler:
         payload = self.payload(task.data, task.content_type)
         return (payload, task) if self.takes_task else (payload,)
 
-    async def run(self, task: Task, surroundings: Surroundings) -> None:
-        """Raises UndecodableTask, TimeoutError, and what the function raises."""
+    async def run(self, task: Task, executors: Executors) -> Any:
+        """What the function returns. Raises UndecodableTask, TimeoutError, and what the function raises."""
         arguments = self.arguments(task)
         if self.timeout_s is None:
             if self._is_simple:
-                await self.function.call(*arguments)
-            else:
-                await self.function(surroundings, *arguments)
-            return
+                return await self.function.call(*arguments)
+            return await self.function(executors, *arguments)
         async with asyncio.timeout(self.timeout_s):
-            await self.function(surroundings, *arguments)
+            return await self.function(executors, *arguments)

@@ -10,16 +10,18 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from protoqueue.errors import ConfigurationError, NoHandler
-from protoqueue.handlers import is_async
-from protoqueue.surroundings import Surroundings
+from protoqueue.handlers.executors import Executors, called
+from protoqueue.handlers.handler import is_async
+from protoqueue.handlers.retry_rules import NO_RULES, RetryRules
 from protoqueue.task import Task
+from protoqueue.task_type import TaskType
 
 log = logging.getLogger(__name__)
 
-Middleware: TypeAlias = Callable[[Task, Callable[[], Awaitable[None]]], Awaitable[None]]
+Middleware: TypeAlias = Callable[[Task, Callable[[], Awaitable[Any]]], Awaitable[None]]
 Resources: TypeAlias = Mapping[str, Any] | None
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[Resources]] | Callable[[], AsyncIterator[Resources]]
-OnDeath: TypeAlias = Callable[[Task, str, str], Awaitable[None] | None]
+DeadLetterHook: TypeAlias = Callable[[Task, str, str], Awaitable[None] | None]
 
 
 class Runnable(Protocol):
@@ -28,7 +30,13 @@ class Runnable(Protocol):
     @property
     def resources(self) -> tuple[str, ...]: ...
 
-    async def run(self, task: Task, surroundings: Surroundings) -> None: ...
+    @property
+    def rules(self) -> RetryRules: ...
+
+    async def run(self, task: Task, executors: Executors) -> Any: ...
+
+    def begin(self, concurrency: int) -> None:
+        """To be called each time a worker starts to run, with the number of tasks at once."""
 
 
 class Registry:
@@ -38,18 +46,20 @@ class Registry:
         self._handlers: dict[str | None, Runnable] = {}
         self._middleware: list[Middleware] = []
         self._lifespan: Callable[[], AbstractAsyncContextManager[Resources]] | None = None
-        self._on_death: list[OnDeath] = []
+        self._on_death: list[DeadLetterHook] = []
 
     def __bool__(self) -> bool:
         return bool(self._handlers)
 
     def decorator(self, what: Any, read: Callable[[Callable[..., Any]], Runnable]) -> Any:
         """For a decorator that may stand without parentheses: `what` is the function then, else a task type or None."""
-        if callable(what):
+        if isinstance(what, TaskType):
+            what = what.name
+        elif callable(what):
             self.add(None, read(what))
             return what
         if what is not None and not isinstance(what, str):
-            raise ConfigurationError(f"a task type is a string, not {what!r}")
+            raise ConfigurationError(f"a task type must be a string, not {what!r}")
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             self.add(what, read(function))
@@ -61,20 +71,25 @@ class Registry:
         """Raises ConfigurationError where the type has a handler already."""
         if task_type in self._handlers:
             which = "a default handler" if task_type is None else f"a handler for {task_type!r}"
-            raise ConfigurationError(f"the worker has {which} already")
+            raise ConfigurationError(f"the worker already has {which}")
         self._handlers[task_type] = handler
+
+    def begin(self, concurrency: int) -> None:
+        """To be called each time the worker starts to run."""
+        for handler in self._handlers.values():
+            handler.begin(concurrency)
 
     def add_middleware(self, middleware: Middleware) -> None:
         """The first added is the outermost."""
         self._middleware.append(middleware)
 
-    def add_on_death(self, on_death: OnDeath) -> None:
+    def add_dead_letter_hook(self, on_death: DeadLetterHook) -> None:
         self._on_death.append(on_death)
 
     def set_lifespan(self, lifespan: Lifespan) -> None:
         """Raises ConfigurationError where there is one already."""
         if self._lifespan is not None:
-            raise ConfigurationError("the worker has a lifespan already")
+            raise ConfigurationError("the worker already has a lifespan")
         if inspect.isasyncgenfunction(lifespan):
             self._lifespan = contextlib.asynccontextmanager(lifespan)
         else:
@@ -87,24 +102,45 @@ class Registry:
             raise NoHandler(f"this worker has no handler for type {task_type!r}: add @worker.handler({task_type!r})")
         return found
 
-    def run(self, task: Task, surroundings: Surroundings) -> Awaitable[None]:
-        """To be awaited: the handler within the middleware; raises NoHandler here, the rest when awaited."""
+    def rules(self, task_type: str) -> RetryRules:
+        """Those of the type's handler; none where there is no handler."""
+        found = self._handlers.get(task_type) or self._handlers.get(None)
+        return NO_RULES if found is None else found.rules
+
+    def run(self, task: Task, executors: Executors) -> Awaitable[Any]:
+        """To be awaited: what the handler returns within the middleware.
+
+        Raises NoHandler here, the rest when awaited. What middleware returns is nobody's.
+        """
         handler = self.find(task.type)
         if not self._middleware:
-            return handler.run(task, surroundings)
-        step: Callable[[], Awaitable[None]] = partial(handler.run, task, surroundings)
+            return handler.run(task, executors)
+        return self._run_within(handler, task, executors)
+
+    async def _run_within(self, handler: Runnable, task: Task, executors: Executors) -> Any:
+        returned: Any = None
+
+        async def run() -> Any:
+            nonlocal returned
+            returned = await handler.run(task, executors)
+            return returned
+
+        step: Callable[[], Awaitable[Any]] = run
         for middleware in reversed(self._middleware):
             step = partial(middleware, task, step)
-        return step()
+        await step()
+        return returned
 
     async def died(self, task: Task, reason: str, error: str) -> None:
         """Tell those who asked to know; their errors are logged and change nothing."""
         for on_death in self._on_death:
             try:
-                told = partial(on_death, task, reason, error)
+                told = partial(called, on_death, task, reason, error)
                 if (more := told() if is_async(on_death) else await asyncio.to_thread(told)) is not None:
                     await more
-            except Exception:
+            except (KeyboardInterrupt, asyncio.CancelledError):
+                raise
+            except BaseException:  # its exit() is not the worker's
                 log.exception("a dead_letter handler failed", extra={"task": task.id})
 
     @contextlib.asynccontextmanager
@@ -115,7 +151,7 @@ class Registry:
             missing = {name for handler in self._handlers.values() for name in handler.resources} - set(resources)
             if missing:
                 raise ConfigurationError(
-                    f"handlers take {', '.join(sorted(missing))}, which the worker's lifespan does not give: "
+                    f"handlers require {', '.join(sorted(missing))}, which the worker's lifespan does not provide: "
                     "yield a mapping of names from @worker.lifespan"
                 )
             yield resources

@@ -1,16 +1,18 @@
 """What Kubernetes and Prometheus ask a worker over HTTP."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
+import socket
 import threading
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from protoqueue.errors import ConfigurationError
@@ -26,6 +28,9 @@ class _Connection(Protocol):
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def acks_refused(self) -> str | None: ...
+
 
 class _Pulling(Protocol):
     @property
@@ -37,15 +42,38 @@ class _Pulling(Protocol):
     @property
     def left_behind(self) -> int: ...
 
+    @property
+    def unsettled(self) -> str | None: ...
+
 
 class _Settings(Protocol):
     @property
     def missing(self) -> str | None: ...
 
 
+class _BothFamilies(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
+
+def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """On every address of both families; of IPv4 alone where there is no IPv6."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return _BothFamilies(("::", port), handler)
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                raise
+    return ThreadingHTTPServer(("", port), handler)
+
+
 class HealthServer:
     """`/metrics`, `/readyz` (tasks can come) and `/healthz` (a new process would do no better).
 
+    The metrics are the worker's, and what the process has in prometheus_client's default registry: its own and users'.
     Without NATS, its Queue and ConsumerGroup, or their consumers, a worker is not ready, and a restart would not help.
     It answers from a thread of its own: a stuck event loop is one of the things to report.
     """
@@ -61,7 +89,7 @@ class HealthServer:
         self._loop = loop
         self._turned_at = monotonic()
         self._turning: TimerHandle | None = None
-        self._server = ThreadingHTTPServer(("", port), self._handler())
+        self._server = _listen(port, self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="protoqueue-health", daemon=True)
 
@@ -82,9 +110,9 @@ class HealthServer:
         try:
             server = cls(int(port), registry, connection, pulling, settings, get_running_loop())
         except (ValueError, OverflowError) as error:
-            raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port} is no port: {error}") from error
+            raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port!r}: must be a port, 1 to 65535") from error
         except OSError as error:
-            log.error("metrics and health are not served: port %s cannot be listened on: %s", port, error)
+            log.error("metrics and probes are not served: cannot listen on port %s: %s", port, error)
             return
         server._thread.start()
         stack.callback(server.close)
@@ -103,7 +131,7 @@ class HealthServer:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body for a path."""
         if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+            return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry) + generate_latest(REGISTRY)
         if path == "/healthz":
             problems = self._unhealthy()
         elif path == "/readyz":
@@ -125,8 +153,12 @@ class HealthServer:
     def _unready(self) -> dict[str, str]:
         if not self._connection.connected:
             return {"nats": "not connected"}
+        if refused := self._connection.acks_refused:
+            return {"acks": f"NATS refuses them: {refused}"}
         if missing := self._settings.missing:
             return {"settings": missing}
+        if unsettled := self._pulling.unsettled:
+            return {"outcomes": unsettled}
         stalled_s = self._pulling.stalled_s
         return {"pulling": f"no answer for {stalled_s:.0f} s"} if stalled_s > STALLED_AFTER_S else {}
 

@@ -48,12 +48,16 @@ class WorkerMetrics(Collector):
     def __init__(self, queue: str, group: str) -> None:
         self.registry = CollectorRegistry()
         self.running = 0
+        self.unsettled = 0
         self.redelivered = 0
         self.dropped = 0
         self.limited_s = 0.0
         self.held_back_s = 0.0
+        self.records = 0
+        self.dropped_records = 0
         self._where = (queue, group)
         self._tasks: Counter[tuple[str, str]] = Counter()
+        self._dead: Counter[str] = Counter()
         self._run = Durations()
         self._wait = Durations()
         self.registry.register(self)
@@ -70,19 +74,34 @@ class WorkerMetrics(Collector):
         self._run.observe(run_s)
         self._wait.observe(wait_s)
 
+    def dead_lettered(self, reason: str) -> None:
+        """Count one task that came to the dead letters, or was dropped where its queue keeps none."""
+        self._dead[reason] += 1
+
     def collect(self) -> Iterator[Metric]:
         where = self._where
         tasks = CounterMetricFamily(
-            "protoqueue_tasks", "Tasks by type and by how they ended.", labels=(*_WHERE, "type", "outcome")
+            "protoqueue_tasks", "Tasks by type and outcome.", labels=(*_WHERE, "type", "outcome")
         )
         for (task_type, outcome), count in list(self._tasks.items()):
             tasks.add_metric((*where, task_type, outcome), count)
         yield tasks
+        dead = CounterMetricFamily("protoqueue_dead_letters", "Dead letters by reason.", labels=(*_WHERE, "reason"))
+        for reason, count in list(self._dead.items()):
+            dead.add_metric((*where, reason), count)
+        yield dead
         yield self._run.family("protoqueue_handler_seconds", "How long handlers ran.", where)
-        yield self._wait.family("protoqueue_wait_seconds", "How long tasks lay ready before they started.", where)
-        running = GaugeMetricFamily("protoqueue_running_tasks", "Tasks whose handler runs now.", labels=_WHERE)
+        yield self._wait.family("protoqueue_wait_seconds", "How long tasks waited for a worker.", where)
+        running = GaugeMetricFamily("protoqueue_running_tasks", "Tasks whose handler is running.", labels=_WHERE)
         running.add_metric(where, self.running)
         yield running
+        unsettled = GaugeMetricFamily(
+            "protoqueue_unsettled_tasks",
+            "Finished tasks whose outcome cannot be stored yet: /readyz shows the reason.",
+            labels=_WHERE,
+        )
+        unsettled.add_metric(where, self.unsettled)
+        yield unsettled
         counters: tuple[tuple[str, str, float], ...] = (
             (
                 "protoqueue_redelivered_tasks",
@@ -95,6 +114,12 @@ class WorkerMetrics(Collector):
                 "protoqueue_rate_limit_held_back_seconds",
                 "Time in which a rate limit held tasks back, however many.",
                 self.held_back_s,
+            ),
+            ("protoqueue_history_records", "Records of finished attempts that were stored.", self.records),
+            (
+                "protoqueue_history_dropped_records",
+                "Records of finished attempts that were dropped: NATS took them too slowly, or not at all.",
+                self.dropped_records,
             ),
         )
         for name, text, value in counters:

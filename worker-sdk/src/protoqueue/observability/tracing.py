@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Optional
 
-from protoqueue.naming import GroupName, QueueName
-from protoqueue.outcomes import Snooze
+from protoqueue.outcomes import Redrive, Snooze
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.task import Task
 
 try:
@@ -102,11 +102,11 @@ def _current(span: "Span") -> Iterator[None]:
 
 
 def _is_failure(error: Exception | asyncio.CancelledError) -> bool:
-    """Neither a snooze, nor that somebody stops the worker or cancels the task."""
+    """Neither a snooze or a redrive, nor that somebody stops the worker or cancels the task."""
     if isinstance(error, asyncio.CancelledError):
         current = asyncio.current_task()
         return current is None or not current.cancelling()
-    return not isinstance(error, Snooze)
+    return not isinstance(error, Redrive | Snooze)
 
 
 def _attributes(name: str, kind: str, queue: QueueName) -> "dict[str, AttributeValue]":

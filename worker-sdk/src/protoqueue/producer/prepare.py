@@ -1,19 +1,19 @@
 """From what a producer asks for to the message that does it. Pure: id and time are arguments."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from protoqueue import naming
-from protoqueue.codec import encode_payload, encode_task
-from protoqueue.connection import Message, Published
-from protoqueue.durations import LONGEST, to_timedelta
+from protoqueue.broker import Message
 from protoqueue.errors import InvalidTask, PayloadTooLarge
-from protoqueue.naming import Header, level_of, partition_of
-from protoqueue.settings import QueueSettings
-from protoqueue.task import Outgoing, Receipt
+from protoqueue.protocol import names
+from protoqueue.protocol.config import QueueSettings
+from protoqueue.protocol.durations import LONGEST, to_timedelta
+from protoqueue.protocol.names import Header, level_of, partition_of
+from protoqueue.protocol.payloads import encode_payload
+from protoqueue.protocol.task_codec import encode_task
+from protoqueue.task import NewTask, Retries
 
 HEADROOM = 4096
 """Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
@@ -22,7 +22,13 @@ _MAX_DEDUP_ID = 256
 
 _KINDS: dict[str, type] = {
     "type": str, "priority": int, "at": datetime, "dedup_id": str, "ordering_key": str, "metadata": Mapping,
+    "retry": Retries,
+    "unique": str, "unique_until": str,
 }  # fmt: skip
+
+
+_PLAIN = NewTask(None)
+_OPTIONS = [option.name for option in fields(NewTask) if option.name != "payload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,67 +37,102 @@ class Prepared(Message):
 
     task_id: str
     stream: str
+    dedup_id: str | None = None
+    unique: str = ""
+    """What matches the subjects of the tasks with its unique key; empty where it has none."""
 
-    def receipt(self, published: Published) -> Receipt:
-        """What its producer gets; a duplicate of a task's own id is this task, of which an earlier try was stored."""
-        return Receipt(self.task_id, published.duplicate and self.headers[Header.MSG_ID] != self.task_id)
+    def expecting(self, sequence: int) -> "Prepared":
+        """The same task, to be stored if the last of its unique key is that at a sequence."""
+        return replace(self, headers={**self.headers, Header.EXPECTED_SEQUENCE: str(sequence)})
+
+    def after(self, sequence: int) -> "Prepared":
+        """The same task in the place of one of its `dedup_id` that was stored at `sequence` and taken back."""
+        message_id = names.dedup_message_id(self.dedup_id or "", sequence)
+        return replace(self, headers={**self.headers, Header.MSG_ID: message_id})
 
 
 def prepare(
-    payload: Any, outgoing: Outgoing, task_id: str, now: datetime, queue: QueueSettings, max_payload: int,
+    payload: Any, new_task: NewTask, task_id: str, now: datetime, queue: QueueSettings, max_payload: int,
     trace: Mapping[str, str],
 ) -> Prepared:  # fmt: skip
     """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge.
 
-    `payload` is what is sent, whatever that of `outgoing` is.
+    `payload` is what is sent, whatever that of `new_task` is.
     """
     data, content_type = encode_payload(payload)
     encoded = encode_task(
-        task_id, data, outgoing.type, content_type, outgoing.priority, now, outgoing.ordering_key, outgoing.metadata
-    )
-    subject, stream = _subject(outgoing, queue), queue.stream
-    headers = {Header.MSG_ID: _dedup_id(outgoing) or task_id, **trace}
-    due = _due(outgoing, now)
+        task_id, data, new_task.type, content_type, new_task.priority, now, new_task.ordering_key, new_task.metadata,
+        new_task.retry,
+    )  # fmt: skip
+    subject, stream = _subject(new_task, queue), queue.stream
+    dedup_id = _dedup_id(new_task)
+    if dedup_id is None:
+        headers = {Header.MSG_ID: task_id, **trace}
+    else:
+        headers = {Header.MSG_ID: names.dedup_message_id(dedup_id), Header.DEDUP_ID: dedup_id, **trace}
+    due, unique = _due(new_task, now), ""
+    if new_task.unique is not None:
+        token = names.unique_token(_unique_key(new_task, queue))
+        target, stream = queue.name.unique_waiting(token, names.number_of(subject)), queue.later_stream
+        subject, scheduled = target, queue.name.unique_scheduled(token, task_id)
+        unique = queue.name.unique(token)
+        headers |= _lock(new_task, unique)
+        if due is None and queue.max_age_s is not None:
+            headers[Header.TTL] = names.time_to_live(queue.max_age_s)
+    else:
+        target, scheduled = queue.name.due(subject), queue.name.scheduled(task_id)
     if due is not None:
-        headers |= {Header.SCHEDULE: naming.schedule_at(due), Header.SCHEDULE_TARGET: queue.name.due(subject)}
-        subject, stream = queue.name.scheduled(task_id), queue.later_stream
-    headers |= _expiry(outgoing, now, due, queue)
-    prepared = Prepared(subject, encoded, headers, task_id=task_id, stream=stream)
+        headers |= {Header.SCHEDULE: names.schedule_at(due), Header.SCHEDULE_TARGET: target}
+        subject, stream = scheduled, queue.later_stream
+        if queue.max_age_s is not None:
+            headers[Header.SCHEDULE_TTL] = names.time_to_live(queue.max_age_s)
+    headers |= _expiry(new_task, now, due, queue)
+    prepared = Prepared(subject, encoded, headers, task_id=task_id, stream=stream, dedup_id=dedup_id, unique=unique)
     _check_size(prepared, queue, max_payload)
     return prepared
 
 
-def wrong_argument(outgoing: Outgoing) -> str | None:
+def combined(task: NewTask, options: NewTask) -> NewTask:
+    """The task with those options that are not left as they are; raises InvalidTask for a second type."""
+    if options.type and task.type and options.type != task.type:
+        raise InvalidTask(f"the task already has type {task.type!r}: remove type={options.type!r}")
+    given = {name: getattr(options, name) for name in _OPTIONS if getattr(options, name) != getattr(_PLAIN, name)}
+    return replace(task, **given)
+
+
+def wrong_argument(new_task: NewTask) -> str | None:
     """Which of the options is of a type that it cannot be: looked at when one has led to an error, and not before."""
     for name, kind in _KINDS.items():
-        value = getattr(outgoing, name)
+        value = getattr(new_task, name)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            return f"{name} is of type {kind.__name__}, not {type(value).__name__}: {value!r}"
+            return f"{name} must be of type {kind.__name__}, not {type(value).__name__}: {value!r}"
     return None
 
 
-def _subject(outgoing: Outgoing, queue: QueueSettings) -> str:
+def _subject(new_task: NewTask, queue: QueueSettings) -> str:
     if not queue.partitions:
-        if outgoing.ordering_key:
-            raise InvalidTask(f"queue {queue.name} has no spec.ordering: leave ordering_key out, or add ordering to it")
-        return queue.name.task(level_of(outgoing.priority, queue.priority_levels))
-    level_of(outgoing.priority, 1)
-    if not outgoing.ordering_key:
-        raise InvalidTask(f"queue {queue.name} is ordered: say with ordering_key which tasks must keep their order")
-    return queue.name.ordered(partition_of(outgoing.ordering_key, queue.partitions))
+        if new_task.ordering_key:
+            raise InvalidTask(
+                f"queue {queue.name} has no spec.ordering: remove ordering_key, or add spec.ordering to the Queue"
+            )
+        return queue.name.task(level_of(new_task.priority, queue.priority_levels))
+    level_of(new_task.priority, 1)
+    if not new_task.ordering_key:
+        raise InvalidTask(f"queue {queue.name} is ordered: set ordering_key, tasks with the same key run in order")
+    return queue.name.ordered(partition_of(new_task.ordering_key, queue.partitions))
 
 
-def _due(outgoing: Outgoing, now: datetime) -> datetime | None:
+def _due(new_task: NewTask, now: datetime) -> datetime | None:
     """When the task is due; None for at once."""
-    if outgoing.delay is not None and outgoing.at is not None:
-        raise InvalidTask("delay or at, not both")
+    if new_task.delay is not None and new_task.at is not None:
+        raise InvalidTask("delay and at are mutually exclusive")
     try:
-        if outgoing.at is not None:
-            if outgoing.at.tzinfo is None:
-                raise InvalidTask(f"at={outgoing.at} has no time zone: write datetime(..., tzinfo=...)")
-            due = _within_reach("at", outgoing.at, now)
-        elif outgoing.delay is not None:
-            due = now + to_timedelta(outgoing.delay)
+        if new_task.at is not None:
+            if new_task.at.tzinfo is None:
+                raise InvalidTask(f"at={new_task.at} has no time zone: write datetime(..., tzinfo=...)")
+            due = _within_reach("at", new_task.at, now)
+        elif new_task.delay is not None:
+            due = now + to_timedelta(new_task.delay)
         else:
             return None
     except (ValueError, OverflowError) as error:
@@ -100,16 +141,16 @@ def _due(outgoing: Outgoing, now: datetime) -> datetime | None:
     return due if due > now else None
 
 
-def _expiry(outgoing: Outgoing, now: datetime, due: datetime | None, queue: QueueSettings) -> dict[str, str]:
+def _expiry(new_task: NewTask, now: datetime, due: datetime | None, queue: QueueSettings) -> dict[str, str]:
     """Headers for `expires`.
 
     The server deletes an expired task by itself, worker or no worker, unless it is to be kept as a dead letter: then a
-    worker must come by it. A delayed task's time to live would count from now and end the schedule, so a worker it is.
+    worker must come by it.
     """
-    if outgoing.expires is None:
+    if new_task.expires is None:
         return {}
     try:
-        at = outgoing.expires if isinstance(outgoing.expires, datetime) else now + to_timedelta(outgoing.expires)
+        at = new_task.expires if isinstance(new_task.expires, datetime) else now + to_timedelta(new_task.expires)
     except (ValueError, OverflowError) as error:
         raise InvalidTask(f"expires: {error}") from error
     if at.tzinfo is None:
@@ -118,20 +159,24 @@ def _expiry(outgoing: Outgoing, now: datetime, due: datetime | None, queue: Queu
     if at <= (due or now):
         raise InvalidTask("the task would expire before it is due")
     headers = {Header.EXPIRES_AT: str(int(at.timestamp() * 1000))}
-    if due is None and not queue.dead_letter_expired:
+    # A task that holds a unique key is not to vanish while it runs.
+    if new_task.unique is None and not queue.dead_letter_expired and not (due and queue.is_sourced):
         # Whole seconds are what JetStream counts; rounded up, since a worker sees to the rest.
-        headers[Header.TTL] = f"{math.ceil((at - now).total_seconds())}s"
+        lives_s = (at - (due or now)).total_seconds()
+        if due and queue.max_age_s is not None:
+            lives_s = min(lives_s, queue.max_age_s)
+        headers[Header.SCHEDULE_TTL if due else Header.TTL] = names.time_to_live(lives_s)
     return headers
 
 
 def _within_reach(name: str, moment: datetime, now: datetime) -> datetime:
     if moment - now > LONGEST:
-        raise InvalidTask(f"{name}={moment} is too far ahead: a century at most")
+        raise InvalidTask(f"{name}={moment} is too far ahead: the maximum is 100 years")
     return moment
 
 
-def _dedup_id(outgoing: Outgoing) -> str | None:
-    dedup_id = outgoing.dedup_id
+def _dedup_id(new_task: NewTask) -> str | None:
+    dedup_id = new_task.dedup_id
     if dedup_id is None:
         return None
     if not dedup_id or len(dedup_id) > _MAX_DEDUP_ID or not dedup_id.isprintable() or dedup_id != dedup_id.strip():
@@ -139,6 +184,30 @@ def _dedup_id(outgoing: Outgoing) -> str | None:
             f"dedup_id must be 1 to {_MAX_DEDUP_ID} printable characters without spaces around, not {dedup_id!r}"
         )
     return dedup_id
+
+
+def _unique_key(new_task: NewTask, queue: QueueSettings) -> str:
+    key = new_task.unique
+    if not isinstance(key, str) or not 0 < len(key) <= _MAX_DEDUP_ID or not key.isprintable() or key != key.strip():
+        raise InvalidTask(
+            f"unique must be 1 to {_MAX_DEDUP_ID} printable characters without spaces around, not {key!r}"
+        )
+    if not queue.takes_unique:
+        what = "is Broadcast" if queue.broadcast else "is ordered"
+        raise InvalidTask(f"queue {queue.name} {what} and takes no unique tasks: remove unique")
+    if new_task.unique_until not in ("end", "start"):
+        raise InvalidTask(f"unique_until must be 'end' or 'start', not {new_task.unique_until!r}")
+    return key
+
+
+def _lock(new_task: NewTask, unique: str) -> dict[str, str]:
+    """Headers of a task that is stored only where no other holds its key."""
+    headers = {
+        Header.UNIQUE: str(new_task.unique), Header.EXPECTED_SEQUENCE: "0", Header.EXPECTED_SUBJECT: unique,
+    }  # fmt: skip
+    if new_task.unique_until == "start":
+        headers[Header.UNIQUE_UNTIL] = "start"
+    return headers
 
 
 def _check_size(message: Message, queue: QueueSettings, max_payload: int) -> None:

@@ -7,8 +7,8 @@ from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 
 from protoqueue.errors import ConfigurationError
-from protoqueue.naming import GroupName, QueueName
-from protoqueue.v1 import config_pb2
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.v1 import config_pb2
 
 _Config = TypeVar("_Config", config_pb2.QueueConfig, config_pb2.GroupConfig)
 
@@ -21,11 +21,21 @@ DEFAULT_WINDOW_S = 120.0
 class RetryPolicy:
     """`spec.retry`; `jitter` is the share of a delay, 0 to 1, that is spread to both sides."""
 
-    max_attempts: int = 5
+    max_attempts: int = 20
     initial_delay_s: float = 1.0
     multiplier: float = 2.0
-    max_delay_s: float = 300.0
+    max_delay_s: float = 3600.0
     jitter: float = 0.2
+    max_crashes: int = 5
+    rollout_grace_s: float = 900.0
+
+    @property
+    def most_crashes(self) -> int:
+        """How often workers may die of a task: what `max_attempts` lets run once must not run again after a crash."""
+        return min(self.max_attempts, self.max_crashes)
+
+
+_DEFAULT_RETRY = RetryPolicy()
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,22 @@ class RateLimit:
 
 
 @dataclass(frozen=True)
+class History:
+    """What is recorded of finished attempts, in `stream`."""
+
+    stream: str
+    results: bool = True
+    payloads: bool = False
+
+
+@dataclass(frozen=True)
 class QueueSettings:
-    """A queue as clients see it."""
+    """A queue as clients see it.
+
+    New tasks are stored in `stream`, those for later in `later_stream`, which may be the same; `draining_streams` may
+    still hold tasks of either kind. What dies becomes a task of `dead_letter_queue`, where there is one. `max_age_s` is
+    for how long a task is kept once it is due, None for good.
+    """
 
     name: QueueName
     stream: str
@@ -51,28 +75,75 @@ class QueueSettings:
     partitions: int = 0
     dead_letters: bool = True
     dead_letter_expired: bool = False
+    dead_letter_queue: QueueName | None = None
     max_task_size: int = 0
     deduplication_window_s: float = DEFAULT_WINDOW_S
     rate_limit: RateLimit | None = None
     paused: bool = False
+    draining_streams: tuple[str, ...] = ()
+    max_age_s: float | None = None
+    history: History | None = None
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """All that may hold tasks, each once."""
+        return tuple(dict.fromkeys((self.stream, self.later_stream, *self.draining_streams)))
+
+    @property
+    def is_sourced(self) -> bool:
+        """Whether `stream` takes over what comes due in `later_stream`: that of an ordered queue, in order, does."""
+        return self.later_stream == self.name.later_stream
+
+    @property
+    def takes_unique(self) -> bool:
+        """Whether tasks may have a unique key, or replace one another: each is to be there once, in one stream."""
+        return not self.broadcast and not self.partitions and not self.is_sourced
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Each stream with each kind of subject that tasks have there which are not scheduled."""
+        subjects = self.name.waiting_subjects(ordered=bool(self.partitions))
+        return tuple((stream, subject) for stream in reversed(self.streams) for subject in subjects)
+
+    @property
+    def waiting(self) -> tuple[tuple[str, str], ...]:
+        """Where tasks lie that wait for a worker or are with one; what `stream` is still to take over is none of these.
+
+        A stream keeps that for a moment after it was taken over.
+        """
+        taken_over = {(self.later_stream, self.name.all_due)} if self.is_sourced else set()
+        return tuple(place for place in self.places if place not in taken_over)
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """One durable consumer of a group; `level` or `partition` says which tasks it holds."""
+    """One durable consumer of a group; `level` or `partition` says which tasks it holds.
+
+    `stream` is the one that it is on; empty means `QueueSettings.stream`, as an older operator does not say it.
+    """
 
     name: str
     level: int = 0
     partition: int = 0
     weight: int = 1
+    stream: str = ""
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """What consumers have in common that share one weight: the level, or the partition."""
+        return self.level, self.partition
 
 
 @dataclass(frozen=True)
 class GroupSettings:
-    """A consumer group as its workers see it; the queue's defaults are merged in."""
+    """A consumer group as its workers see it; the queue's defaults are merged in.
+
+    What `moved` consumers deliver is stored anew in the queue's stream before anybody works on it.
+    """
 
     name: GroupName
     consumers: tuple[Consumer, ...]
+    moved: tuple[Consumer, ...] = ()
     strict: bool = False
     visibility_s: float = DEFAULT_VISIBILITY_S
     retry: RetryPolicy = RetryPolicy()
@@ -95,10 +166,14 @@ def parse_queue(data: bytes) -> QueueSettings:
         partitions=config.ordering_partitions,
         dead_letters=config.dead_letter.enabled,
         dead_letter_expired=config.dead_letter.expired,
+        dead_letter_queue=QueueName(config.namespace, config.dead_letter.queue) if config.dead_letter.queue else None,
         max_task_size=config.max_task_size,
         deduplication_window_s=_seconds(config.deduplication_window) or DEFAULT_WINDOW_S,
         rate_limit=_rate_limit(config.rate_limit) if config.HasField("rate_limit") else None,
         paused=config.paused,
+        draining_streams=tuple(config.draining_streams),
+        max_age_s=_seconds(config.max_age) or None,
+        history=_history(config.history, name) if config.HasField("history") else None,
     )
 
 
@@ -107,10 +182,8 @@ def parse_group(data: bytes) -> GroupSettings:
     config = _parse(data, config_pb2.GroupConfig())
     return GroupSettings(
         name=GroupName(QueueName(config.namespace, config.queue), config.name),
-        consumers=tuple(
-            Consumer(consumer.name, consumer.level, consumer.partition, max(1, consumer.weight))
-            for consumer in config.consumers
-        ),
+        consumers=tuple(map(_consumer, config.consumers)),
+        moved=tuple(map(_consumer, config.moved)),
         strict=config.priority_policy == "Strict",
         visibility_s=_seconds(config.visibility_timeout) or DEFAULT_VISIBILITY_S,
         retry=_retry(config.retry) if config.HasField("retry") else RetryPolicy(),
@@ -125,7 +198,7 @@ def _parse(data: bytes, into: _Config) -> _Config:
     try:
         json_format.Parse(data, into, ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"pq-config holds no {kind}: {error}") from error
+        raise ConfigurationError(f"pq-config does not hold a valid {kind}: {error}") from error
     if not into.namespace or not into.name:
         raise ConfigurationError(f"pq-config holds a {kind} without namespace or name")
     return into
@@ -135,6 +208,10 @@ def _seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
+def _history(policy: config_pb2.HistoryPolicy, name: QueueName) -> History:
+    return History(policy.stream or name.history_stream, policy.results, policy.payloads)
+
+
 def _retry(policy: config_pb2.RetryPolicy) -> RetryPolicy:
     return RetryPolicy(
         max_attempts=max(1, policy.max_attempts),
@@ -142,7 +219,15 @@ def _retry(policy: config_pb2.RetryPolicy) -> RetryPolicy:
         multiplier=policy.multiplier or 1.0,
         max_delay_s=_seconds(policy.max_delay),
         jitter=policy.jitter,
+        max_crashes=policy.max_crashes or _DEFAULT_RETRY.max_crashes,
+        rollout_grace_s=(
+            _seconds(policy.rollout_grace) if policy.HasField("rollout_grace") else _DEFAULT_RETRY.rollout_grace_s
+        ),
     )
+
+
+def _consumer(consumer: config_pb2.Consumer) -> Consumer:
+    return Consumer(consumer.name, consumer.level, consumer.partition, max(1, consumer.weight), consumer.stream)
 
 
 def _rate_limit(limit: config_pb2.RateLimit) -> RateLimit:

@@ -22,7 +22,7 @@ LONGEST = timedelta(days=36_525)
 def parse_duration(text: str) -> timedelta:
     """Read a duration; raises ValueError that shows how one is written, also for what exceeds ten thousand years."""
     if not re.fullmatch(PATTERN, text):
-        raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 5m, 12h, 14d or a sum such as 1h30m")
+        raise ValueError(f"{text!r} is not a valid duration: write 500ms, 30s, 5m, 12h, 14d or a sum such as 1h30m")
     try:
         return sum((float(number) * _UNITS[unit] for number, unit in _PART.findall(text)), timedelta())
     except OverflowError:
@@ -44,17 +44,17 @@ def to_timedelta(duration: float | timedelta) -> timedelta:
     try:
         delta = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"{duration!r} is no duration in seconds: {error}") from None
+        raise ValueError(f"{duration!r} is not a duration in seconds: {error}") from None
     if delta < timedelta():
-        raise ValueError(f"a duration cannot be negative: {duration!r}")
+        raise ValueError(f"a duration must not be negative: {duration!r}")
     if delta > LONGEST:
-        raise ValueError(f"{duration!r} is too long a duration: a century at most")
+        raise ValueError(f"{duration!r} is too long a duration: the maximum is 100 years")
     return delta
 
 
-def to_seconds(what: str, duration: float | timedelta) -> float:
-    """The same in seconds, for `what`, which the ValueError names."""
+def to_seconds(name: str, duration: float | timedelta, error: type[Exception] = ValueError) -> float:
+    """The same in seconds, for the argument `name`; raises `error`, which says its name."""
     try:
         return to_timedelta(duration).total_seconds()
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from None
+    except ValueError as problem:
+        raise error(f"{name}: {problem}") from None

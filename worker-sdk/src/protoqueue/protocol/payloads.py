@@ -1,7 +1,10 @@
 """Payloads: any Python value a producer hands in, and the value a handler's annotation asks for."""
 
+import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -19,29 +22,56 @@ Decoder: TypeAlias = Callable[[bytes, str], Any]
 """Turns a payload's bytes and content type into what a handler takes; raises UndecodableTask."""
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A payload that is bytes already, and how they are to be read: sent as it is."""
+
+    data: bytes
+    content_type: str
+
+
 def encode_payload(payload: Any) -> tuple[bytes, str]:
     """The bytes and the content type of a payload; raises InvalidTask for what is neither bytes, protobuf nor JSON."""
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload), BYTES
+    if isinstance(payload, Encoded):
+        return payload.data, payload.content_type
     if isinstance(payload, Message):
         return payload.SerializeToString(), f"{PROTOBUF}; type={payload.DESCRIPTOR.full_name}"
     try:
-        encoded = to_json(payload, inf_nan_mode="constants")
+        by_alias = not isinstance(payload, BaseModel) or _reads_its_aliases(type(payload))
+        encoded = to_json(payload, inf_nan_mode="constants", by_alias=by_alias)
         if b"NaN" in encoded or b"Infinity" in encoded:
             _refuse_unless_in_strings(encoded)
         return encoded, JSON
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise InvalidTask(
             f"a payload of type {type(payload).__name__} cannot be encoded ({error}): "
-            "pass bytes, a protobuf message, a pydantic model or what JSON can hold"
+            "pass bytes, a protobuf message, a pydantic model or a JSON-serializable value"
         ) from error
+
+
+@functools.cache
+def _reads_its_aliases(model: type[BaseModel]) -> bool:
+    """Whether it takes the names it writes: not where a `serialization_alias` or `validation_alias` stands alone."""
+    try:
+        reads, writes = (model.model_json_schema(mode=mode) for mode in ("validation", "serialization"))
+    except Exception:  # there are models without a schema
+        return True
+    return _names(reads) <= _names(writes)
+
+
+def _names(schema: Any) -> set[str]:
+    """The properties of it and what it refers to."""
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return {f"{part.get('title')}.{name}" for part in parts for name in part.get("properties", {})}
 
 
 def _refuse_unless_in_strings(encoded: bytes) -> None:
     try:
         from_json(encoded, allow_inf_nan=False)
     except ValueError:
-        raise ValueError("JSON has neither NaN nor infinity, and other languages refuse them") from None
+        raise ValueError("JSON has no NaN or infinity, and other languages reject them") from None
 
 
 def decoder_for(annotation: Any) -> Decoder:
@@ -57,14 +87,15 @@ def decoder_for(annotation: Any) -> Decoder:
     if isinstance(annotation, type) and issubclass(annotation, Message):
         return _protobuf_decoder(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _validating(annotation.model_validate_json, annotation.__name__)
+        # By name too: so it is written where a model does not take the aliases that it writes.
+        return _validating(partial(annotation.model_validate_json, by_alias=True, by_name=True), annotation.__name__)
     if annotation is dict:
         return _decode_dict
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     except PydanticUserError as error:
         raise ConfigurationError(
-            f"no payload can become {annotation!r}: annotate with {_TAKEN} ({error.message.splitlines()[0]})"
+            f"a payload cannot be converted to {annotation!r}: annotate with {_TAKEN} ({error.message.splitlines()[0]})"
         ) from error
     return _validating(adapter.validate_json, str(getattr(annotation, "__name__", annotation)))
 
@@ -79,7 +110,7 @@ def _decode_bytes(data: bytes, _content_type: str) -> bytes:
 def _decode_dict(data: bytes, content_type: str) -> dict[str, Any]:
     value = _from_json(data, content_type, "dict")
     if not isinstance(value, dict):
-        raise UndecodableTask(f"the handler takes a dict, the payload is a {type(value).__name__}")
+        raise UndecodableTask(f"the payload does not match dict: it is a {type(value).__name__}")
     return value
 
 
@@ -91,7 +122,9 @@ def _decode_as_sent(data: bytes, content_type: str) -> Any:
         try:
             message_class = message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
         except KeyError:
-            raise UndecodableTask(f"the payload is a {name}, which this worker has not imported") from None
+            raise UndecodableTask(
+                f"the payload is a {name}, whose protobuf module this worker has not imported"
+            ) from None
         return _parse_protobuf(message_class, data)
     return data
 
@@ -101,7 +134,7 @@ def _from_json(data: bytes, content_type: str, wanted: str) -> Any:
     try:
         return from_json(data)
     except ValueError as error:
-        raise UndecodableTask(f"the payload is no JSON: {error}") from error
+        raise UndecodableTask(f"the payload is not valid JSON: {error}") from error
 
 
 def _validating(validate: Callable[[bytes], Any], wanted: str) -> Decoder:
@@ -110,7 +143,7 @@ def _validating(validate: Callable[[bytes], Any], wanted: str) -> Decoder:
         try:
             return validate(data)
         except ValidationError as error:
-            raise UndecodableTask(f"the payload is no {wanted}: {error}") from error
+            raise UndecodableTask(f"the payload does not match {wanted}: {error}") from error
 
     return decode
 
@@ -118,7 +151,7 @@ def _validating(validate: Callable[[bytes], Any], wanted: str) -> Decoder:
 def _refuse_protobuf(content_type: str, wanted: str) -> None:
     # An empty or binary content type may still hold JSON: producers of the original schema say nothing about it.
     if content_type.startswith(PROTOBUF):
-        raise UndecodableTask(f"the handler takes {wanted}, the payload is a {_protobuf_type(content_type)}")
+        raise UndecodableTask(f"the payload does not match {wanted}: it is a {_protobuf_type(content_type)}")
 
 
 def _protobuf_decoder(message_class: type[Message]) -> Decoder:
@@ -129,9 +162,9 @@ def _protobuf_decoder(message_class: type[Message]) -> Decoder:
             try:
                 return json_format.Parse(data, message_class())
             except (json_format.ParseError, UnicodeDecodeError) as error:
-                raise UndecodableTask(f"the payload is no {wanted} as JSON: {error}") from error
+                raise UndecodableTask(f"the payload does not match {wanted}: {error}") from error
         if content_type.startswith(PROTOBUF) and _protobuf_type(content_type) not in ("", wanted):
-            raise UndecodableTask(f"the handler takes {wanted}, the payload is a {_protobuf_type(content_type)}")
+            raise UndecodableTask(f"the payload does not match {wanted}: it is a {_protobuf_type(content_type)}")
         return _parse_protobuf(message_class, data)
 
     return decode
@@ -141,7 +174,7 @@ def _parse_protobuf(message_class: type[Message], data: bytes) -> Message:
     try:
         return message_class.FromString(data)
     except DecodeError as error:
-        raise UndecodableTask(f"the payload is no {message_class.DESCRIPTOR.full_name}: {error}") from error
+        raise UndecodableTask(f"the payload cannot be read as {message_class.DESCRIPTOR.full_name}: {error}") from error
 
 
 def _protobuf_type(content_type: str) -> str:

@@ -1,19 +1,21 @@
 """The task on the wire: `protoqueue.v1.Task`, whose field numbers 1-3 are those of the original schema."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
-from protoqueue.errors import InvalidTask, UndecodableTask
-from protoqueue.ids import anonymous_id, recurring_id
-from protoqueue.naming import DEFAULT_PRIORITY, Header
-from protoqueue.task import Task
-from protoqueue.v1 import task_pb2
+from protoqueue.errors import UndecodableTask
+from protoqueue.protocol.dead_letter_header import read_dead_letter
+from protoqueue.protocol.metadata import read_metadata, write_metadata
+from protoqueue.protocol.names import Header
+from protoqueue.protocol.recurring import scheduled_for
+from protoqueue.protocol.retries import read_retries, write_retries
+from protoqueue.protocol.task_ids import anonymous_id, recurring_id
+from protoqueue.protocol.v1 import task_pb2
+from protoqueue.task import DEFAULT_PRIORITY, Retries, Task
 
 _MOST_DIGITS = 18
 
@@ -21,44 +23,60 @@ _MOST_DIGITS = 18
 def encode_task(
     task_id: str, data: bytes, task_type: str = "", content_type: str = "", priority: int = DEFAULT_PRIORITY,
     enqueued_at: datetime | None = None, ordering_key: str = "", metadata: Mapping[str, Any] | None = None,
+    retry: Retries | None = None,
 ) -> bytes:  # fmt: skip
-    """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold.
+    """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold, and ValueError.
 
     It takes the parts: to put each `Task` together first would cost as much as encoding it.
     """
     timestamp = 0 if enqueued_at is None else int(enqueued_at.timestamp() * 1000)
     if metadata:
         wire = task_pb2.TaskMetadata(priority=priority, timestamp=timestamp)
-        _fill_metadata(wire, metadata)
-        rest = _encode_rest(wire, task_type, content_type, ordering_key)
+        write_metadata(wire, metadata)
+        rest = _encode_rest(wire, task_type, content_type, ordering_key, retry)
     else:
-        rest = _encode_plain_rest(priority, timestamp, task_type, content_type, ordering_key)
+        rest = _encode_plain_rest(priority, timestamp, task_type, content_type, ordering_key, retry)
     # Messages of protobuf that follow each other are one with the fields of both, here in the order of their numbers.
     return task_pb2.Task(id=task_id, data=data).SerializeToString() + rest
 
 
 @lru_cache(maxsize=256, typed=True)  # 5.0 equals 5, and is no priority
-def _encode_plain_rest(priority: int, timestamp: int, task_type: str, content_type: str, ordering_key: str) -> bytes:
+def _encode_plain_rest(
+    priority: int, timestamp: int, task_type: str, content_type: str, ordering_key: str, retry: Retries | None
+) -> bytes:
     """What the tasks of a batch mostly have in common: encoded once, it halves the cost of putting one together."""
     metadata = task_pb2.TaskMetadata(priority=priority, timestamp=timestamp)
-    return _encode_rest(metadata, task_type, content_type, ordering_key)
+    return _encode_rest(metadata, task_type, content_type, ordering_key, retry)
 
 
-def _encode_rest(metadata: task_pb2.TaskMetadata, task_type: str, content_type: str, ordering_key: str) -> bytes:
+def _encode_rest(
+    metadata: task_pb2.TaskMetadata, task_type: str, content_type: str, ordering_key: str, retry: Retries | None
+) -> bytes:
     return task_pb2.Task(
-        metadata=metadata, type=task_type, content_type=content_type, ordering_key=ordering_key
-    ).SerializeToString()
+        metadata=metadata, type=task_type, content_type=content_type, ordering_key=ordering_key,
+        retry=None if retry is None else write_retries(retry),
+    ).SerializeToString()  # fmt: skip
 
 
-def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
-    """Read a task from its message in the queue's stream; raises UndecodableTask."""
+def decode_task(
+    data: bytes, headers: Mapping[str, str], sequence: int, stream: str = "", max_attempts: int | None = None
+) -> Task:
+    """Read a task from its message at a sequence of a stream; raises UndecodableTask.
+
+    `max_attempts` is how many it may have unless it says so itself.
+    """
     try:
         wire = task_pb2.Task.FromString(data)
     except DecodeError as error:
-        raise UndecodableTask(f"{len(data)} bytes that are no protoqueue.v1.Task: {error}") from error
+        raise UndecodableTask(f"{len(data)} bytes are not a protoqueue.v1.Task: {error}") from error
     metadata = wire.metadata
+    letter = read_dead_letter(headers)
+    # What a producer says about attempts is about the work, and not about what is done with a dead letter of it.
+    retries = read_retries(wire.retry) if letter is None and wire.HasField("retry") else None
+    if retries is not None and retries.max_attempts is not None:
+        max_attempts = retries.max_attempts
     return Task(
-        id=recurring_id(headers, sequence) or wire.id or anonymous_id(sequence),
+        id=recurring_id(headers, sequence, stream) or wire.id or anonymous_id(sequence, stream),
         data=wire.data,
         type=wire.type,
         content_type=wire.content_type,
@@ -66,7 +84,12 @@ def decode_task(data: bytes, headers: Mapping[str, str], sequence: int) -> Task:
         priority=metadata.priority or DEFAULT_PRIORITY,
         enqueued_at=_moment(metadata.timestamp) if metadata.timestamp else None,
         ordering_key=wire.ordering_key,
-        metadata=_read_metadata(metadata) if metadata.HasField("custom_metadata") else {},
+        scheduled_for=scheduled_for(headers) if Header.RECURS in headers else None,
+        dead_letter=letter,
+        metadata=read_metadata(metadata),
+        retries=retries,
+        max_attempts=max_attempts,
+        unique=headers.get(Header.UNIQUE, ""),
     )
 
 
@@ -87,8 +110,29 @@ def with_id(data: bytes, task_id: str) -> bytes:
         wire = task_pb2.Task.FromString(data)
     except DecodeError:
         return data
+    if wire.id == task_id:
+        return data
     wire.id = task_id
     return wire.SerializeToString()
+
+
+def with_payload(data: bytes, payload: bytes) -> bytes:
+    """The same task with another payload; raises UndecodableTask for bytes that are no task."""
+    try:
+        wire = task_pb2.Task.FromString(data)
+    except DecodeError as error:
+        raise UndecodableTask(f"{len(data)} bytes are not a protoqueue.v1.Task: {error}") from error
+    wire.data = payload
+    return wire.SerializeToString()
+
+
+def is_task(data: bytes) -> bool:
+    """Whether these bytes are a task."""
+    try:
+        task_pb2.Task.FromString(data)
+    except DecodeError:
+        return False
+    return True
 
 
 def _moment(timestamp_ms: int) -> datetime | None:
@@ -98,16 +142,11 @@ def _moment(timestamp_ms: int) -> datetime | None:
         return None
 
 
-def _read_metadata(metadata: task_pb2.TaskMetadata) -> dict[str, Any]:
+def read_task(
+    data: bytes, headers: Mapping[str, str], sequence: int, stream: str = "", max_attempts: int | None = None
+) -> Task:
+    """The task a stored message holds; bytes that are not a task appear as `data` of one without a type."""
     try:
-        return json_format.MessageToDict(metadata.custom_metadata)
-    except (ValueError, json_format.Error) as error:
-        raise UndecodableTask(f"the task's metadata is no JSON: {error}") from error
-
-
-def _fill_metadata(into: task_pb2.TaskMetadata, metadata: Mapping[str, Any]) -> None:
-    try:
-        json.dumps(metadata, allow_nan=False)  # protobuf takes infinity, and fails where it is read
-        into.custom_metadata.update(metadata)
-    except (ValueError, TypeError) as error:
-        raise InvalidTask(f"metadata must be what JSON can hold: {error}") from error
+        return decode_task(data, headers, sequence, stream, max_attempts)
+    except UndecodableTask:
+        return Task(id=anonymous_id(sequence, stream), data=data)

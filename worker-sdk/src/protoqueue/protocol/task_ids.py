@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
 
-from protoqueue.naming import Header
+from protoqueue.protocol.names import Header, place_of
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _COUNTED = (1 << 62) - 1
 
 
-def new_task_id() -> str:
+def new_task_id(now: datetime | None = None) -> str:
     """A UUID of version 7 as 32 hexadecimal digits: unique, in order of time, and one token of a subject or key."""
-    return new_task_ids(1)[0]
+    return new_task_ids(1, now)[0]
 
 
-def new_task_ids(count: int) -> list[str]:
+def new_task_ids(count: int, now: datetime | None = None) -> list[str]:
     """Such ids for tasks that are enqueued together, in their order: as RFC 9562 allows, they count on from a random.
 
     The 62 bits that count start in the lower half of their range, so that they do not run over.
     """
-    milliseconds = time.time_ns() // 1_000_000
+    milliseconds = time.time_ns() // 1_000_000 if now is None else int(now.timestamp() * 1000)
     entropy = int.from_bytes(os.urandom(10))
     first = (milliseconds << 80) | _VERSION_AND_VARIANT | ((entropy >> 68) << 64) | (entropy & (_COUNTED >> 1))
     return [f"{value:032x}" for value in range(first, first + count)]
@@ -38,20 +38,21 @@ def made_at(task_id: str) -> datetime | None:
         return None
 
 
-def recurring_id(headers: Mapping[str, str], sequence: int) -> str | None:
-    """`<schedule name>@<stream sequence>` of what a recurring schedule fired, whose bytes are the same each time."""
+def recurring_id(headers: Mapping[str, str], sequence: int, stream: str = "") -> str | None:
+    """`<schedule name>@<place>` of what a recurring schedule fired, whose bytes are the same each time."""
     match headers.get(Header.SCHEDULER, "").split("."):
         case ["pq", _, _, "cron", schedule]:
-            return f"{schedule}@{sequence}"
+            return f"{schedule}@{place_of(stream, sequence)}"
     return None
 
 
-def anonymous_id(sequence: int) -> str:
+def anonymous_id(sequence: int, stream: str = "") -> str:
     """The id of a task whose producer gave it none."""
-    return f"task@{sequence}"
+    return f"task@{place_of(stream, sequence)}"
 
 
 def sequence_in(task_id: str) -> int:
-    """The stream sequence that an id of these two kinds ends with; 0 for others."""
-    _, at, digits = task_id.rpartition("@")
+    """The sequence in the place that an id of these two kinds ends with; 0 for others."""
+    _, at, place = task_id.rpartition("@")
+    digits = place.partition("-")[0]
     return int(digits) if at and digits.isascii() and digits.isdigit() and len(digits) < 19 else 0

@@ -63,6 +63,12 @@ class ServerClock:
         assert self._offset is not None
         return local_us() + self._offset.middle_us
 
+    def move(self, ahead_us: int) -> None:
+        """The server's time has been moved ahead."""
+        if self._offset is not None:
+            offset = self._offset
+            self._offset = Offset(offset.low_us + ahead_us, offset.high_us + ahead_us, offset.at_us)
+
     async def refresh(self, max_age_us: int = MAX_AGE_US) -> None:
         """Measure anew unless the last time is recent enough; again, up to three times, while round trips are slow."""
         if self._offset is not None and local_us() - self._offset.at_us < max_age_us:

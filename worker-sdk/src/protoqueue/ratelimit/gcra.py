@@ -2,7 +2,7 @@
 
 A bucket of tokens is one number, the theoretical arrival time (TAT): the moment at which the bucket will be full again.
 Leasing a token moves it on by one interval. Tokens may be leased some time before they may be spent ("ahead"), so
-whoever waits holds a place in the line, and no time is lost between one token and the next.
+a worker that waits has leased its turn, and no time is lost between one token and the next.
 
 Times are integer microseconds. A TAT counts ticks of `1/tasks` microseconds, so that an interval is always whole
 (`per_us` ticks) and the long-run rate exact, also for three tasks a second.
@@ -29,7 +29,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         if min(self.tasks, self.per_us, self.burst) < 1:
-            raise ValueError(f"{self}: tasks, per and burst of a rate limit are all at least 1")
+            raise ValueError(f"{self}: tasks, per and burst must be positive")
 
     @property
     def interval_us(self) -> int:
@@ -144,7 +144,7 @@ def decode(data: bytes) -> State:
         limit = Limit(fields["tasks"], fields["per_us"], fields["burst"])
         return State(limit, fields["tat_us"] * limit.tasks + fields["ticks"])
     except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"no rate limit state: {data[:100]!r}") from error
+        raise ValueError(f"not a rate limit state: {data[:100]!r}") from error
 
 
 def _spare(state: State, now_us: int) -> int:

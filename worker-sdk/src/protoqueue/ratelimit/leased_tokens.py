@@ -1,7 +1,9 @@
+"""Tokens of a shared bucket that this process has leased."""
+
 from protoqueue.ratelimit.gcra import Lease
 
 
-class Pocket:
+class LeasedTokens:
     """Tokens that one process has leased and not yet spent.
 
     A token that nobody spends within the limit's slack of becoming ripe lapses. It does not go back: returning it would
@@ -43,7 +45,3 @@ class Pocket:
 
     def spend(self, count: int) -> None:
         self._gone += count
-
-    def restore(self, count: int) -> None:
-        """Take back tokens spent a moment ago; what does not fit was of an earlier lease and has lapsed."""
-        self._gone -= min(count, self._gone - self.lapsed)

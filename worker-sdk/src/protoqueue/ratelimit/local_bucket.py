@@ -1,7 +1,7 @@
 from protoqueue.ratelimit import gcra
 from protoqueue.ratelimit.clock import local_us
 from protoqueue.ratelimit.gcra import Limit, State
-from protoqueue.ratelimit.leases import CHUNK_US, Nap
+from protoqueue.ratelimit.shared_bucket import CHUNK_US, Nap
 
 
 class LocalBucket:
@@ -28,8 +28,9 @@ class LocalBucket:
     def spend(self, count: int) -> None:
         self._state = gcra.lease(self._state, self.limit, count, local_us()).state
 
-    def restore(self, count: int) -> None:
-        self._state = State(self.limit, self._state.tat - count * self.limit.per_us)
+    def time_moved(self, ahead_us: int) -> None:
+        # The clock this goes by is the event loop's, which nobody moves.
+        self._state = State(self.limit, self._state.tat - ahead_us * self.limit.tasks)
 
     async def advance(self, wanted: int, nap: Nap) -> None:  # noqa: ARG002 (all buckets are asked alike)
         """Wait until a token is there."""

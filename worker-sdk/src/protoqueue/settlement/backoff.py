@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from protoqueue.durations import LONGEST
-from protoqueue.settings import RetryPolicy
+from protoqueue.protocol.config import RetryPolicy
+from protoqueue.protocol.durations import LONGEST
 
 
 def retry_delay(policy: RetryPolicy, attempt: int, jitter: float) -> timedelta:

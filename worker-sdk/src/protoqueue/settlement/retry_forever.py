@@ -14,7 +14,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 _Answer = TypeVar("_Answer")
 
 
-async def until_answered(act: Callable[[], Awaitable[_Answer]], what: str) -> _Answer:
+async def retry_forever(act: Callable[[], Awaitable[_Answer]], what: str) -> _Answer:
     """What `act` returns once it does, however long that takes; raises PayloadTooLarge, which no waiting cures."""
     wait_s = FIRST_WAIT_S
     while True:
@@ -23,6 +23,6 @@ async def until_answered(act: Callable[[], Awaitable[_Answer]], what: str) -> _A
         except PayloadTooLarge:
             raise
         except ProtoQueueError as error:
-            log.warning("no answer about %s, trying again: %s", what, error, extra={"wait_s": wait_s})
+            log.warning("cannot store %s, retrying: %s", what, error, extra={"wait_s": wait_s})
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)

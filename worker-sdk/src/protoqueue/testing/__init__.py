@@ -7,10 +7,12 @@
             await memory.advance(3600)
             assert await worker.run_once() == 1
 
-Inside the block every `connect()` and every worker of the process uses it.
+Inside the block every `connect()` and every worker of the process uses it. Code without an event loop, which uses
+`protoqueue.sync`, is tested with `sync_in_memory`.
 """
 
 from protoqueue.testing.backend import InMemory, in_memory
+from protoqueue.testing.blocking import SyncInMemory, sync_in_memory
 from protoqueue.testing.memory import MemoryBroker
 
-__all__ = ["InMemory", "MemoryBroker", "in_memory"]
+__all__ = ["InMemory", "MemoryBroker", "SyncInMemory", "in_memory", "sync_in_memory"]

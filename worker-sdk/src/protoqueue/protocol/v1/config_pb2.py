@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotoqueue/v1/config.proto\x12\rprotoqueue.v1\x1a\x1egoogle/protobuf/duration.proto\"\xf2\x03\n\x0bQueueConfig\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0e\n\x06stream\x18\x04 \x01(\t\x12\x14\n\x0clater_stream\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65\x61\x64_letter_stream\x18\x06 \x01(\t\x12\x10\n\x08\x64\x65livery\x18\x07 \x01(\t\x12\x17\n\x0fpriority_levels\x18\x08 \x01(\x05\x12\x1b\n\x13ordering_partitions\x18\t \x01(\x05\x12\x35\n\x12visibility_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x64\x65\x64uplication_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05retry\x18\x0c \x01(\x0b\x32\x1a.protoqueue.v1.RetryPolicy\x12\x34\n\x0b\x64\x65\x61\x64_letter\x18\r \x01(\x0b\x32\x1f.protoqueue.v1.DeadLetterPolicy\x12,\n\nrate_limit\x18\x0e \x01(\x0b\x32\x18.protoqueue.v1.RateLimit\x12\x15\n\rmax_task_size\x18\x0f \x01(\x03\x12\x0e\n\x06paused\x18\x10 \x01(\x08\"\xe3\x02\n\x0bGroupConfig\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12*\n\tconsumers\x18\x05 \x03(\x0b\x32\x17.protoqueue.v1.Consumer\x12\x17\n\x0fpriority_policy\x18\x06 \x01(\t\x12\x15\n\rmax_in_flight\x18\x07 \x01(\x05\x12\x35\n\x12visibility_timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05retry\x18\t \x01(\x0b\x32\x1a.protoqueue.v1.RetryPolicy\x12,\n\nrate_limit\x18\n \x01(\x0b\x32\x18.protoqueue.v1.RateLimit\x12\x14\n\x0c\x65xactly_once\x18\x0b \x01(\x08\x12\x0e\n\x06paused\x18\x0c \x01(\x08\"J\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x05\"\xa7\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x30\n\rinitial_delay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12,\n\tmax_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x05 \x01(\x01\"4\n\x10\x44\x65\x61\x64LetterPolicy\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xpired\x18\x02 \x01(\x08\"`\n\tRateLimit\x12\r\n\x05tasks\x18\x01 \x01(\x03\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x03 \x01(\x03\x12\r\n\x05scope\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotoqueue/v1/config.proto\x12\rprotoqueue.v1\x1a\x1egoogle/protobuf/duration.proto\"\xe7\x04\n\x0bQueueConfig\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x0e\n\x06stream\x18\x04 \x01(\t\x12\x14\n\x0clater_stream\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65\x61\x64_letter_stream\x18\x06 \x01(\t\x12\x10\n\x08\x64\x65livery\x18\x07 \x01(\t\x12\x17\n\x0fpriority_levels\x18\x08 \x01(\x05\x12\x1b\n\x13ordering_partitions\x18\t \x01(\x05\x12\x35\n\x12visibility_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x64\x65\x64uplication_window\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05retry\x18\x0c \x01(\x0b\x32\x1a.protoqueue.v1.RetryPolicy\x12\x34\n\x0b\x64\x65\x61\x64_letter\x18\r \x01(\x0b\x32\x1f.protoqueue.v1.DeadLetterPolicy\x12,\n\nrate_limit\x18\x0e \x01(\x0b\x32\x18.protoqueue.v1.RateLimit\x12\x15\n\rmax_task_size\x18\x0f \x01(\x03\x12\x0e\n\x06paused\x18\x10 \x01(\x08\x12\x18\n\x10\x64raining_streams\x18\x11 \x03(\t\x12*\n\x07max_age\x18\x12 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x07history\x18\x13 \x01(\x0b\x32\x1c.protoqueue.v1.HistoryPolicy\"\x8b\x03\n\x0bGroupConfig\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12*\n\tconsumers\x18\x05 \x03(\x0b\x32\x17.protoqueue.v1.Consumer\x12\x17\n\x0fpriority_policy\x18\x06 \x01(\t\x12\x15\n\rmax_in_flight\x18\x07 \x01(\x05\x12\x35\n\x12visibility_timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x05retry\x18\t \x01(\x0b\x32\x1a.protoqueue.v1.RetryPolicy\x12,\n\nrate_limit\x18\n \x01(\x0b\x32\x18.protoqueue.v1.RateLimit\x12\x14\n\x0c\x65xactly_once\x18\x0b \x01(\x08\x12\x0e\n\x06paused\x18\x0c \x01(\x08\x12&\n\x05moved\x18\r \x03(\x0b\x32\x17.protoqueue.v1.Consumer\"Z\n\x08\x43onsumer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x05\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06weight\x18\x04 \x01(\x05\x12\x0e\n\x06stream\x18\x05 \x01(\t\"\xee\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\x05\x12\x30\n\rinitial_delay\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12,\n\tmax_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x05 \x01(\x01\x12\x13\n\x0bmax_crashes\x18\x06 \x01(\x05\x12\x30\n\rrollout_grace\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\x10\x44\x65\x61\x64LetterPolicy\x12\x0f\n\x07\x65nabled\x18\x01 \x01(\x08\x12\x0f\n\x07\x65xpired\x18\x02 \x01(\x08\x12\r\n\x05queue\x18\x03 \x01(\t\"B\n\rHistoryPolicy\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0f\n\x07results\x18\x02 \x01(\x08\x12\x10\n\x08payloads\x18\x03 \x01(\x08\"`\n\tRateLimit\x12\r\n\x05tasks\x18\x01 \x01(\x03\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x03 \x01(\x03\x12\r\n\x05scope\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,15 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protoqueue.v1.config_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUEUECONFIG']._serialized_start=78
-  _globals['_QUEUECONFIG']._serialized_end=576
-  _globals['_GROUPCONFIG']._serialized_start=579
-  _globals['_GROUPCONFIG']._serialized_end=934
-  _globals['_CONSUMER']._serialized_start=936
-  _globals['_CONSUMER']._serialized_end=1010
-  _globals['_RETRYPOLICY']._serialized_start=1013
-  _globals['_RETRYPOLICY']._serialized_end=1180
-  _globals['_DEADLETTERPOLICY']._serialized_start=1182
-  _globals['_DEADLETTERPOLICY']._serialized_end=1234
-  _globals['_RATELIMIT']._serialized_start=1236
-  _globals['_RATELIMIT']._serialized_end=1332
+  _globals['_QUEUECONFIG']._serialized_end=693
+  _globals['_GROUPCONFIG']._serialized_start=696
+  _globals['_GROUPCONFIG']._serialized_end=1091
+  _globals['_CONSUMER']._serialized_start=1093
+  _globals['_CONSUMER']._serialized_end=1183
+  _globals['_RETRYPOLICY']._serialized_start=1186
+  _globals['_RETRYPOLICY']._serialized_end=1424
+  _globals['_DEADLETTERPOLICY']._serialized_start=1426
+  _globals['_DEADLETTERPOLICY']._serialized_end=1493
+  _globals['_HISTORYPOLICY']._serialized_start=1495
+  _globals['_HISTORYPOLICY']._serialized_end=1561
+  _globals['_RATELIMIT']._serialized_start=1563
+  _globals['_RATELIMIT']._serialized_end=1659
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,55 @@
+"""Looking at tasks without consuming them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from protoqueue.admin.places import Place, first_messages, stored_messages
+from protoqueue.broker import Broker, StoredMessage
+from protoqueue.protocol.config import QueueSettings
+from protoqueue.protocol.names import Header
+from protoqueue.protocol.task_codec import read_task
+from protoqueue.task import Task
+
+
+async def oldest_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout_s: float) -> list[Task]:
+    """The `limit` oldest tasks of a queue that wait or run; a delayed one is as old as it is due.
+
+    Bytes that are no task appear as `data` of a task without a type.
+    """
+    tasks: list[Task] = []
+    firsts: dict[Place, StoredMessage] = await first_messages(broker, dict.fromkeys(queue.waiting, 1), timeout_s)
+    while firsts and len(tasks) < limit:
+        place = min(firsts, key=lambda each: firsts[each].stored_at)
+        message = firsts.pop(place)
+        tasks.append(read_task(message.data, message.headers, message.sequence, message.stream))
+        if len(tasks) < limit:
+            firsts |= await first_messages(broker, {place: message.sequence + 1}, timeout_s)
+    return tasks
+
+
+@dataclass(frozen=True)
+class ScheduledTask:
+    """A task that is not due yet: a delayed one, or one that waits for its next attempt."""
+
+    task: Task
+    due_at: datetime | None
+    """None where another producer wrote a moment that cannot be read."""
+
+
+async def scheduled_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout_s: float) -> list[ScheduledTask]:
+    """The `limit` tasks that were stored first among those not yet due, the earliest due first."""
+    found: list[ScheduledTask] = []
+    for stream in queue.streams:
+        async for message in stored_messages(broker, (stream, queue.name.all_scheduled), 1, timeout_s):
+            if len(found) >= limit:
+                break
+            task = read_task(message.data, message.headers, message.sequence, message.stream)
+            found.append(ScheduledTask(task, _due(message)))
+    return sorted(found, key=lambda one: (one.due_at is None, one.due_at))
+
+
+def _due(message: StoredMessage) -> datetime | None:
+    try:
+        return datetime.fromisoformat(message.headers.get(Header.SCHEDULE, "").removeprefix("@at "))
+    except ValueError:
+        return None

@@ -1,0 +1,58 @@
+"""Dead letters as they lie in their stream, and the message that puts one back. Pure."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from protoqueue.protocol import names
+from protoqueue.protocol.dead_letter_header import parse_moment
+from protoqueue.protocol.names import Header, QueueName, level_of, partition_of
+from protoqueue.task import MAX_PRIORITY, MIN_PRIORITY
+
+_SEAL_DIGITS = 24
+KEPT = (Header.DEAD_LETTER, Header.UNIQUE, Header.UNIQUE_UNTIL)
+"""Of our headers those that a task keeps that is put back."""
+
+
+def redriven_subject(
+    queue: QueueName, group: str, priority: int, ordering_key: str, *, levels: int, partitions: int
+) -> str:
+    """Where a task that `group` gave up goes back to. An ordered task joins the end of its partition."""
+    return queue.retry(group, number_in(priority, ordering_key, levels=levels, partitions=partitions))
+
+
+def number_in(priority: int, ordering_key: str, *, levels: int, partitions: int) -> int:
+    """The level or partition of a task that died, whatever priority another producer gave it."""
+    if partitions:
+        return partition_of(ordering_key, partitions)
+    return level_of(priority if MIN_PRIORITY <= priority <= MAX_PRIORITY else 0, levels)
+
+
+def redriven_headers(
+    headers: Iterable[tuple[str, str]], redrives: int, task_id: str, group: str, sequence: int
+) -> dict[str, str]:
+    """Of the message that puts back the letter at `sequence`: fresh attempts, and an id that is not sealed yet.
+
+    Of the letter's headers those go along that are neither NATS' nor ours, such as the trace, those of its unique key,
+    and the one that tells why it was a dead letter of another queue before it died in this one. `redrives` is how often
+    it was put back before.
+    """
+    kept = {
+        name: text
+        for name, text in headers
+        if name in KEPT or (not name.startswith(("Nats-", "Pq-")) and names.is_header_name(name) and text.isprintable())
+    }
+    kept[Header.MSG_ID] = names.redrive_message_id(task_id, group, sequence)
+    kept[Header.ATTEMPT] = "1"
+    kept[Header.REDRIVES] = str(1 + redrives)
+    return kept
+
+
+def failed_at(headers: Mapping[str, str]) -> datetime | None:
+    """When the last attempt failed; None where the letter does not say."""
+    return parse_moment(headers.get(Header.FAILED_AT, ""))
+
+
+def sealed(message_id: str, key: bytes) -> str:
+    """The message id as producers cannot know it: `protoqueue.settlement.message_seal` tells why."""
+    return f"{message_id}:{hmac.digest(key, message_id.encode(), 'sha256').hex()[:_SEAL_DIGITS]}"

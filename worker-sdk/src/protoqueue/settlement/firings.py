@@ -1,0 +1,61 @@
+"""That each slot of a recurring task is worked on once.
+
+A NATS server that is killed may fire again, when it is back, what it had fired before. The second message has another
+sequence, and is of the same slot.
+"""
+
+import contextlib
+import json
+import re
+
+from protoqueue.broker import Broker, Delivery, WrongRevision
+from protoqueue.protocol.names import DONE_BUCKET, GroupName
+from protoqueue.protocol.recurring import slot_of
+from protoqueue.settlement.retry_forever import retry_forever
+
+TIMEOUT_S = 5.0
+_PLACE = re.compile(r"[0-9]+(-[A-Z]+)?")
+_MOST_SLOTS = 16
+"""Of one schedule that are remembered: a server that comes back fires the last one again."""
+
+
+class Firings:
+    """The slots that one group has begun to work on, in `pq-done`: one entry for each schedule."""
+
+    def __init__(self, broker: Broker, group: GroupName) -> None:
+        self._broker = broker
+        self._group = group
+
+    async def is_repeated(self, delivery: Delivery) -> bool:
+        """Whether another message of this slot was begun before; else it is this one from now on. Waits for NATS."""
+        slot = slot_of(delivery.headers)
+        if slot is None:
+            return False
+        key = self._group.firings_key(slot[0])
+        return await retry_forever(lambda: self._claim(key, slot[1], _mark(delivery)), "the firings of a schedule")
+
+    async def _claim(self, key: str, slot: str, mark: int | str) -> bool:
+        while True:
+            entry = await self._broker.read_key(DONE_BUCKET, key, TIMEOUT_S)
+            begun = _decoded(entry.value)
+            if slot in begun:
+                return begun[slot] != mark
+            kept = dict([*begun.items(), (slot, mark)][-_MOST_SLOTS:])
+            with contextlib.suppress(WrongRevision):  # another worker was quicker
+                await self._broker.write_key(DONE_BUCKET, key, json.dumps(kept).encode(), entry.number, TIMEOUT_S)
+                return False
+
+
+def _mark(delivery: Delivery) -> int | str:
+    """The place of a message: a number where its sequence says it all."""
+    place = delivery.place
+    return int(place) if place.isdigit() else place
+
+
+def _decoded(value: bytes | None) -> dict[str, int | str]:
+    """By slot, the mark of the message; empty for what another producer may have put there."""
+    with contextlib.suppress(ValueError):
+        begun = json.loads(value or b"{}")
+        if isinstance(begun, dict):
+            return {slot: mark for slot, mark in begun.items() if _PLACE.fullmatch(str(mark))}
+    return {}

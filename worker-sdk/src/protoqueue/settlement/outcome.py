@@ -1,0 +1,166 @@
+"""The one outcome that every delivery comes to, as a value."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+from protoqueue.errors import NoHandler, ProtoQueueError, UndecodableTask
+from protoqueue.observability.tracebacks import traceback_of
+from protoqueue.outcomes import Reason, Redrive, Reject, Retry, Snooze, Throttle
+from protoqueue.protocol.config import RetryPolicy
+from protoqueue.settlement.backoff import retry_delay
+from protoqueue.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is reported: the exception's class name and its text, which UTF-8 can hold."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, *, traced: bool = False) -> "Failure":
+        """With `traced`, and where it is the handler's own, the traceback too."""
+        try:
+            text = str(error)
+        except Exception:
+            text = "(the error cannot say what it is)"
+        traceback = traceback_of(error) if traced and not isinstance(error, ProtoQueueError) else ""
+        return cls(type(error).__name__, _utf8(text), _utf8(traceback))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Ack it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """Try again as the next attempt after `delay`."""
+
+    delay: timedelta
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """Try again as the same attempt after `delay`."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled(Snoozed):
+    """The same, and nothing of the group is to start before then; `why` is what the handler said."""
+
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForWorker:
+    """No handler here takes it: try again as the same attempt after `delay`, when a newer worker may be there."""
+
+    delay: timedelta
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Put it to the dead letters. `crashes` is the number of deliveries that had no outcome."""
+
+    reason: Reason
+    failure: Failure
+    crashes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """Send the dead letter back to the queue and group that gave it up, to be due after `delay`."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """It has not been started, or was interrupted by shutdown: another worker may have it after `delay`."""
+
+    delay: timedelta = timedelta()
+    started: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Someone has asked for it not to be done: ack it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimKey:
+    """It has come back from the dead letters: it is to lock its unique key before it runs."""
+
+
+Outcome: TypeAlias = (
+    Done | Cancelled | RetryLater | Snoozed | Throttled | WaitForWorker | Dead | Redriven | HandBack | ClaimKey
+)
+
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
+
+DONE = Done()
+CANCELLED = Cancelled()
+HAND_BACK = HandBack()
+CLAIM_KEY = ClaimKey()
+
+
+@dataclass(slots=True)  # frozen costs half a microsecond a task
+class Executed:
+    """`task` is None when it could not be decoded; `seconds` is what the handler took."""
+
+    outcome: Outcome
+    task: Task | None
+    seconds: float = 0.0
+    error: BaseException | None = None
+    """What failed the attempt."""
+    is_recorded: bool = False
+    """Whether the ledger has it already."""
+    result: Any = None
+    """What the handler returned."""
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def outcome_of(
+    error: BaseException, attempt: int, retry: RetryPolicy, jitter: float, waited_s: float = 0.0, *,
+    is_final: bool = False,
+) -> Outcome:  # fmt: skip
+    """What becomes of a task whose handler raised `error` at `attempt`; `jitter` in [-1, 1].
+
+    `waited_s` is for how long it has waited for a worker that has a handler for it and can read its payload; `is_final`
+    says whether the handler tries again after no such error.
+    """
+    if isinstance(error, Throttle):
+        return Throttled(error.delay, error.why)
+    if isinstance(error, Snooze):
+        return Snoozed(error.delay)
+    if isinstance(error, Redrive):
+        return Redriven(error.delay)
+    if isinstance(error, Reject):
+        return Dead(Reason.REJECTED, Failure.of(error, traced=True))
+    if isinstance(error, NoHandler | UndecodableTask):
+        return _unfit(error, retry, jitter, waited_s)
+    if is_final and not isinstance(error, Retry):
+        return Dead(Reason.REJECTED, Failure.of(error, traced=True))
+    if attempt >= retry.max_attempts:
+        return Dead(Reason.MAX_ATTEMPTS, Failure.of(error, traced=True))
+    asked = error.delay if isinstance(error, Retry) else None
+    return RetryLater(retry_delay(retry, attempt, jitter) if asked is None else asked, Failure.of(error))
+
+
+def _unfit(error: NoHandler | UndecodableTask, retry: RetryPolicy, jitter: float, waited_s: float) -> Outcome:
+    """While a new version is rolled out, the next worker may well take what this one does not."""
+    if waited_s >= retry.rollout_grace_s:
+        return Dead(Reason.NO_HANDLER if isinstance(error, NoHandler) else Reason.UNDECODABLE, Failure.of(error))
+    delay_s = min(max(waited_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S) * (1 + 0.2 * jitter)
+    return WaitForWorker(timedelta(seconds=min(delay_s, retry.rollout_grace_s - waited_s)), Failure.of(error))
