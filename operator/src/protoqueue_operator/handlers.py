@@ -4,18 +4,36 @@ kopf watches and keeps the operator alive; its own bookkeeping (a diff base and 
 handler) is not used: reconciling goes by the state of things alone, so there is nothing to remember.
 """
 
+import asyncio
+import itertools
 import logging
 import os
+import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import kopf
 
-from protoqueue_operator.core.crds import GROUP, VERSION
-from protoqueue_operator.core.deployment import GROUP_LABEL
-from protoqueue_operator.reconcile.operation import Operation
+from protoqueue_operator.api.v1alpha1.crd import GROUP, VERSION
+from protoqueue_operator.api.v1alpha1.labels import GROUP_LABEL
+from protoqueue_operator.manager import Manager
 
 WATCH_INACTIVITY_S = 70.0
 """A watch that brings not even a bookmark for so long is dead; real API servers send one a minute."""
+
+PAGE = 10
+"""Objects in a page of a first listing: each may be a megabyte and a half, and take ten times that once decoded."""
+
+
+_BACKOFFS_S = (0.5, 1.0, 2.0, 3.0)
+_LOGIN_PAUSE_S = 1.0
+
+
+class EndlessBackoffs:
+    """Kopf gives up when these end: an API server that is away, or starts, is asked for as long as it takes."""
+
+    def __iter__(self) -> Iterator[float]:
+        return itertools.chain(_BACKOFFS_S, itertools.repeat(_BACKOFFS_S[-1]))
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
@@ -47,18 +65,28 @@ def log_in() -> kopf.ConnectionInfo:
     return found
 
 
+_last_login = 0.0
+
+
 @kopf.on.login()
-async def logged_in(**_: Any) -> kopf.ConnectionInfo:
-    return log_in()
+async def logged_in(memo: Manager, **_: Any) -> kopf.AiohttpSession:
+    """Once a second at most: kopf asks for it again each time the API server answers 401, as one that starts does."""
+    global _last_login
+    await asyncio.sleep(max(0.0, _last_login + _LOGIN_PAUSE_S - time.monotonic()))
+    _last_login = time.monotonic()
+    return memo.open_watches.session(log_in())
 
 
 @kopf.on.startup()
-async def started(settings: kopf.OperatorSettings, memo: Operation, **_: Any) -> None:
+async def started(settings: kopf.OperatorSettings, memo: Manager, **_: Any) -> None:
     settings.peering.standalone = True
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.watching.inactivity_timeout = WATCH_INACTIVITY_S
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = PAGE
+    settings.networking.error_backoffs = EndlessBackoffs()
+    # Namespaces and definitions are given and need no looking for, nor the rights to do so.
+    settings.scanning.disabled = True
     settings.networking.connect_timeout = 10.0
     settings.networking.request_timeout = 60.0
     settings.watching.label_selectors["apps", "v1", "deployments"] = GROUP_LABEL
@@ -67,20 +95,25 @@ async def started(settings: kopf.OperatorSettings, memo: Operation, **_: Any) ->
 
 
 @kopf.on.cleanup()
-async def stopped(memo: Operation, **_: Any) -> None:
+async def stopped(memo: Manager, **_: Any) -> None:
     await memo.stop()
 
 
 @kopf.on.event(GROUP, VERSION, "queues")
-async def queue_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.watches.bring("Queue", event["type"], event["object"])
+async def queue_seen(event: kopf.RawEvent, memo: Manager, **_: Any) -> None:
+    memo.resync.observe("Queue", event["type"], event["object"])
 
 
 @kopf.on.event(GROUP, VERSION, "consumergroups")
-async def group_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.watches.bring("ConsumerGroup", event["type"], event["object"])
+async def group_seen(event: kopf.RawEvent, memo: Manager, **_: Any) -> None:
+    memo.resync.observe("ConsumerGroup", event["type"], event["object"])
+
+
+@kopf.on.event(GROUP, VERSION, "redrives")
+async def redrive_seen(event: kopf.RawEvent, memo: Manager, **_: Any) -> None:
+    memo.resync.observe("Redrive", event["type"], event["object"])
 
 
 @kopf.on.event("apps", "v1", "deployments", labels={GROUP_LABEL: kopf.PRESENT})
-async def deployment_seen(event: kopf.RawEvent, memo: Operation, **_: Any) -> None:
-    memo.watches.bring("Deployment", event["type"], event["object"])
+async def deployment_seen(event: kopf.RawEvent, memo: Manager, **_: Any) -> None:
+    memo.resync.observe("Deployment", event["type"], event["object"])

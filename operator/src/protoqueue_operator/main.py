@@ -2,19 +2,44 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from protoqueue.servers import shown_server, split_servers
-from protoqueue_operator.core.crds import crds
-from protoqueue_operator.core.explanation import explained
-from protoqueue_operator.core.resources import Key
+from protoqueue.protocol.servers import shown_server, split_servers
+from protoqueue_operator.api.v1alpha1.crd import crds
+from protoqueue_operator.api.v1alpha1.fields import parse_quantity
+from protoqueue_operator.api.v1alpha1.kinds import CUSTOM_KINDS, WATCHED_KINDS
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.schema_docs import explained
+
+DEEPEST_JSON = 30_000
+"""An API server stores JSON nested in up to 10,000 levels. Our definitions are shallow, but older ones may still be
+installed, and one object that cannot be decoded would end every watch of its kind."""
+
+if TYPE_CHECKING:
+    from protoqueue_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 1.0
+"""Before a new beginning."""
+
+_SHUTDOWN_TIMEOUT_S = 30.0
+"""After a failure. What takes longer hangs."""
+
+_LISTING_TIMEOUT_S = 5.0
+"""Nothing answers probes before that."""
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 
@@ -24,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "crds":
         write_crds(options.directory)
         return 0
-    return run(options)
+    return release(options) if options.command == "release" else run(options)
 
 
 def write_crds(directory: Path) -> None:
@@ -32,48 +57,193 @@ def write_crds(directory: Path) -> None:
     for plural, definition in crds().items():
         for version in definition["spec"]["versions"]:
             version["schema"]["openAPIV3Schema"] = explained(version["schema"]["openAPIV3Schema"])
-        text = yaml.safe_dump(definition, sort_keys=False, allow_unicode=True, width=120)
+        text = yaml.dump(_compact(definition), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
         header = "# Generated from the pydantic models by `make crds`; a test fails when it is stale.\n"
         (directory / f"{plural}.yaml").write_text(header + text)
 
 
+class _Flow(dict[str, Any]):
+    """Written on as few lines as it takes."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Flow, lambda dumper, data: dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=True)
+)
+
+
+def _compact(part: Any, name: str = "") -> Any:
+    """The schema of a pod template would else be nine tenths of its file."""
+    if isinstance(part, dict):
+        if name == "template":
+            return _Flow(part)
+        return {key: _compact(value, key) for key, value in part.items()}
+    return [_compact(each) for each in part] if isinstance(part, list) else part
+
+
 def run(options: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT, or until leadership is lost, which is exit code 1."""
+    """Run until SIGTERM or SIGINT.
+
+    What fails, or has lost the Lease, begins anew in the same process: nothing of what it knew is left.
+    """
+    import kopf
+
+    sys.setrecursionlimit(DEEPEST_JSON)
+    from protoqueue.observability.log import PrintableFormatter
+    from protoqueue_operator import handlers
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=options.log_level.upper(), handlers=[handler])
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        handlers.log_in()
+    except kopf.LoginError as error:
+        logger.error("cannot reach Kubernetes: %s", error)
+        return 1
+    try:
+        while True:
+            _end_at_once_when_asked_to()
+            with asyncio.Runner(loop_factory=_event_loop) as runner:
+                why = runner.run(_run_once(options))
+            if why is None:
+                return 0
+            _end_at_once_when_asked_to()
+            logger.warning("restarting: %s", why)
+            time.sleep(_PAUSE_S)
+    except _Interrupted:
+        return 0
+
+
+def _end_at_once_when_asked_to() -> None:
+    """Between two lives; during one kopf has handlers of its own, and takes these away with them."""
+
+    def ended(*_: object) -> None:
+        raise _Interrupted
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ended)
+
+
+def release(options: argparse.Namespace) -> int:
+    """Let go of what the operator holds, before it is removed; 1 where the API server does not let it."""
     import kopf
 
     from protoqueue_operator import handlers
-    from protoqueue_operator.adapters.kubernetes import Kubernetes
-    from protoqueue_operator.adapters.mounted import MountedCredentials
-    from protoqueue_operator.reconcile.operation import Operation
-    from protoqueue_operator.reconcile.runtime import DEFAULT_SYNC_PERIOD_S, DEFAULT_TARGET_PERIOD_S, Settings
+    from protoqueue_operator.runtime.client import ApiError, Kubernetes
+    from protoqueue_operator.uninstall import release_all
 
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    sys.setrecursionlimit(DEEPEST_JSON)
+    lease = _lease(options.leader_elect)
+    assert lease
+
+    async def work() -> int:
+        kubernetes = Kubernetes(handlers.log_in, CUSTOM_KINDS)
+        try:
+            return await release_all(kubernetes, lease, options.namespace)
+        finally:
+            await kubernetes.close()
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        released = asyncio.run(work())
+    except kopf.LoginError as error:
+        logger.error("cannot reach Kubernetes: %s", error)
+        return 1
+    except ApiError as error:
+        logger.error("not released: status=%s error=%s", error.status, error)
+        return 1
+    logger.info("released: objects=%s; they and their streams stay as they are", released)
+    return 0
+
+
+async def _run_once(options: argparse.Namespace) -> str | None:
+    """From a start to an end; returns why it ended, or None where it was asked to."""
+    import kopf
+
+    from protoqueue_operator import handlers
+    from protoqueue_operator.manager import Manager
+    from protoqueue_operator.runtime.client import Kubernetes
+    from protoqueue_operator.runtime.resync import refused_namespaces
+
+    halted = asyncio.Event()
+    kubernetes = Kubernetes(handlers.log_in, CUSTOM_KINDS)
+    refused: dict[str, str] = {}
+    with contextlib.suppress(TimeoutError, kopf.LoginError):
+        async with asyncio.timeout(_LISTING_TIMEOUT_S):
+            refused = await refused_namespaces(kubernetes, WATCHED_KINDS, options.namespace)
+    # Where all are refused it waits for them all.
+    served = [each for each in options.namespace if each not in refused] or options.namespace
+    manager = Manager(_settings(options, served), kubernetes, halted.set, refused if served else {})
+    before = asyncio.all_tasks()
+    # Else kopf asks for the name of the account, which that of a container need not have. Nothing here uses it.
+    identity: Any = "protoqueue-operator"
+    tasks = await kopf.spawn_tasks(
+        identity=identity,
+        clusterwide=not options.namespace,
+        namespaces=served,
+        standalone=True,
+        stop_flag=halted,
+        memo=manager,
     )
-    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    last_resort: list[asyncio.TimerHandle] = []
+
+    def part_ended(task: "asyncio.Task[Any]") -> None:
+        manager.part_ended(task)
+        if manager.ended_because and not last_resort:
+            last_resort.append(asyncio.get_running_loop().call_later(_SHUTDOWN_TIMEOUT_S, _exit))
+            _cancel_watchers()
+
+    for task in tasks:
+        task.add_done_callback(part_ended)
+    try:
+        await kopf.run_tasks(tasks, ignored=before)
+    except Exception:
+        if manager.ended_because is None or not manager.has_started:
+            raise
+    finally:
+        for timer in last_resort:
+            timer.cancel()
+    return manager.ended_because
+
+
+def _cancel_watchers() -> None:
+    """Those that one which failed leaves behind: kopf forgets them, and then waits for them for ever."""
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("watcher for "):
+            task.cancel()
+
+
+def _exit() -> None:
+    logger.critical("shutdown did not finish in time: exiting")
+    logging.shutdown()
+    os._exit(1)
+
+
+def _settings(options: argparse.Namespace, namespaces: Sequence[str]) -> "Settings":
+    from protoqueue_operator.nats.mounted import MountedCredentials
+    from protoqueue_operator.settings import DEFAULT_SYNC_PERIOD_S, DEFAULT_TARGET_PERIOD_S, Settings
+
     mounted = MountedCredentials(options.nats_url, os.environ)
-    settings = Settings(
+    return Settings(
         credentials=mounted.read(),
         read_credentials=mounted.read,
         worker_nats_url=_shown(options.worker_nats_url),
         monitoring_url=options.liveness,
         lease=_lease(options.leader_elect),
         identity=f"{socket.gethostname()}_{os.getpid()}",
-        namespaces=tuple(options.namespace),
+        namespaces=tuple(namespaces),
+        max_bytes_per_namespace=options.max_bytes_per_namespace,
         sync_period_s=options.sync_period or DEFAULT_SYNC_PERIOD_S,
         target_period_s=options.target_period or DEFAULT_TARGET_PERIOD_S,
     )
-    halted = asyncio.Event()
-    operation = Operation(settings, Kubernetes(handlers.log_in), halted.set)
-    kopf.run(
-        loop=_event_loop(),
-        clusterwide=not options.namespace,
-        namespaces=options.namespace,
-        standalone=True,
-        stop_flag=halted,
-        memo=operation,
-    )
-    return 1 if operation.was_deposed else 0
+
+
+class _Interrupted(BaseException):
+    """Asked to end while nothing runs."""
 
 
 def _shown(url: str | None) -> str | None:
@@ -89,14 +259,14 @@ def _lease(text: str | None) -> Key | None:
 
 def _lease_name(text: str) -> str:
     if not re.fullmatch(r"[^/]+/[^/]+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no Lease: write <namespace>/<name>")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a Lease: write <namespace>/<name>")
     return text
 
 
 def _namespace(text: str) -> str:
     """A name: patterns, which kopf would take, cannot be listed."""
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a namespace")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a namespace")
     return text
 
 
@@ -113,6 +283,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     crds_command = commands.add_parser("crds", help="write the CustomResourceDefinitions")
     crds_command.add_argument("directory", type=Path)
+    release_command = commands.add_parser(
+        "release", help="take the operator's finalizers off all Queues and ConsumerGroups, before it is removed"
+    )
+    release_command.add_argument(
+        "--namespace",
+        action="append",
+        type=_namespace,
+        default=[],
+        help="only in this one; may be given more than once",
+    )
+    release_command.add_argument(
+        "--leader-elect",
+        metavar="NAMESPACE/NAME",
+        type=_lease_name,
+        required=True,
+        help="Lease of the operators, which is taken so that none of them acts meanwhile",
+    )
     run_command = commands.add_parser("run", help="run the operator")
     run_command.add_argument(
         "--nats-url",
@@ -130,6 +317,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_namespace,
         default=[],
         help="watch only this one; may be given more than once",
+    )
+    run_command.add_argument(
+        "--max-bytes-per-namespace",
+        type=parse_quantity,
+        metavar="SIZE",
+        help="how much the Queues of a namespace may reserve together by limits.maxBytes, replicas counted; with it "
+        "each Queue on the operator's own NATS has to state limits.maxBytes (default: no limit)",
     )
     run_command.add_argument(
         "--sync-period",

@@ -4,8 +4,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 
-from protoqueue_operator.core.consumer_group import Autoscale
-from protoqueue_operator.core.wording import counted
+from protoqueue.protocol.durations import format_duration
+from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale
+from protoqueue_operator.api.v1alpha1.text import counted
+
+STEP = timedelta(seconds=5)
+"""A burst is rarely stored at once: for so long after a step up its size may still be raised.
+
+After that the workers it started must be ready before the next step: what waits until then says nothing of them.
+"""
+
+_MOST = 1_000_000_000
+"""More workers than this are not told apart: a speed close to zero would ask for any number."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +42,30 @@ class Policy:
 
 @dataclass(frozen=True)
 class Load:
-    """What a group has to do."""
+    """What a group has to do, and with how many workers."""
 
-    ready: int = 0
+    waiting: int = 0
     in_flight: int = 0
+    startable: int | None = None
+    """How many of these the consumers would let workers have at the same time; None: all."""
+    limit: str = "maxInFlight"
+    """What keeps the rest from being started."""
+    throttled: str = ""
+    """Why nothing at all is started for a while; more workers would only wait too."""
+    is_active: bool = False
+    """Whether a task came, was started, or ended since the last look."""
+    ready: int | None = None
+    """Workers that are ready; None: as many as there are to be."""
     arrivals_per_s: float = 0.0
-    completions_per_s: float = 0.0
-    busy_workers: float = 0.0
-    """Workers that had work while the rates were measured; with `completions_per_s` it gives one worker's speed."""
+    speed: float = 0.0
+    """Tasks a second that one worker finishes while it has enough to do; 0 while that is not known."""
+
+    keep_up: int = 0
+    """Workers that finish as much as arrives, as far as that was measured while every worker had enough to do."""
 
     @property
     def outstanding(self) -> int:
-        return self.ready + self.in_flight
+        return self.waiting + self.in_flight
 
 
 @dataclass(frozen=True)
@@ -56,42 +78,58 @@ class History:
     """The most workers wanted since then."""
     empty_since: datetime | None = None
     unmeasured_since: datetime | None = None
-    """Since when workers have been busy, at this size, without any having finished a task."""
+    """Since when all workers have been ready, and tasks waiting, without any worker having finished a task."""
+    step_since: datetime | None = None
+    """When the step up began whose workers are not all ready yet."""
+    start_took: timedelta = timedelta(0)
+    """How long the workers of the last step took to become ready."""
 
 
 @dataclass(frozen=True)
 class Decision:
     replicas: int
     reason: str
-    """ScaledUp, ScaledDown, Stable, Idle or BacklogUnknown: the reason of the condition Scaling."""
+    """ScaledUp, ScaledDown, Stable, AtMaximum, InFlightLimited, Throttled, Idle or BacklogUnknown: the reason of the
+    condition Scaling."""
     message: str
     history: History
 
 
 def decide(policy: Policy, load: Load | None, current: int, history: History, now: datetime) -> Decision:
-    """Up at once, down late, and never on ignorance.
+    """Up at once, but one step at a time; down late; and never on ignorance.
 
-    Down only after `scale_down_delay`, and then to the most that was wanted meanwhile; to zero only after `idle_delay`
-    of emptiness. A `load` of None, an unknown backlog, holds the size: it is never read as zero.
+    Up only while tasks wait and every worker is ready. Down only after `scale_down_delay`, and then to the most that
+    was wanted meanwhile; to zero only after nothing has happened for `idle_delay`. A `load` of None, an unknown
+    backlog, holds the size: it is never read as zero.
     """
     if load is None:
         return Decision(
             current, "BacklogUnknown", f"the backlog is unknown: holding {counted(current, 'worker')}", History()
         )
-    wanted, why = _wanted(policy, load, current, history, now)
-    empty_since = None if load.outstanding else history.empty_since or now
-    idle = empty_since is not None and now - empty_since >= policy.idle_delay
-    floor = 0 if idle or (empty_since and not current) else 1
-    wanted = min(max(wanted, policy.minimum, floor), policy.maximum)
-    unmeasured_since = None if _speed(load) or not load.outstanding else history.unmeasured_since or now
-    history = replace(history, empty_since=empty_since, unmeasured_since=unmeasured_since)
+    history = _remember(load, current, history, now)
+    needed, why = _needed(policy, load, current, history, now)
+    idle = history.empty_since is not None and now - history.empty_since >= policy.idle_delay
+    needed = 0 if idle else needed
+    least = max(policy.minimum, 0 if idle or (history.empty_since and not current) else 1)
+    wanted = min(max(needed if load.startable is None else min(needed, load.startable), least), policy.maximum)
+    if wanted > current and load.throttled:
+        wanted = max(current, min(policy.minimum, policy.maximum))
+        if wanted == current:
+            told = f"throttled, no task is started {load.throttled}: holding {counted(current, 'worker')}"
+            return Decision(current, "Throttled", told, _steady(history))
     if wanted > current:
-        return Decision(wanted, "ScaledUp", f"{why}: {resized(current, wanted)}", _anew(history))
+        if needed <= current:  # it is not the backlog that asks for more
+            why = f"minReplicas is {policy.minimum}" if policy.minimum > current else "a task just arrived"
+        held = _held(load, current, history, now)
+        if held is None or least > current:
+            size = wanted if held is None else min(least, policy.maximum)
+            return Decision(size, "ScaledUp", f"{why}: {resized(current, size)}", _stepped(load, current, history, now))
+        return Decision(current, "Stable", f"{why}: {held}", _steady(history))
     if wanted < current:
         return _shrink(policy, wanted, current, why, history, now)
     if not current:
         return Decision(0, "Idle", "nothing to do", _steady(history))
-    return Decision(current, "Stable", why, _steady(history))
+    return _stay(policy, load, current, needed, why, _steady(history))
 
 
 def resized(before: int, after: int) -> str:
@@ -99,11 +137,57 @@ def resized(before: int, after: int) -> str:
     return f"{before} → {counted(after, 'worker')}"
 
 
+def _remember(load: Load, current: int, history: History, now: datetime) -> History:
+    is_ready = _are_ready(load, current)
+    unmeasured = is_ready and load.waiting and not load.speed
+    took = now - history.step_since if is_ready and history.step_since else history.start_took
+    return replace(
+        history,
+        start_took=took,
+        empty_since=None if load.outstanding or load.is_active else history.empty_since or now,
+        unmeasured_since=(history.unmeasured_since or now) if unmeasured else None,
+        step_since=None if is_ready else history.step_since,
+    )
+
+
+def _are_ready(load: Load, current: int) -> bool:
+    return load.ready is None or load.ready >= current
+
+
+def _held(load: Load, current: int, history: History, now: datetime) -> str | None:
+    """Why there are to be no more workers yet, although more are wanted."""
+    if not load.waiting:
+        return "no task is waiting for a worker"
+    if _are_ready(load, current) or (history.step_since and now - history.step_since < STEP):
+        return None
+    return f"{load.ready} of {counted(current, 'worker')} ready"
+
+
+def _stepped(load: Load, current: int, history: History, now: datetime) -> History:
+    """With another size, what was known of the old one counts no more."""
+    began = now if _are_ready(load, current) else history.step_since
+    return replace(_steady(history), unmeasured_since=None, step_since=began)
+
+
+def _stay(policy: Policy, load: Load, current: int, needed: int, why: str, history: History) -> Decision:
+    """A size that stays says also what keeps it from being larger."""
+    running = f" and {load.in_flight} in flight" if load.in_flight else ""
+    would = f"{load.waiting} waiting{running} would need {counted(needed, 'worker')}"
+    startable = needed if load.startable is None else load.startable
+    if load.waiting and min(needed, startable) > policy.maximum == current:
+        return Decision(current, "AtMaximum", f"{would}; maxReplicas is {policy.maximum}", history)
+    if load.waiting and needed > startable:
+        at_a_time = f"{counted(startable, 'task')} can be in flight at a time"
+        return Decision(current, "InFlightLimited", f"{would}; {at_a_time} (limited by {load.limit})", history)
+    return Decision(current, "Stable", why, history)
+
+
 def _shrink(policy: Policy, wanted: int, current: int, why: str, history: History, now: datetime) -> Decision:
     if current > policy.maximum:
         return Decision(wanted, "ScaledDown", f"maxReplicas is {policy.maximum}: {resized(current, wanted)}", history)
     if wanted == 0 and history.empty_since and (current == 1 or now - history.empty_since >= policy.scale_down_delay):
-        return Decision(0, "ScaledDown", f"empty for idleDelay: {resized(current, 0)}", _steady(history))
+        idle = f"no tasks for {format_duration(policy.idle_delay)} (idleDelay)"
+        return Decision(0, "ScaledDown", f"{idle}: {resized(current, 0)}", _steady(history))
     since = history.fewer_since or now
     peak = max(wanted, history.peak)
     if now - since < policy.scale_down_delay:
@@ -112,32 +196,32 @@ def _shrink(policy: Policy, wanted: int, current: int, why: str, history: Histor
     return Decision(peak, "ScaledDown", f"{why}: {resized(current, peak)}", _steady(history))
 
 
-def _anew(history: History) -> History:
-    """With another size, what was known of the old one counts no more."""
-    return replace(_steady(history), unmeasured_since=None)
-
-
 def _steady(history: History) -> History:
     return replace(history, fewer_since=None, peak=0)
 
 
-def _speed(load: Load) -> float:
-    """Tasks a second that one worker finishes; 0 while none has."""
-    return load.completions_per_s / load.busy_workers if load.busy_workers else 0.0
-
-
-def _wanted(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
+def _needed(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
+    """The workers that the target asks for, whatever the bounds; and why."""
     if not load.outstanding:
-        return 0, "nothing to do"
+        return min(load.keep_up, current), "nothing to do"
     tasks = f"{counted(load.outstanding, 'task')} outstanding"
     if policy.tasks_per_worker is not None:
-        return ceil(load.outstanding / policy.tasks_per_worker), tasks
+        needed = ceil(load.outstanding / policy.tasks_per_worker)
+        if needed < min(load.keep_up, current):  # with fewer the backlog would grow again
+            return min(load.keep_up, current), f"{tasks}; tasks arrive as fast as they finish"
+        return needed, tasks
     assert policy.drain_time is not None
-    speed = _speed(load)
-    if not speed:
+    if not load.speed:
         late = history.unmeasured_since is not None and now - history.unmeasured_since >= policy.drain_time
         # Tasks that take longer than all of them may: more workers are needed before the first one is done.
         return max(current * 2 if late else current, 1), f"{tasks}, none finished yet"
-    per_worker = speed * policy.drain_time.total_seconds()
-    wanted = load.outstanding / per_worker + load.arrivals_per_s / speed
-    return ceil(min(wanted, policy.maximum)), f"{tasks}, one worker does {speed:.3g} a second"
+    per_worker = load.speed * policy.drain_time.total_seconds()
+    needed = ceil(min(load.outstanding / per_worker + load.arrivals_per_s / load.speed, _MOST))
+    why = f"{tasks}, one worker does {load.speed:.3g} a second"
+    if needed <= current:
+        return needed, why
+    if load.outstanding < per_worker * current:
+        return current, f"{why}: done within drainTime"  # measured arrivals vary; a backlog that grows does not
+    if load.outstanding <= (load.speed * current - load.arrivals_per_s) * history.start_took.total_seconds():
+        return current, f"{why}: done before another worker would be ready"
+    return needed, why

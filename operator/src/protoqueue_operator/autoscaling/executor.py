@@ -1,135 +1,191 @@
 """Brings a group's workers to the size decided, through the scale subresource."""
 
 import logging
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 
-from protoqueue_operator.adapters.kubernetes import ApiError
-from protoqueue_operator.core.autoscale import Decision, Load, Policy, decide, resized
-from protoqueue_operator.core.conditions import Condition
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
-from protoqueue_operator.core.deployment import selector
-from protoqueue_operator.core.load import ConsumerState, has_work, load_of
-from protoqueue_operator.core.resources import Group, Key
-from protoqueue_operator.core.status import scaling
-from protoqueue_operator.reconcile.runtime import Established, GroupState, Runtime
-from protoqueue_operator.reconcile.sparing import spare_the_busy
-from protoqueue_operator.reconcile.targets import look_at_target, taken_by_another
+from protoqueue_operator.api.v1alpha1.conditions import Condition
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec, ScaleTarget
+from protoqueue_operator.api.v1alpha1.deployment import Deployment
+from protoqueue_operator.api.v1alpha1.labels import worker_selector
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.api.v1alpha1.text import counted
+from protoqueue_operator.autoscaling.decision import Decision, History, Load, Policy, decide, resized
+from protoqueue_operator.autoscaling.deletion_cost import DeletionCosts
+from protoqueue_operator.autoscaling.load import ConsumerState, has_work, load_of
+from protoqueue_operator.autoscaling.scale_target import ScaleTargets
+from protoqueue_operator.autoscaling.scaling_conditions import contended, scaling, uncontended
+from protoqueue_operator.autoscaling.state import GroupState, GroupStates, LastApplied, Size
+from protoqueue_operator.autoscaling.target_claims import TargetClaims
+from protoqueue_operator.autoscaling.throttles import said
+from protoqueue_operator.runtime.cache import Cache
+from protoqueue_operator.runtime.client import ApiError, Kubernetes
+from protoqueue_operator.runtime.event_recorder import EventRecorder
+from protoqueue_operator.runtime.status_writer import StatusWriter
+from protoqueue_operator.timeseries.recorder import Resized
 
 logger = logging.getLogger(__name__)
+
+CONTENDED_FOR_S = 600.0
+"""How long after another writer's last change of a size it is said that there is one."""
 
 REFUSED_FOR_S = 10.0
 """How long a size that was refused is not asked for again."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """How many workers there are to be, and how many there are."""
+class Executor:
+    """The only writer of sizes; one group is scaled by one caller at a time."""
 
-    wanted: int
-    observed: int
-    selector: str | None
-
-
-class Scaler:
-    """The only writer of sizes; one group is looked at by one caller at a time."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        deployments: Cache[Deployment],
+        states: GroupStates,
+        claims: TargetClaims,
+        targets: ScaleTargets,
+        deletion_costs: DeletionCosts,
+        status: StatusWriter,
+        events: EventRecorder,
+        resized: Callable[[Resized], None],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`resized` is told of each change of a size."""
+        self._kubernetes = kubernetes
+        self._deployments = deployments
+        self._states = states
+        self._claims = claims
+        self._targets = targets
+        self._deletion_costs = deletion_costs
+        self._status = status
+        self._events = events
+        self._resized = resized
+        self._now = now
+        self._monotonic = monotonic
 
     def known_size(self, group: Group, state: GroupState) -> Size | None:
         """What is known without asking anybody; None where nothing is to be scaled, or is there yet."""
-        worker = state.established.spec.worker if state.established else None
+        worker = state.last_applied.spec.worker if state.last_applied else None
         if worker is None:
             return None
         if worker.scale_target_ref is not None:
             seen = state.scale
             if seen is None or seen.replicas is None or seen.target != worker.scale_target_ref:
                 return None
-            return Size(seen.replicas, seen.observed, seen.selector)
-        deployment = self._runtime.cache.deployments.get(_deployment_key(group))
+            available = None if state.available is None else min(state.available, seen.observed)
+            return Size(seen.replicas, seen.observed, available, seen.selector)
+        deployment = self._deployments.get(_deployment_key(group))
         if deployment is None or deployment.controller_uid != group.meta.uid:
             return None
-        return Size(deployment.replicas, deployment.observed_replicas, selector(group.meta.name))
+        return Size(
+            deployment.replicas,
+            deployment.observed_replicas,
+            deployment.available_replicas,
+            worker_selector(group.meta.name),
+            is_own=True,
+        )
 
-    async def look_at(self, group: Group, backlog: ConsumerState) -> None:
-        """Settle the size of a group that was just brought into being, when its backlog was this.
+    async def group_applied(self, group: Group, backlog: ConsumerState) -> None:
+        """Scale a group that was just applied, when its backlog was this.
 
         That nothing is left is not concluded from one answer where there may be workers: sampling asks more than once.
         """
-        state = self._runtime.state_of(group.meta.key, group.meta.uid)
-        if not state.established:
+        state = self._states.of(group)
+        if not state.last_applied:
             return
+        self._tell_of_others(group, state)
         is_new = group.status.condition("Scaling") is None
-        if is_new or not state.established.spec.autoscale or has_work(backlog):
-            await self.settle(group, load_of(backlog, state.rates, paused=state.established.paused))
+        if is_new or not state.last_applied.spec.autoscale or has_work(backlog):
+            await self.scale(group, self.load(group, backlog, is_active=False))
 
-    def size_changed(self, group: Group) -> None:
+    def load(self, group: Group, backlog: ConsumerState, *, is_active: bool) -> Load:
+        """What a group has to do that was applied, and the workers it has for that."""
+        state = self._states.of(group)
+        assert state.last_applied
+        size = self.known_size(group, state)
+        return load_of(
+            backlog,
+            state.rates,
+            paused=state.last_applied.paused,
+            ready=size.available if size else None,
+            is_active=is_active,
+            limit="ordering.partitions" if state.last_applied.is_ordered else "maxInFlight",
+            throttled=said(state.throttle) if state.throttle and state.throttle.until > self._now() else "",
+        )
+
+    def report_size(self, group: Group) -> None:
         """The watch has seen workers come or go."""
-        state = self._runtime.state_of(group.meta.key, group.meta.uid)
+        state = self._states.of(group)
         if size := self.known_size(group, state):
             self._report(group, size, size.wanted, None)
 
-    async def settle(self, group: Group, load: Load | None) -> int | None:
+    async def scale(self, group: Group, load: Load | None) -> int | None:
         """Decide and scale; returns the size wanted, None where nothing can be scaled. Raises nothing.
 
         A `load` of None is an unknown backlog.
         """
-        state = self._runtime.state_of(group.meta.key, group.meta.uid)
-        established = state.established
-        if established is None:
+        state = self._states.of(group)
+        applied = state.last_applied
+        if applied is None:
             return None
-        if established.spec.worker is None:
+        if applied.spec.worker is None:
             self._say_unscaled(group, "spec.worker is not set: workers run elsewhere")
             return None
-        if taken := taken_by_another(group, self._runtime):
+        if taken := self._claims.taken_by_another(group):
             self._say_unscaled(group, str(taken))
             return None
         async with state.lock:
             size = await self._size(group, state)
             if size is None:
+                state.written = None
                 return None
-            decision = self._decide(established, load, size, state)
+            await self._notice_others(group, size, state)
+            decision = self._decide(applied, load, size, state)
             if decision.replicas != size.wanted and (
-                _was_refused(state) or not await self._scale(group, established.spec, size, decision, state)
+                _was_refused(state, self._monotonic())
+                or not await self._write_size(group, applied.spec, size, decision, state)
             ):
                 return size.wanted
             state.history = decision.history
-        condition = scaling(group.meta.generation, decision.reason, decision.message)
+        generation = applied.generation or group.meta.generation
+        condition = scaling(generation, decision.reason, decision.message)
         self._report(group, size, decision.replicas, _untold_first(group, condition, state))
         return decision.replicas
 
-    def _decide(self, established: Established, load: Load | None, size: Size, state: GroupState) -> Decision:
-        spec = established.spec
+    def _decide(self, applied: LastApplied, load: Load | None, size: Size, state: GroupState) -> Decision:
+        spec = applied.spec
         if spec.autoscale is None:
-            return Decision(spec.replicas, "Disabled", "spec.autoscale is not set: spec.replicas holds", state.history)
-        decision = decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._runtime.now())
+            return _fixed(spec.replicas, size.wanted, state.history)
+        decision = decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._now())
         # Else it would be said that there is nothing to do while tasks wait.
-        return replace(decision, message=f"paused: {decision.message}") if established.paused else decision
+        return replace(decision, message=f"paused: {decision.message}") if applied.paused else decision
 
     async def _size(self, group: Group, state: GroupState) -> Size | None:
-        assert state.established
-        await look_at_target(group, state.established.spec, state, self._runtime)
+        assert state.last_applied
+        await self._targets.observe(group, state.last_applied.spec, state)
         if state.scale and state.scale.trouble:
             self._complain(group, state.scale.trouble)
         return self.known_size(group, state)
 
-    async def _scale(
+    async def _write_size(
         self, group: Group, spec: ConsumerGroupSpec, size: Size, decision: Decision, state: GroupState
     ) -> bool:
         assert spec.worker
         target = spec.worker.scale_target_ref or ScaleTarget(name=group.meta.name)
+        state.attempted = decision.replicas
         # A StatefulSet's last one goes, whatever it does.
         if 0 < decision.replicas < size.observed and size.selector and target.kind != "StatefulSet":
-            await spare_the_busy(group, size.selector, size.observed, self._runtime)
+            await self._deletion_costs.write(group, size.selector, size.observed)
         try:
-            answer = await self._runtime.kubernetes.set_scale(
+            answer = await self._kubernetes.set_scale(
                 target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas
             )
         except ApiError as error:
-            logger.warning("scaling failed: object=%s error=%s; it will be tried again", group.meta.key, error)
+            logger.warning("scaling failed: object=%s error=%s; retrying", group.meta.key, error)
             if error.is_refusal:
-                state.refused_at = time.monotonic()
+                state.refused_at = self._monotonic()
                 self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
             return False
         self._remember(group, spec, answer["metadata"].get("resourceVersion", ""), decision.replicas, state)
@@ -140,45 +196,98 @@ class Scaler:
             decision.replicas,
             decision.message,
         )
+        self._resized(Resized(group, size.wanted, decision.replicas, decision.reason, decision.message))
         kind = "ScaledUp" if decision.replicas > size.wanted else "ScaledDown"
         message = decision.message if decision.reason == kind else resized(size.wanted, decision.replicas)
-        self._runtime.reporter.event(group.meta, "Normal", kind, message)
+        self._events.event(group.meta, "Normal", kind, message)
         return True
 
     def _remember(self, group: Group, spec: ConsumerGroupSpec, version: str, replicas: int, state: GroupState) -> None:
         """What was written is known at once, not only when the watch says so."""
+        state.written = replicas
         if spec.worker and spec.worker.scale_target_ref:
             if state.scale:
                 state.scale = replace(state.scale, replicas=replicas)
             return
         key = _deployment_key(group)
-        if deployment := self._runtime.cache.deployments.get(key):
-            self._runtime.cache.deployments[key] = replace(deployment, replicas=replicas, resource_version=version)
+        if deployment := self._deployments.get(key):
+            self._deployments.put(
+                replace(deployment, replicas=replicas, meta=replace(deployment.meta, resource_version=version))
+            )
+
+    def report_unknown(self, group: Group) -> None:
+        """That nobody knows how the group was to be scaled: what was said earlier is true no more."""
+        if group.status.condition("Scaling"):
+            message = "the spec is invalid and no earlier valid spec is known: keeping the current number of workers"
+            self._status.report(group, {}, [scaling(group.meta.generation, "SpecRefused", message)])
+
+    def contended_for_s(self, group: Group) -> float:
+        """Seconds until it is no more said that another writes the group's size; 0 while nobody does."""
+        state = self._states.of(group)
+        return state.contended_at + CONTENDED_FOR_S - self._monotonic() if state.contender else 0.0
+
+    async def _notice_others(self, group: Group, size: Size, state: GroupState) -> None:
+        """Somebody else has written the size: once that is settled, the decision follows, and undoes it."""
+        known, state.written = (state.written, state.attempted), size.wanted
+        if known[0] is None or size.wanted in known:
+            return
+        state.contender, state.contended_at = (
+            await self._targets.sized_by(group, size, state),
+            self._monotonic(),
+        )
+        self._tell_of_others(group, state)
+
+    def _tell_of_others(self, group: Group, state: GroupState) -> None:
+        """Who else writes what the operator writes, or what has no effect: each is said once."""
+        if state.contender and self.contended_for_s(group) <= 0:
+            state.contender = ""
+        before = group.status.condition("Contended")
+        condition = contended(group, state.contender)
+        if condition is None and (before is None or before.status == "False"):
+            return
+        condition = condition or uncontended(group.meta.generation)
+        if condition.status == "True" and (before is None or before.status != "True") and not state.contention_told:
+            self._events.event(group.meta, "Warning", condition.reason, condition.message)
+        state.contention_told = condition.status == "True"
+        self._status.report(group, {}, [condition])
 
     def _say_unscaled(self, group: Group, why: str) -> None:
         """That this group has no size of its own."""
-        nobody = dict.fromkeys(("replicas", "desiredReplicas", "selector"))
+        nobody = dict.fromkeys(("replicas", "availableReplicas", "desiredReplicas", "selector"))
         condition = scaling(group.meta.generation, "Disabled", why)
-        self._runtime.reporter.report(group, nobody, [condition], urgent=False)
+        self._status.report(group, nobody, [condition], urgent=False)
 
     def _complain(self, group: Group, message: str) -> None:
-        self._runtime.reporter.report(group, {}, [scaling(group.meta.generation, "TargetNotFound", message)])
+        self._status.report(group, {}, [scaling(group.meta.generation, "TargetNotFound", message)])
 
     def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
         """Told at once: a size that somebody has asked for, the first word on scaling, and a change of its status.
 
         The rest follows from the backlog, sizes too, and goes with the counters.
         """
-        fields = {"replicas": size.observed, "desiredReplicas": wanted, "selector": size.selector}
+        fields = {
+            "replicas": size.observed,
+            "availableReplicas": size.available,
+            "desiredReplicas": wanted,
+            "selector": size.selector,
+        }
         before = group.status.condition("Scaling")
         asked_for = not _is_autoscaled(group) or group.status.observed_generation != group.meta.generation
         urgent = asked_for or (condition is not None and (before is None or before.status != condition.status))
-        self._runtime.reporter.report(group, fields, [condition] if condition else [], urgent=urgent)
+        self._status.report(group, fields, [condition] if condition else [], urgent=urgent)
 
 
-def _was_refused(state: GroupState) -> bool:
+def _fixed(stated: int | None, current: int, history: History) -> Decision:
+    """Without autoscale. A size that nobody states is what it is: the workers of a moment ago are not ended."""
+    if stated is None:
+        message = f"neither spec.autoscale nor spec.replicas is set: keeping {counted(current, 'worker')}"
+        return Decision(current, "Disabled", message, history)
+    return Decision(stated, "Disabled", "spec.autoscale is not set: using spec.replicas", history)
+
+
+def _was_refused(state: GroupState, now: float) -> bool:
     """Whether it was a moment ago: to ask again with every sample would be too often."""
-    return state.refused_at is not None and time.monotonic() - state.refused_at <= REFUSED_FOR_S
+    return state.refused_at is not None and now - state.refused_at <= REFUSED_FOR_S
 
 
 def _untold_first(group: Group, condition: Condition, state: GroupState) -> Condition:

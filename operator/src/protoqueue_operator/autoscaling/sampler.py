@@ -7,20 +7,24 @@ over all streams go on beside that; where there are so many that one takes long,
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import ceil
 
-from protoqueue.naming import QueueName
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable, Unanswered
-from protoqueue_operator.core.resources import Key, Queue
-from protoqueue_operator.reconcile.backlogs import Backlogs
-from protoqueue_operator.reconcile.brokers import Broker
-from protoqueue_operator.reconcile.concluding import Conclusions
-from protoqueue_operator.reconcile.drift import DriftWatch
-from protoqueue_operator.reconcile.runtime import Runtime
-from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.waking import Alarms
+from protoqueue.protocol.names import QueueName
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavailable, Unanswered
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue
+from protoqueue_operator.autoscaling.activation import Activation
+from protoqueue_operator.autoscaling.backlog import Backlogs
+from protoqueue_operator.autoscaling.evaluation import Evaluation
+from protoqueue_operator.autoscaling.executor import Executor
+from protoqueue_operator.autoscaling.state import GroupStates
+from protoqueue_operator.jetstream.broker import Broker, Brokers
+from protoqueue_operator.jetstream.drift import DriftWatch
+from protoqueue_operator.jetstream.layout import Layout
+from protoqueue_operator.runtime.cache import Index
+from protoqueue_operator.timeseries.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -40,21 +44,40 @@ _FOUND_AT_ONCE = 16
 _EVERYBODY_S = 240.0
 """Within this time the consumers of every queue, also of an idle one, were looked at."""
 
-_WAKE_LOOKS_S = (0.0, 0.02, 0.1, 0.3)
-"""When to look after a first publish was heard: it may be heard before it is stored."""
-
 
 class Sampler:
     """Of one broker: while one NATS is away, the queues of another are looked at as ever."""
 
-    def __init__(self, runtime: Runtime, scaler: Scaler, broker: Broker, look_again: Callable[[Key], None]) -> None:
-        """`look_again` is told of queues whose assets somebody else has changed."""
-        self._runtime = runtime
-        self._scaler = scaler
+    def __init__(
+        self,
+        broker: Broker,
+        brokers: Brokers,
+        queues: Mapping[Key, Queue],
+        groups_of: Index[Group, Key],
+        states: GroupStates,
+        executor: Executor,
+        drift: DriftWatch,
+        layout: Callable[[Key], Layout | None],
+        is_redriven: Callable[[Key], bool],
+        evaluation: Callable[[Activation], Evaluation],
+        recorder: Recorder,
+        swept: Callable[[], None],
+    ) -> None:
+        """`layout` is asked in which streams a queue's tasks lie, and `swept` called after each sweep.
+
+        `is_redriven`: whether Redrives may have stored something in the streams of a queue.
+        """
         self._broker = broker
-        self._alarms = Alarms(broker.connection, self._rung)
-        self._backlogs = Backlogs(broker.jetstream, DriftWatch(runtime, broker, look_again))
-        self._conclusions = Conclusions(runtime, scaler, self._alarms)
+        self._brokers = brokers
+        self._cached_queues = queues
+        self._groups_of = groups_of
+        self._states = states
+        self._executor = executor
+        self._swept = swept
+        self._activation = Activation(broker.connection, self._look_closely_at, self._start)
+        self._backlogs = Backlogs(broker.jetstream, drift, layout, is_redriven)
+        self._evaluation = evaluation(self._activation)
+        self._recorder = recorder
         self._quiet: dict[Key, object] = {}
         self._unsampled: set[Key] = set()
         """Of these it was said that they could not be looked at."""
@@ -62,9 +85,7 @@ class Sampler:
         self._turn = 0
         self._next_sweep = 0.0
         self._is_blind = False
-        self._is_over = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waking: set[Key] = set()
         self._begun: dict[Key | None, float] = {}
         """Since when a queue is being looked at, or (None) a sweep is under way."""
         self._ticked_at = self._swept_at = time.monotonic()
@@ -80,6 +101,7 @@ class Sampler:
     async def run(self) -> None:
         """Sample until cancelled; what goes wrong with one look does not end the next."""
         due = time.monotonic()
+        recording = asyncio.create_task(self._recorder.run(), name="samples")
         try:
             while True:
                 self._tick()
@@ -88,8 +110,8 @@ class Sampler:
                 due = due + ROUND_S / _TICKS if now - due < ROUND_S else now
                 await asyncio.sleep(max(0.0, due - now))
         finally:
-            self._is_over = True
-            for task in self._tasks:
+            self._activation.close()
+            for task in (recording, *self._tasks):
                 task.cancel()
 
     def _tick(self) -> None:
@@ -100,7 +122,7 @@ class Sampler:
             return
         moment = self._ticks % _TICKS
         self._ticks += 1
-        due = [key for key in self._conclusions.active if hash(key) % _TICKS == moment]
+        due = [key for key in self._evaluation.active if hash(key) % _TICKS == moment]
         if moment == 0:
             due += self._whose_turn()
         for key in due:
@@ -130,7 +152,7 @@ class Sampler:
         except BrokerUnavailable as error:
             await self._go_blind(error)
         except Exception:
-            logger.exception("sampling failed; it will be tried again")
+            logger.exception("sampling failed; retrying")
 
     async def _sweep(self) -> None:
         """Look at everything, and closer at the queues that are not as they were."""
@@ -147,46 +169,43 @@ class Sampler:
                 async with slots:
                     await self._look_at(key)
 
-            found = [key for key in queues if key not in self._conclusions.active and not self._is_quiet(key)]
+            found = [key for key in queues if key not in self._evaluation.active and not self._is_quiet(key)]
             await asyncio.gather(*(look(key) for key in found))
             await self._forget_others(queues)
-            self._runtime.tenure.told(len(self._runtime.cache))
+            self._recorder.swept()
+            self._swept()
         finally:
             self._swept_at = time.monotonic()
 
     async def _forget_others(self, queues: dict[Key, Queue]) -> None:
         """What is kept of queues and groups that are gone, or held elsewhere, goes."""
-        names = {queue.name for queue in queues.values()}
-        for name in self._alarms.queues() - names:
-            await self._alarms.clear(name)
+        await self._activation.disarm_others({queue.name for queue in queues.values()})
         for key in self._quiet.keys() - queues.keys():
             del self._quiet[key]
         self._unsampled.intersection_update(queues)
         self._backlogs.forget_others(queues.keys())
-        self._conclusions.forget_others(queues)
+        self._evaluation.forget_others(queues)
 
     def _is_quiet(self, key: Key) -> bool:
-        """Whether an empty queue, with nothing left to decide, is as it was when it was last looked at."""
-        name = QueueName(key.namespace, key.name)
-        stored = self._backlogs.stored(name)
-        if stored[0] is None or stored[0].messages:
+        """Whether a queue with nothing due, and nothing left to decide, is as it was when it was last looked at."""
+        queue = self._queue(key)
+        if queue is None or not self._backlogs.is_resting(queue):
             return False
-        states = [
-            self._runtime.state_of(group.meta.key, group.meta.uid) for group in self._runtime.cache.groups_of(key)
-        ]
-        if not all(state.established and (state.resting or not state.established.spec.autoscale) for state in states):
+        states = [self._states.of(group) for group in self._groups_of.get(key)]
+        if not all(each.last_applied and (each.is_settled or not each.last_applied.spec.autoscale) for each in states):
             return False
-        now = (*stored, name in self._alarms, *((state.uid, state.established) for state in states))
+        stored, is_armed = self._backlogs.stored(queue), self._activation.is_armed(queue.name)
+        now = (*stored, is_armed, *((state.uid, state.last_applied) for state in states))
         before, self._quiet[key] = self._quiet.get(key), now
         return before == now
 
     def _queues(self) -> dict[Key, Queue]:
-        queues = self._runtime.cache.queues
-        return {key: queues[key] for key in self._runtime.brokers.queues_of(self._broker) if key in queues}
+        queues = self._cached_queues
+        return {key: queues[key] for key in self._brokers.queues_of(self._broker) if key in queues}
 
     def _queue(self, key: Key) -> Queue | None:
         """None where it is gone, or held elsewhere."""
-        return self._runtime.cache.queues.get(key) if self._runtime.brokers.known(key) is self._broker else None
+        return self._cached_queues.get(key) if self._brokers.known(key) is self._broker else None
 
     async def _look_at(self, key: Key, *, closely: bool = False) -> bool:
         """Returns whether any of the queue's groups has something to do. Raises BrokerUnavailable."""
@@ -202,23 +221,10 @@ class Sampler:
             await self._hold(key)
             return False
         self._unsampled.discard(key)
-        return sample is not None and await self._conclusions.draw(queue, sample)
+        return sample is not None and await self._evaluation.evaluate(queue, sample)
 
-    def _rung(self, name: QueueName) -> None:
-        """What is heard while the queue is being woken is seen by the looks to come, or by those of the next round.
-
-        Not all that is published is stored, a duplicate for one, and then the alarm rings again and again.
-        """
-        key = Key("Queue", name.namespace, name.name)
-        if key not in self._waking and not self._is_over:  # alarms last as long as the connection
-            self._waking.add(key)
-            self._start(partial(self._wake, key)).add_done_callback(lambda _: self._waking.discard(key))
-
-    async def _wake(self, key: Key) -> None:
-        for delay_s in _WAKE_LOOKS_S:
-            await asyncio.sleep(delay_s)
-            if await self._look_at(key, closely=True):
-                return
+    async def _look_closely_at(self, name: QueueName) -> bool:
+        return await self._look_at(Key("Queue", name.namespace, name.name), closely=True)
 
     async def _go_blind(self, error: BrokerUnavailable) -> None:
         """Once per outage: every size is held, and says why."""
@@ -231,8 +237,10 @@ class Sampler:
 
     async def _hold(self, key: Key) -> None:
         """Let the queue's groups say that their backlog is unknown."""
-        for group in self._runtime.cache.groups_of(key):
-            state = self._runtime.state_of(group.meta.key, group.meta.uid)
-            state.resting = False
-            if state.established and state.established.spec.autoscale:
-                await self._scaler.settle(group, None)
+        if queue := self._queue(key):
+            self._recorder.lose_sight(queue)
+        for group in self._groups_of.get(key):
+            state = self._states.of(group)
+            state.is_settled = False
+            if state.last_applied and state.last_applied.spec.autoscale:
+                await self._executor.scale(group, None)

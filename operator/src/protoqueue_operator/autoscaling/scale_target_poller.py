@@ -4,43 +4,57 @@ It may be of any kind, so each is asked for its scale alone, and once however ma
 news to more than the counters is the group looked at, which asks JetStream too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.core.targets import named_target
-from protoqueue_operator.reconcile.rounds import go_round
-from protoqueue_operator.reconcile.runtime import Runtime
-from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.targets import ask_again, taken_by_another
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.autoscaling.executor import Executor
+from protoqueue_operator.autoscaling.scale_target import ScaleTargets
+from protoqueue_operator.autoscaling.state import GroupStates
+from protoqueue_operator.autoscaling.target_claims import TargetClaims, named_target
+from protoqueue_operator.runtime.poller import go_round
 
 
-class TargetRounds:
+class ScaleTargetPoller:
     """`look_again` is called with each group whose target came, went, or got another size."""
 
-    def __init__(self, runtime: Runtime, scaler: Scaler, look_again: Callable[[Key], None]) -> None:
-        self._runtime = runtime
-        self._scaler = scaler
+    def __init__(
+        self,
+        groups: Mapping[Key, Group],
+        states: GroupStates,
+        claims: TargetClaims,
+        targets: ScaleTargets,
+        executor: Executor,
+        look_again: Callable[[Key], None],
+        period_s: float,
+    ) -> None:
+        self._groups = groups
+        self._states = states
+        self._claims = claims
+        self._targets = targets
+        self._executor = executor
         self._look_again = look_again
+        self._period_s = period_s
 
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            naming = [key for key, group in self._runtime.cache.groups.items() if named_target(group)]
-            await go_round(naming, self._ask_for, self._runtime.settings.target_period_s)
+            naming = [key for key, group in self._groups.items() if named_target(group)]
+            await go_round(naming, self._ask_for, self._period_s)
 
     async def _ask_for(self, key: Key) -> None:
-        group = self._runtime.cache.groups.get(key)
-        if group is None or group.meta.deleting_since or taken_by_another(group, self._runtime):
+        group = self._groups.get(key)
+        if group is None or group.meta.deleting_since or self._claims.taken_by_another(group):
             return
-        state = self._runtime.state_of(key, group.meta.uid)
+        state = self._states.of(group)
         async with state.lock:
-            before, established = state.scale, state.established
-            if before is None or established is None:  # it is about to be looked at, or was refused
+            before, last_applied = state.scale, state.last_applied
+            if before is None or last_applied is None:  # it is about to be looked at, or was refused
                 return
-            now = state.scale = await ask_again(group, before, self._runtime)
+            now = state.scale = await self._targets.ask_again(group, before)
         if (before.replicas, before.trouble) != (now.replicas, now.trouble):
             self._look_again(key)
-        elif established.spec.autoscale:
-            self._scaler.size_changed(group)
+        elif last_applied.spec.autoscale:
+            self._executor.report_size(group)
         else:  # also a size that was refused a while ago; it does not depend on the backlog
-            await self._scaler.settle(group, None)
+            await self._executor.scale(group, None)

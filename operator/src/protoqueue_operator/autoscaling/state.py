@@ -1,39 +1,34 @@
-"""Everything a reconcile needs, in one value."""
+"""What is remembered of a group between two looks at it; all of it can be lost without harm."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from protoqueue_operator.adapters.kubernetes import Kubernetes
-from protoqueue_operator.core.assets import Consumer, Stream
-from protoqueue_operator.core.autoscale import History
-from protoqueue_operator.core.conditions import Condition
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, ScaleTarget
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.load import Rates
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.core.yielding import Yielded
-from protoqueue_operator.reconcile.brokers import Brokers
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.reporting import Reporter
-from protoqueue_operator.reconcile.tenure import Tenure
-
-DEFAULT_SYNC_PERIOD_S = 120.0
-DEFAULT_TARGET_PERIOD_S = 10.0
+from protoqueue.protocol.throttle import ThrottledUntil
+from protoqueue_operator.api.v1alpha1.conditions import Condition
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec, ScaleTarget
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.autoscaling.availability import Availability
+from protoqueue_operator.autoscaling.decision import History
+from protoqueue_operator.autoscaling.load import Rates
+from protoqueue_operator.jetstream.assets import Consumer
 
 
 @dataclass(frozen=True)
-class Established:
-    """A group as it was last brought into being: what sampling and scaling go by."""
+class LastApplied:
+    """A group as it was last applied: what sampling and scaling go by."""
 
     spec: ConsumerGroupSpec
     consumers: tuple[Consumer, ...]
     paused: bool
+    is_ordered: bool = False
+    generation: int | None = None
+    """Of the group when it was applied; None: its present one."""
 
 
 @dataclass(frozen=True)
-class ScaleSeen:
+class ObservedScale:
     """What the scale subresource of a scaleTargetRef said."""
 
     target: ScaleTarget
@@ -50,64 +45,79 @@ class ScaleSeen:
         return self.replicas is not None or self.trouble is not None
 
 
+@dataclass(frozen=True)
+class Size:
+    """How many workers there are to be, and how many there are."""
+
+    wanted: int
+    observed: int
+    available: int | None
+    """How many of them are ready; None where nobody has told."""
+    selector: str | None
+    is_own: bool = False
+    """Whether it is a Deployment that the operator has made for the group."""
+
+    @property
+    def ready(self) -> int:
+        """As far as anybody has told."""
+        return self.observed if self.available is None else self.available
+
+
 @dataclass
 class GroupState:
-    """What the operator remembers of a group between two looks at it; all of it can be lost without harm."""
-
     uid: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while the size or the Deployment of the group is read and written."""
-    established: Established | None = None
-    scale: ScaleSeen | None = None
+    last_applied: LastApplied | None = None
+    scale: ObservedScale | None = None
     refused_at: float | None = None
     """When, in monotonic seconds, a size was last refused."""
     history: History = field(default_factory=History)
     resized: Condition | None = None
     """What is to be said of the last change of size before anything else, until the status has shown it."""
     rates: Rates | None = None
-    resting: bool = False
+    available: int | None = None
+    """Pods of a scale target that were ready when they were last listed, at `pods_at` in monotonic seconds."""
+    pods_at: float | None = None
+    pods_error: str = ""
+    """Why they could not be listed, as it was last logged."""
+    written: int | None = None
+    """The size that the operator knows of: who writes another one contends with it."""
+    attempted: int | None = None
+    """The size it asked for last, also where no answer came."""
+    contender: str = ""
+    """Who wrote another size, as noticed at `contended_at` in monotonic seconds; empty: nobody."""
+    contended_at: float = 0.0
+    contention_told: bool = False
+    availability: Availability = field(default_factory=Availability)
+    failure: str = ""
+    """Why no worker is available although there is something to do, as found at `failure_at`; empty: all is well."""
+    failure_at: float = 0.0
+    is_refused: bool = False
+    """Whether the present specification is refused: what was last applied is then an earlier one."""
+    throttle: ThrottledUntil | None = None
+    """While a handler keeps the group from starting tasks."""
+    is_settled: bool = False
     """Empty and at its smallest size: nothing to decide until that changes."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    credentials: Credentials
-    """Of the operator's own NATS connection, when it starts."""
-    worker_nats_url: str | None = None
-    """What is injected into workers' containers; None: the operator's own."""
-    read_credentials: Callable[[], Credentials] | None = None
-    """What they are now, where they may change; raises SecretInvalid and OSError."""
-    monitoring_url: str | None = None
-    """Where probes are answered, such as http://0.0.0.0:8080/healthz; metrics are beside it."""
-    lease: Key | None = None
-    """The Lease that replicas contend for; None where there is only one."""
-    identity: str = ""
-    namespaces: tuple[str, ...] = ()
-    """What is watched; none: all."""
-    sync_period_s: float = DEFAULT_SYNC_PERIOD_S
-    """How often what the watches brought is compared with a listing."""
-    target_period_s: float = DEFAULT_TARGET_PERIOD_S
-    """How often the size of each scaleTargetRef is asked for."""
+class GroupStates:
+    """By group; a fresh one for a group that was created anew under the same name."""
 
+    def __init__(self) -> None:
+        self._states: dict[Key, GroupState] = {}
 
-@dataclass
-class Runtime:
-    settings: Settings
-    kubernetes: Kubernetes
-    brokers: Brokers
-    cache: Cache
-    reporter: Reporter
-    now: Callable[[], datetime]
-    groups: dict[Key, GroupState] = field(default_factory=dict)
-    streams: dict[Key, tuple[Stream, ...]] = field(default_factory=dict)
-    """Of each queue that was brought into being, what its streams are to be."""
-    yielded: dict[Key, Yielded] = field(default_factory=dict)
-    """Of each queue whose streams another cluster has taken."""
-    tenure: Tenure = field(default_factory=Tenure)
-
-    def state_of(self, key: Key, uid: str) -> GroupState:
-        """The group's memory; a fresh one for a group that was made anew under the same name."""
-        state = self.groups.get(key)
+    def of(self, group: Group) -> GroupState:
+        key, uid = group.meta.key, group.meta.uid
+        state = self._states.get(key)
         if state is None or state.uid != uid:
-            state = self.groups[key] = GroupState(uid)
+            state = self._states[key] = GroupState(uid)
         return state
+
+    def forget(self, key: Key) -> None:
+        self._states.pop(key, None)
+
+    def keep_only(self, keys: Collection[Key]) -> None:
+        """Of groups that are gone, nothing is kept."""
+        for key in self._states.keys() - set(keys):
+            del self._states[key]

@@ -1,10 +1,13 @@
 """Which object a group sizes. Several groups may name one object, and only one of them can have its way."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec, WorkerSource
-from protoqueue_operator.core.resources import Group, Key
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec, WorkerSource
+from protoqueue_operator.api.v1alpha1.deployment import Deployment
+from protoqueue_operator.api.v1alpha1.errors import ScaleTargetTaken
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.runtime.cache import Cache, seniority
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,48 @@ def named_target(group: Group) -> Target | None:
     return Target(api_group, Key(reference.kind, group.meta.namespace, reference.name))
 
 
-def seniority(group: Group) -> tuple[datetime, str]:
-    """Sorts the oldest first; of two made in the same second the one whose name comes first."""
-    return group.meta.created, group.meta.name
+class TargetClaims:
+    """Which group sizes what, of all that are known."""
+
+    def __init__(self, groups: Cache[Group], deployments: Cache[Deployment]) -> None:
+        self._groups = groups
+        self._deployments = deployments
+        self._naming = groups.index(named_target)
+
+    def naming(self, target: Target) -> list[Group]:
+        """The groups whose `scaleTargetRef` it is, the oldest first."""
+        return self._naming.get(target)
+
+    def sizer_of(self, target: Target) -> Group | None:
+        """Who has its way where several groups size one object: who has made it, else the oldest that names it."""
+        maker = self._groups.get(Key("ConsumerGroup", target.key.namespace, target.key.name))
+        if maker and own_target(maker) == target and self._has_made(maker):
+            return maker
+        return next(iter(self.naming(target)), None)
+
+    def target_of(self, group: Key) -> Target | None:
+        """What the group sizes, or would if it were the only one."""
+        known = self._groups.get(group)
+        if known is None:
+            return None
+        return named_target(known) or (own_target(known) if self._has_made(known) else None)
+
+    def taken_by_another(self, group: Group) -> ScaleTargetTaken | None:
+        """Why the group may not size what it names; None where it may, or names nothing."""
+        target = named_target(group)
+        sizer = self.sizer_of(target) if target else None
+        return taken(target, sizer) if target and sizer and sizer.meta.key != group.meta.key else None
+
+    def _has_made(self, group: Group) -> bool:
+        deployment = self._deployments.get(own_target(group).key)
+        return deployment is not None and deployment.controller_uid == group.meta.uid
+
+
+def taken(target: Target, sizer: Group) -> ScaleTargetTaken:
+    return ScaleTargetTaken(
+        f"{target} is already scaled by the ConsumerGroup {sizer.meta.name}: use another target in one of the two",
+        field="spec.worker.scaleTargetRef",
+    )
 
 
 def comes_before(other: Group, group: Group, target: Target) -> bool:

@@ -6,80 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from protoqueue.naming import GroupName
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.crds import API_VERSION
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.managed_fields import applied_fields, holds_all, lost_fields
-from protoqueue_operator.core.refusals import ForeignAsset
-from protoqueue_operator.core.resources import Group, Key, parse_meta
+from protoqueue.protocol.names import GroupName
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.crd import API_VERSION
+from protoqueue_operator.api.v1alpha1.deployment import Deployment
+from protoqueue_operator.api.v1alpha1.errors import ForeignAsset
+from protoqueue_operator.api.v1alpha1.labels import APPLIED_ANNOTATION, FIELD_MANAGER, GROUP_LABEL
+from protoqueue_operator.api.v1alpha1.managed_fields import holds_all, lost_fields
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.nats.credentials import Credentials
 
-GROUP_LABEL = "protoqueue.dev/consumer-group"
-FIELD_MANAGER = "protoqueue-operator"
-APPLIED = "protoqueue.dev/applied"
-"""Annotation with a digest of what was applied."""
+_DEFAULT_GRACE_PERIOD_S = 30
+"""What Kubernetes takes where a pod does not say."""
+
+MIN_READY_S = 5
+"""How long a worker runs before it counts as available. One that fails at its start never does, so that a rollout of
+such workers stops at the first rather than replacing all that work: a pod without a readiness probe is ready at once.
+"""
 
 _SECRET_VOLUME = "protoqueue-nats"  # noqa: S105 -- a volume's name
-_SECRET_VERSION = "protoqueue.dev/nats-secret-version"  # noqa: S105 -- an annotation's name
+_SECRET_DIGEST = "protoqueue.dev/nats-secret-digest"  # noqa: S105 -- an annotation's name
 _SECRET_PATH = "/etc/protoqueue/nats"  # noqa: S105 -- where it is mounted
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What is read from a Deployment."""
-
-    key: Key
-    uid: str
-    resource_version: str
-    generation: int
-    replicas: int
-    """Wanted, as `spec.replicas` says."""
-    observed_replicas: int
-    controller_uid: str | None
-    applies_replicas: bool
-    """Whether `spec.replicas` belongs to what the operator applied: leaving it out would then reset it to 1."""
-    is_going: bool = False
-    """Whether it is being deleted."""
-    applied: str | None = None
-    """The digest of what was applied."""
-    applied_fields: str = "{}"
-    """The fields that still are as they were applied."""
-    trouble: str | None = None
-    """Why pods do not come into being or do not get ready, in the words of the Deployment's own conditions."""
-
-
-def parse_deployment(body: Mapping[str, Any]) -> Deployment:
-    meta = parse_meta(body, "Deployment")
-    owners = body["metadata"].get("ownerReferences") or []
-    return Deployment(
-        key=meta.key,
-        uid=meta.uid,
-        resource_version=meta.resource_version,
-        generation=meta.generation,
-        replicas=body["spec"].get("replicas", 1),
-        observed_replicas=(body.get("status") or {}).get("replicas", 0),
-        controller_uid=next((owner["uid"] for owner in owners if owner.get("controller")), None),
-        applies_replicas=any(
-            "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
-            for entry in body["metadata"].get("managedFields") or []
-            if entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
-        ),
-        is_going=meta.deleting_since is not None,
-        applied=(body["metadata"].get("annotations") or {}).get(APPLIED),
-        applied_fields=applied_fields(body["metadata"], FIELD_MANAGER),
-        trouble=_trouble((body.get("status") or {}).get("conditions") or []),
-    )
-
-
-def _trouble(conditions: list[Mapping[str, str]]) -> str | None:
-    """A pod that is refused, as by Pod Security or a quota, says more than the deadline it makes the rollout miss."""
-    messages = {(each["type"], each["status"]): each.get("message", "") for each in conditions}
-    return messages.get(("ReplicaFailure", "True")) or messages.get(("Progressing", "False"))
-
-
-def selector(group: str) -> str:
-    """The label selector of a group's pods, as text."""
-    return f"{GROUP_LABEL}={group}"
 
 
 def check_ownership(group: Group, deployment: Deployment | None) -> None:
@@ -96,7 +43,7 @@ def is_as_desired(deployment: Deployment, group: Group, desired: Mapping[str, An
     """Whether exactly this, but for the size, was applied for the group, and nobody has changed any of it since."""
     return (
         deployment.controller_uid == group.meta.uid
-        and deployment.applied == desired["metadata"]["annotations"][APPLIED]
+        and deployment.applied == desired["metadata"]["annotations"][APPLIED_ANNOTATION]
         and holds_all(deployment.applied_fields, desired)
     )
 
@@ -106,7 +53,7 @@ def taken_over(deployment: Deployment, desired: Mapping[str, Any]) -> tuple[str,
 
     Of values nothing is told: they may be secret.
     """
-    if deployment.applied != desired["metadata"]["annotations"][APPLIED]:
+    if deployment.applied != desired["metadata"]["annotations"][APPLIED_ANNOTATION]:
         return ()
     return tuple(lost_fields(deployment.applied_fields, desired))
 
@@ -117,7 +64,9 @@ def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec
     One that `scaleTargetRef` names is kept: whoever asks for the group's own to be scaled wants it to stay.
     """
     worker = spec.worker
-    if deployment.controller_uid != group.meta.uid or deployment.is_going or (worker and worker.template is not None):
+    if deployment.controller_uid != group.meta.uid or deployment.meta.deleting_since:
+        return False
+    if worker and worker.template is not None:
         return False
     target = worker.scale_target_ref if worker else None
     return target is None or (target.kind, target.name) != ("Deployment", deployment.key.name)
@@ -125,21 +74,22 @@ def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec
 
 @dataclass(frozen=True)
 class WorkerConnection:
-    """How workers are to reach NATS: by a URL without credentials, or by a Secret, which is mounted."""
+    """How workers are to reach NATS: by a URL without credentials, or by a Secret, which is mounted, or both."""
 
     url: str
+    """Empty where it is in the Secret."""
     secret: str | None = None
     credentials: Credentials | None = None
     """What the Secret was found to hold."""
-    version: str = ""
-    """The Secret's resourceVersion: pods are replaced when it changes, since their environment is read once."""
+    digest: str = ""
+    """Of what the Secret holds: pods are replaced when it changes, since their environment is read once."""
 
     def environment(self) -> list[dict[str, Any]]:
         if self.secret is None:
             return [{"name": "PROTOQUEUE_NATS_URL", "value": self.url}]
         source = {"secretKeyRef": {"name": self.secret, "key": "url"}}
         variables: list[dict[str, Any]] = [
-            {"name": "PROTOQUEUE_NATS_URL", "valueFrom": source},
+            {"name": "PROTOQUEUE_NATS_URL", **({"value": self.url} if self.url else {"valueFrom": source})},
             {"name": "PROTOQUEUE_NATS_SECRET_DIR", "value": _SECRET_PATH},
         ]
         if self.credentials and self.credentials.creds:
@@ -169,6 +119,7 @@ def desired_deployment(
         "blockOwnerDeletion": True,
     }
     spec: dict[str, Any] = {
+        "minReadySeconds": MIN_READY_S,
         "selector": {"matchLabels": {GROUP_LABEL: group.meta.name}},
         "template": _pod_template(template, labels, group.name, connection),
     }
@@ -176,7 +127,7 @@ def desired_deployment(
         "name": group.meta.name,
         "namespace": group.meta.namespace,
         "labels": labels,
-        "annotations": {APPLIED: _digest(labels, owner, spec)},
+        "annotations": {APPLIED_ANNOTATION: _digest(labels, owner, spec)},
         "ownerReferences": [owner],
     }
     if replicas is not None:
@@ -194,12 +145,13 @@ def _pod_template(
     meta = template.get("metadata") or {}
     spec = template["spec"]
     annotations = dict(meta.get("annotations") or {})
-    if connection.version:
-        annotations[_SECRET_VERSION] = connection.version
+    if connection.digest:
+        annotations[_SECRET_DIGEST] = connection.digest
     environment = [
         *connection.environment(),
         {"name": "PROTOQUEUE_QUEUE", "value": str(group.queue)},
         {"name": "PROTOQUEUE_GROUP", "value": group.name},
+        {"name": "PROTOQUEUE_GRACE_PERIOD", "value": str(_grace_period_s(spec))},
     ]
     mounts: list[dict[str, Any]] = []
     volumes: list[dict[str, Any]] = []
@@ -219,6 +171,12 @@ def _pod_template(
             **_extended(spec, "volumes", volumes),
         },
     }
+
+
+def _grace_period_s(pod_spec: Mapping[str, Any]) -> int:
+    """How long after SIGTERM the kubelet kills the pod."""
+    stated: int | None = pod_spec.get("terminationGracePeriodSeconds")
+    return _DEFAULT_GRACE_PERIOD_S if stated is None else stated
 
 
 def _container(

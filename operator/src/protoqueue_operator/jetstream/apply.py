@@ -4,9 +4,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from protoqueue_operator.adapters.buckets import ConfigBucket
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.plan import (
+from protoqueue_operator.jetstream.client import JetStream
+from protoqueue_operator.jetstream.diff import (
     Action,
     CreateConsumer,
     CreateStream,
@@ -17,7 +16,8 @@ from protoqueue_operator.core.plan import (
     UpdateStream,
     described,
 )
-from protoqueue_operator.core.runtime_config import Config, decode, encode
+from protoqueue_operator.jetstream.kv import ConfigBucket
+from protoqueue_operator.jetstream.runtime_config import Config, decode, encode
 
 logger = logging.getLogger(__name__)
 

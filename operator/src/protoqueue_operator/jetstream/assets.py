@@ -9,16 +9,22 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.naming import OWNER_METADATA
-from protoqueue_operator.core.resources import Key, Meta
+from protoqueue.protocol.names import OWNER_METADATA
+from protoqueue_operator.api.v1alpha1.meta import Key, Meta
 
-PAUSED_UNTIL = "2999-01-01T00:00:00Z"
-"""JetStream pauses a consumer until a moment; this one stands for ever."""
+PAUSED_UNTIL = "2200-01-01T00:00:00Z"
+"""JetStream pauses a consumer until a moment; this one stands for ever. 64 bits of nanoseconds end in 2262."""
 
 MAX_WAITING_PULLS = 4096
 """Pull requests one consumer holds: a few for each worker process. Cannot be changed on an existing consumer."""
 
 UNLIMITED = -1
+
+SHAPE_METADATA = "protoqueue.dev/shape"
+"""On a queue's stream: for which levels or partitions its tasks were stored. A Queue that takes it over looks at it."""
+
+NAMESPACE_METADATA = "protoqueue.dev/namespace-uid"
+"""On every stream: a namespace that is made again under its name may be another tenant's."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,13 @@ class Stream:
     allow_msg_ttl: bool = False
     allow_msg_schedules: bool = False
     allow_atomic: bool = False
+    allow_direct: bool = False
+    """Whether clients may read many messages by one request, from any replica."""
     source: Source | None = None
+    shape: str = ""
+    """Such as `levels=3` or `partitions=16`."""
+    namespace_uid: str = ""
+    """Of the namespace its owner is in; empty where that is not known."""
 
     def config(self) -> dict[str, Any]:
         """As `$JS.API.STREAM.CREATE` takes it."""
@@ -91,13 +103,19 @@ class Stream:
             "allow_msg_ttl": self.allow_msg_ttl,
             "allow_msg_schedules": self.allow_msg_schedules,
             "allow_atomic": self.allow_atomic,
+            "allow_direct": self.allow_direct,
             "metadata": {OWNER_METADATA: str(self.owner)} if self.owner else {},
         }
+        if self.shape:
+            config["metadata"][SHAPE_METADATA] = self.shape
+        if self.namespace_uid:
+            config["metadata"][NAMESPACE_METADATA] = self.namespace_uid
+        config["sources"] = []  # stated, so that an update takes away what there was
         if self.source:
             source, destination = self.source.transform
-            config["sources"] = [
+            config["sources"].append(
                 {"name": self.source.stream, "subject_transforms": [{"src": source, "dest": destination}]}
-            ]
+            )
         return config
 
     @classmethod
@@ -119,7 +137,10 @@ class Stream:
             allow_msg_ttl=config.get("allow_msg_ttl", False),
             allow_msg_schedules=config.get("allow_msg_schedules", False),
             allow_atomic=config.get("allow_atomic", False),
+            allow_direct=config.get("allow_direct", False),
             source=_observed_source(config.get("sources") or ()),
+            shape=(config.get("metadata") or {}).get(SHAPE_METADATA, ""),
+            namespace_uid=(config.get("metadata") or {}).get(NAMESPACE_METADATA, ""),
         )
 
 
@@ -136,6 +157,13 @@ class Consumer:
     paused: bool = False
     deliver_policy: str = "all"
     """What a new consumer starts with. Never compared: JetStream reads it once, when the consumer is made."""
+    moved: bool = False
+    """Whether workers store its tasks anew in the queue's own stream. Never compared: JetStream knows nothing of it."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Stream and name: consumers of two streams may bear the same name."""
+        return self.stream, self.name
 
     def config(self) -> dict[str, Any]:
         """As `$JS.API.CONSUMER.CREATE` takes it, for a new consumer."""
@@ -172,7 +200,8 @@ class Consumer:
 
     def same_configuration(self, other: "Consumer") -> bool:
         """Whether an update would change nothing; pausing is an action of its own."""
-        return replace(self, deliver_policy="", paused=False) == replace(other, deliver_policy="", paused=False)
+        same = {"deliver_policy": "", "paused": False, "moved": False}
+        return replace(self, **same) == replace(other, **same)  # type: ignore[arg-type]
 
 
 def nanoseconds(duration: timedelta) -> int:

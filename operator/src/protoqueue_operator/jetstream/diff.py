@@ -7,9 +7,10 @@ effects (nats-server#5526).
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from protoqueue_operator.core.assets import Consumer, Owner, Stream
-from protoqueue_operator.core.refusals import ForeignAsset, ImmutableField
-from protoqueue_operator.core.resources import Key
+from protoqueue_operator.api.v1alpha1.errors import ImmutableField
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.jetstream.assets import Consumer, Owner, Stream
+from protoqueue_operator.jetstream.ownership import refuse_earlier_namespace, refuse_foreign
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class DeleteConsumer:
 Action = CreateStream | UpdateStream | DeleteStream | CreateConsumer | UpdateConsumer | PauseConsumer | DeleteConsumer
 
 
-def plan_stream(desired: Stream, observed: Stream | None) -> list[Action]:
+def plan_stream(desired: Stream, observed: Stream | None, *, adopts: str = "") -> list[Action]:
     """Raises ForeignAsset and ImmutableField.
+
+    `adopts`: the uid of an earlier namespace of which a Queue's streams are taken over too.
 
     A stream whose owner had the same kind, namespace and name is taken over: that is how a Queue that was deleted with
     the policy Retain, and created again, gets its tasks back.
@@ -62,6 +65,7 @@ def plan_stream(desired: Stream, observed: Stream | None) -> list[Action]:
     if observed is None:
         return [CreateStream(desired)]
     refuse_foreign(desired.owner, observed.owner, f"stream {desired.name}")
+    refuse_earlier_namespace(desired.namespace_uid, observed, adopts)
     if desired.storage != observed.storage:
         raise ImmutableField(
             f"the stream is kept in {observed.storage} storage, which cannot be changed: "
@@ -75,6 +79,20 @@ def plan_stream(desired: Stream, observed: Stream | None) -> list[Action]:
             field="spec.delivery",
         )
     return [] if desired == observed else [UpdateStream(desired)]
+
+
+def other_shape(desired: str, observed: str) -> tuple[str, str] | None:
+    """Which field says otherwise than a kept stream, and what that was made for; None where all tasks will be taken.
+
+    A stream that says nothing of its shape is taken as it is.
+    """
+    (wants, _, new), (has, _, old) = desired.partition("="), observed.partition("=")
+    if not old.isdigit() or (wants == has and (new == old or (wants == "levels" and int(new) > int(old)))):
+        return None
+    made_for = f"an ordered queue of {old} partitions" if has == "partitions" else f"a queue of {old} priority levels"
+    if wants != has:
+        return "spec.ordering", made_for
+    return ("spec.priorityLevels" if wants == "levels" else "spec.ordering.partitions"), made_for
 
 
 def plan_consumers(
@@ -131,19 +149,6 @@ def described(action: Action) -> str:
         case DeleteStream(name):
             what = name
     return f"{type(action).__name__} {what}"
-
-
-def refuse_foreign(owner: Owner | None, found: Owner | None, what: str) -> None:
-    """Raises ForeignAsset unless `found` names the same object as `owner`, at whatever uid."""
-    if owner and (found is None or found.key != owner.key):
-        belongs = f"belongs to {found.key}" if found else "was not made by ProtoQueue"
-        raise ForeignAsset(f"{what} exists and {belongs}: remove it, or use another name")
-
-
-def is_lost(established: Stream, observed: Stream | None) -> bool:
-    """Whether a stream that a Queue had made its own is now another's of the same name, as of another cluster."""
-    mine, found = established.owner, observed.owner if observed else None
-    return mine is not None and found is not None and found.key == mine.key and found != mine
 
 
 def _is_leftover(consumer: Consumer, owner: Owner, living_groups: Collection[Key]) -> bool:

@@ -9,17 +9,18 @@ an outage or for want of a permission, is found by comparing what sampling reads
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any
+from typing import Any, Protocol
 
 from nats.aio.msg import Msg
 
-from protoqueue.naming import CONFIG_BUCKET, SCHEDULED_CONSUMER, QueueName, group_of_consumer
-from protoqueue_operator.adapters.buckets import bucket_of
-from protoqueue_operator.core.assets import Consumer, Stream
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.resources import Key, Queue
-from protoqueue_operator.reconcile.brokers import Broker
-from protoqueue_operator.reconcile.runtime import Runtime
+from protoqueue.protocol.names import CONFIG_BUCKET, KEPT_CONSUMER, SCHEDULED_CONSUMER, QueueName, group_of_consumer
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.assets import Consumer, Stream
+from protoqueue_operator.jetstream.broker import Broker, Brokers
+from protoqueue_operator.jetstream.kv import bucket_of
+from protoqueue_operator.jetstream.layout import Layout
 
 _ADVISORIES = (
     "$JS.EVENT.ADVISORY.STREAM.UPDATED.*",
@@ -42,18 +43,39 @@ COMPARE_AGAIN_S = 20.0
 """How often what is sampled is compared with what it should be."""
 
 
+class Desired(Protocol):
+    """What the assets of a queue are to be, as far as that is known."""
+
+    def streams(self, queue: Key) -> Iterable[Stream]: ...
+
+    def layout(self, queue: Key) -> Layout | None: ...
+
+    def consumers(self, queue: Key) -> Iterable[Consumer]:
+        """Those of its groups; none of groups that are refused: a look would repair nothing."""
+
+
 class DriftWatch:
     """Of one broker. `look_again` is called with the queue whose assets, or whose groups' assets, are in question."""
 
-    def __init__(self, runtime: Runtime, broker: Broker, look_again: Callable[[Key], None]) -> None:
-        self._runtime = runtime
+    def __init__(
+        self,
+        broker: Broker,
+        brokers: Brokers,
+        queues: Mapping[Key, Queue],
+        desired: Desired,
+        look_again: Callable[[Key], None],
+    ) -> None:
         self._broker = broker
+        self._brokers = brokers
+        self._queues = queues
+        self._desired = desired
         self._look_again = look_again
         self._unheard = dict.fromkeys(_ADVISORIES, self._stream_touched)
         self._unheard[f"$KV.{CONFIG_BUCKET}.>"] = self._entry_touched
         self._unheard |= {f"{request}>": self._consumer_asked_for for request in _CONSUMER_REQUESTS}
         self._unheard |= {f"{request}*": self._removal_asked_for for request in _REMOVALS}
         self._soon: set[tuple[Key, float]] = set()
+        self._buckets_soon: set[float] = set()
         self._compared: dict[Key, float] = {}
         self._streams_compared = time.monotonic()
 
@@ -67,11 +89,16 @@ class DriftWatch:
     def streams_are_due(self) -> bool:
         return time.monotonic() - self._streams_compared >= COMPARE_AGAIN_S
 
-    def compare_streams(self, keys: Iterable[Key], configs: Mapping[str, Mapping[str, Any]]) -> None:
-        """`configs` as the server lists them, by name."""
+    def compare_streams(
+        self, queues: Mapping[Key, Queue], configs: Mapping[str, Mapping[str, Any]], held: Mapping[str, int]
+    ) -> None:
+        """`configs` as the server lists them, by name, and how many messages each stream holds."""
         self._streams_compared = time.monotonic()
-        for key in keys:
-            for wanted in self._runtime.streams.get(key, ()):
+        for key, queue in queues.items():
+            if self._is_worked_off(queue, held):
+                self._look_again(key)
+                continue
+            for wanted in self._desired.streams(key):
                 config = configs.get(wanted.name)
                 if config is None or Stream.observed(config) != wanted:
                     self._look_again(key)
@@ -83,12 +110,17 @@ class DriftWatch:
         if now - self._compared.get(key, 0.0) < COMPARE_AGAIN_S:
             return
         self._compared[key] = now
-        there = {info["name"]: Consumer.observed(info) for info in infos}
-        for group in self._runtime.cache.groups_of(key):
-            established = self._runtime.state_of(group.meta.key, group.meta.uid).established
-            if established and not all(_as_wanted(each, there.get(each.name)) for each in established.consumers):
-                self._look_again(key)
-                return
+        there = {each.place: each for each in map(Consumer.observed, infos)}
+        if not all(_as_wanted(each, there.get(each.place)) for each in self._desired.consumers(key)):
+            self._look_again(key)
+
+    def _is_worked_off(self, queue: Queue, held: Mapping[str, int]) -> bool:
+        """Whether a stream that is only there until it is empty is so, but for recurring tasks."""
+        layout = self._desired.layout(queue.meta.key)
+        if layout is None or not isinstance(queue.spec, QueueSpec):
+            return False
+        leaving = (layout.later,) if layout.sourced and not queue.spec.ordering else layout.draining
+        return any(held.get(stream, 0) <= len(queue.spec.schedules) for stream in leaving)
 
     def forget_others(self, queues: Set[Key]) -> None:
         """Of queues that are gone, or held elsewhere, nothing is kept."""
@@ -108,15 +140,15 @@ class DriftWatch:
         stream, _, rest = _after(_CONSUMER_REQUESTS, message.subject).partition(".")
         consumer = rest.partition(".")[0]
         key = _queue_of(stream)
-        if key and (consumer == SCHEDULED_CONSUMER or group_of_consumer(consumer)):
+        if key and (consumer in (SCHEDULED_CONSUMER, KEPT_CONSUMER) or group_of_consumer(consumer)):
             self._look_soon(key, _ASKED_FOR_S)
 
     def _removal_asked_for(self, message: Msg) -> None:
         """Somebody else removes messages: what the operator itself has stored may be among them."""
         stream = _after(_REMOVALS, message.subject)
         key = _queue_of(stream)
-        queue = self._runtime.cache.queues.get(key) if key else None
-        if queue and stream == queue.name.later_stream and isinstance(queue.spec, QueueSpec) and queue.spec.schedules:
+        queue = self._queues.get(key) if key else None
+        if queue and isinstance(queue.spec, QueueSpec) and queue.spec.schedules:
             self._look_soon(queue.meta.key, _ASKED_FOR_S)
         elif bucket_of(stream) == CONFIG_BUCKET:
             self._bucket_touched(_ASKED_FOR_S)
@@ -124,12 +156,20 @@ class DriftWatch:
     def _bucket_touched(self, delays_s: tuple[float, ...]) -> None:
         """A bucket holds something of every queue, or is not there any more."""
         self._broker.configs.doubt()
-        for key in self._runtime.brokers.queues_of(self._broker):
-            self._look_soon(key, delays_s)
+        loop = asyncio.get_running_loop()
+        for delay_s in delays_s:
+            if delay_s not in self._buckets_soon:  # however often it is touched, its queues are counted once
+                self._buckets_soon.add(delay_s)
+                loop.call_later(delay_s, self._look_at_all, delay_s)
+
+    def _look_at_all(self, delay_s: float) -> None:
+        self._buckets_soon.discard(delay_s)
+        for key in self._brokers.queues_of(self._broker):
+            self._look_again(key)
 
     def _look_soon(self, key: Key, delays_s: tuple[float, ...]) -> None:
         """Nothing happens where the queue lives elsewhere: who has a NATS of their own can name any queue there."""
-        if self._runtime.brokers.known(key) is not self._broker:
+        if self._brokers.known(key) is not self._broker:
             return
         loop = asyncio.get_running_loop()
         for delay_s in delays_s:

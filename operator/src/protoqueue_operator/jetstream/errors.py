@@ -1,6 +1,6 @@
 """What JetStream's error codes mean to whoever wrote the resource."""
 
-from protoqueue_operator.core.refusals import BrokerRefused, QuotaExceeded
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, QuotaExceeded
 
 _TOO_FEW_SERVERS = (10005, 10074)
 _LIMITS = {
@@ -15,7 +15,7 @@ _LIMITS = {
 _OVERLAPPING = 10065
 _CONSUMED_BY_ANOTHER = 10100
 _SCHEDULES = {
-    10189: ("cron", "must be six fields, seconds first, such as 0 0 3 * * *, and come to pass some day"),
+    10189: ("cron", "must be six fields, seconds first, such as 0 0 3 * * *, and match some date"),
     10223: ("timeZone", "must be a name of the IANA database that NATS knows, such as Europe/Berlin"),
 }
 """Of one schedule, the field and what it must be."""
@@ -24,9 +24,7 @@ _SCHEDULES = {
 def refused(code: int | None, text: str) -> BrokerRefused:
     """What to raise, so that the message names the field of the Queue, or the limit of NATS, that stands in the way."""
     if code in _TOO_FEW_SERVERS:
-        return BrokerRefused(
-            f"NATS has not as many servers as that; write 1, or add servers. JetStream: {text}", field="spec.replicas"
-        )
+        return BrokerRefused(f"NATS has fewer servers; set 1, or add servers. JetStream: {text}", field="spec.replicas")
     if code in _LIMITS:
         return QuotaExceeded(f"a limit of NATS is reached, {_LIMITS[code]}. JetStream: {text}")
     if code == _OVERLAPPING:

@@ -2,14 +2,16 @@
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.naming import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, QueueName
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import nanoseconds
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
+from protoqueue.protocol.names import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, SAMPLES_BUCKET, GroupName, QueueName
+from protoqueue.protocol.samples import COARSE
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.jetstream.assets import nanoseconds
+from protoqueue_operator.jetstream.client import JetStream
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ BUCKETS = (
 )
 """A finished task is remembered for a day: longer than any redelivery of it can take."""
 
+SAMPLES = Bucket(SAMPLES_BUCKET, ttl=timedelta(seconds=COARSE.slots * COARSE.block_s))
+"""Made apart from the others: a queue is as good without it."""
+
 
 class ConfigBucket:
     """The bucket `pq-config` of one connection. Every method raises BrokerUnavailable and BrokerRefused."""
@@ -39,10 +44,7 @@ class ConfigBucket:
     async def get(self, key: str) -> bytes | None:
         """What is stored under the key; None where nothing is."""
         await self._ensure()
-        message = await self._jetstream.last_message(_stream(CONFIG_BUCKET), _subject(key))
-        if message is None or b"KV-Operation" in base64.b64decode(message.get("hdrs", "")):
-            return None
-        return base64.b64decode(message.get("data", ""))
+        return _value(await self._jetstream.last_message(_stream(CONFIG_BUCKET), _subject(key)))
 
     async def put(self, key: str, value: bytes) -> None:
         await self._ensure()
@@ -53,6 +55,10 @@ class ConfigBucket:
         if not self._is_there and await self._jetstream.stream(_stream(CONFIG_BUCKET)) is None:
             return
         await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+
+    @property
+    def replicas(self) -> int:
+        return self._replicas
 
     def replicate(self, replicas: int) -> None:
         """Be kept by as many servers as a queue is: it is worth nothing without its entry. Never by fewer again."""
@@ -77,20 +83,33 @@ class ConfigBucket:
                 return
             wanted = self._replicas
             for bucket in BUCKETS:
-                info = await self._jetstream.stream(_stream(bucket.name))
-                if info is None:
-                    await self._create(bucket, wanted)
-                elif info["config"]["num_replicas"] < wanted:
-                    await self._jetstream.update_stream(info["config"] | {"num_replicas": wanted})
+                await ensure_bucket(self._jetstream, bucket, wanted)
             self._is_there = wanted == self._replicas
 
-    async def _create(self, bucket: Bucket, replicas: int) -> None:
+
+async def ensure_bucket(jetstream: JetStream, bucket: Bucket, replicas: int) -> None:
+    """Make it, or have it kept by so many servers at least. Raises BrokerUnavailable and BrokerRefused."""
+    info = await jetstream.stream(_stream(bucket.name))
+    if info is None:
         try:
-            await self._jetstream.create_stream(_configuration(bucket, replicas))
+            await jetstream.create_stream(_configuration(bucket, replicas))
         except BrokerRefused:
             # Another connection to the same account may have been first.
-            if await self._jetstream.stream(_stream(bucket.name)) is None:
+            if await jetstream.stream(_stream(bucket.name)) is None:
                 raise
+    elif info["config"]["num_replicas"] < replicas:
+        await jetstream.update_stream(info["config"] | {"num_replicas": replicas})
+
+
+async def read_noted(jetstream: JetStream, key: str) -> bytes | None:
+    """What workers have noted in `pq-done`; None where nothing is. Raises BrokerUnavailable and BrokerRefused."""
+    return _value(await jetstream.last_message(_stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{key}"))
+
+
+def _value(message: Mapping[str, Any] | None) -> bytes | None:
+    if message is None or b"KV-Operation" in base64.b64decode(message.get("hdrs", "")):
+        return None
+    return base64.b64decode(message.get("data", ""))
 
 
 def bucket_of(stream: str) -> str | None:
@@ -101,6 +120,21 @@ def bucket_of(stream: str) -> str | None:
 def finished_tasks(queue: QueueName) -> tuple[str, str]:
     """Stream and subject of what workers have noted about a queue's tasks in `pq-done`."""
     return _stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{queue.config_key}.>"
+
+
+def samples_of(queue: QueueName) -> tuple[str, str]:
+    """Stream and subject of what was measured of a queue over time."""
+    return _stream(SAMPLES_BUCKET), f"$KV.{SAMPLES_BUCKET}.{queue.config_key}.>"
+
+
+def sample_block(key: str) -> tuple[str, str]:
+    """Stream and subject of one block of that."""
+    return _stream(SAMPLES_BUCKET), f"$KV.{SAMPLES_BUCKET}.{key}"
+
+
+def seal_entry(group: GroupName) -> tuple[str, str]:
+    """Stream and subject of what the ids of a group's messages are sealed with, in `pq-done`."""
+    return _stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{group.seal_key}"
 
 
 def _stream(bucket: str) -> str:

@@ -6,23 +6,26 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
-from protoqueue.v1 import config_pb2 as pb
-from protoqueue_operator.core.assets import Consumer
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.layout import task_window
-from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry
-from protoqueue_operator.core.resources import Group, Queue
+from protoqueue.protocol.v1 import config_pb2 as pb
+from protoqueue_operator.api.v1alpha1.effective_spec import EffectiveSpec
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec, RateLimit, Retry
+from protoqueue_operator.jetstream.assets import Consumer
+from protoqueue_operator.jetstream.desired import task_window
+from protoqueue_operator.jetstream.layout import Layout
 
 Config = TypeVar("Config", pb.QueueConfig, pb.GroupConfig)
 
 
-def queue_config(queue: Queue, spec: QueueSpec) -> pb.QueueConfig:
+def queue_config(queue: Queue, spec: QueueSpec, layout: Layout, dead_letter_queue: str = "") -> pb.QueueConfig:
+    """`dead_letter_queue` is the Queue whose tasks the dead letters become; empty where they stay where they are."""
+    max_age = None if layout.sourced else spec.limits.max_age  # what sources has the age itself
     return pb.QueueConfig(
         namespace=queue.meta.namespace,
         name=queue.meta.name,
         generation=queue.meta.generation,
-        stream=queue.name.stream,
-        later_stream=queue.name.later_stream,
+        stream=layout.stream,
+        later_stream=layout.later,
         dead_letter_stream=queue.name.dead_letter_stream,
         delivery=spec.delivery,
         priority_levels=spec.effective_priority_levels,
@@ -30,31 +33,55 @@ def queue_config(queue: Queue, spec: QueueSpec) -> pb.QueueConfig:
         visibility_timeout=_duration(spec.visibility_timeout),
         deduplication_window=_duration(task_window(spec)),
         retry=_retry(spec.retry),
-        dead_letter=pb.DeadLetterPolicy(enabled=spec.dead_letter.enabled, expired=spec.dead_letter.expired),
+        dead_letter=pb.DeadLetterPolicy(
+            enabled=spec.dead_letter.enabled, expired=spec.dead_letter.expired, queue=dead_letter_queue
+        ),
         rate_limit=_rate_limit(spec.rate_limit, "Queue"),
         max_task_size=spec.limits.max_task_size or 0,
         paused=spec.paused,
+        draining_streams=layout.draining,
+        max_age=_duration(max_age) if max_age else None,
+        history=_history(queue, spec),
     )
 
 
 def group_config(
-    group: Group, spec: ConsumerGroupSpec, queue: QueueSpec, consumers: tuple[Consumer, ...]
+    group: Group, spec: EffectiveSpec, queue: QueueSpec, consumers: tuple[Consumer, ...]
 ) -> pb.GroupConfig:
-    """`consumers` as `group_consumers` lists them: by level or partition, lowest first."""
+    """`consumers` as `group_consumers` lists them: by stream, then by level or partition, lowest first."""
     limit = spec.rate_limit
     return pb.GroupConfig(
         namespace=group.meta.namespace,
         queue=group.queue_name,
         name=group.meta.name,
         generation=group.meta.generation,
-        consumers=_partitions(consumers) if queue.ordering else _levels(consumers, spec),
+        consumers=_partitions(consumers) if queue.ordering else _levels(consumers, spec, queue, moved=False),
+        moved=() if queue.ordering else _levels(consumers, spec, queue, moved=True),
         priority_policy=spec.priority_policy,
         max_in_flight=spec.max_in_flight,
-        visibility_timeout=_duration(spec.visibility_timeout or queue.visibility_timeout),
-        retry=_retry(spec.retry.over(queue.retry) if spec.retry else queue.retry),
+        visibility_timeout=_duration(spec.visibility_timeout),
+        retry=_retry(spec.retry),
         rate_limit=_rate_limit(limit, limit.scope) if limit else None,
         exactly_once=spec.exactly_once,
-        paused=spec.paused or queue.paused,
+        paused=spec.paused,
+    )
+
+
+def stored_consumers(entry: pb.GroupConfig, queue: pb.QueueConfig) -> tuple[Consumer, ...]:
+    """The consumers that an entry was written for, as far as it tells of them."""
+    return tuple(
+        Consumer(
+            stream=each.stream or queue.stream,
+            name=each.name,
+            owner=None,
+            filter_subjects=(),
+            ack_wait=entry.visibility_timeout.ToTimedelta(),
+            max_ack_pending=1 if queue.ordering_partitions else entry.max_in_flight,
+            paused=entry.paused,
+            moved=moved,
+        )
+        for listed, moved in ((entry.consumers, False), (entry.moved, True))
+        for each in listed
     )
 
 
@@ -70,17 +97,24 @@ def decode(kind: type[Config], data: bytes) -> Config | None:
         return None
 
 
-def _levels(consumers: tuple[Consumer, ...], spec: ConsumerGroupSpec) -> list[pb.Consumer]:
-    weights = spec.priority_weights or tuple(2**level for level in range(len(consumers)))
-    levels = [
-        pb.Consumer(name=consumer.name, level=level, weight=weights[level]) for level, consumer in enumerate(consumers)
+def _levels(
+    consumers: tuple[Consumer, ...], spec: EffectiveSpec, queue: QueueSpec, *, moved: bool
+) -> list[pb.Consumer]:
+    """Highest level first, and within a level by stream."""
+    levels = queue.effective_priority_levels
+    weights = spec.priority_weights or tuple(2**level for level in range(levels))
+    listed = [
+        pb.Consumer(name=each.name, level=number % levels, weight=weights[number % levels], stream=each.stream)
+        for number, each in enumerate(consumers)
+        if each.moved == moved
     ]
-    return levels[::-1]
+    return sorted(listed, key=lambda each: -each.level)
 
 
 def _partitions(consumers: tuple[Consumer, ...]) -> list[pb.Consumer]:
     return [
-        pb.Consumer(name=consumer.name, partition=partition, weight=1) for partition, consumer in enumerate(consumers)
+        pb.Consumer(name=consumer.name, partition=partition, weight=1, stream=consumer.stream)
+        for partition, consumer in enumerate(consumers)
     ]
 
 
@@ -91,6 +125,16 @@ def _retry(retry: Retry) -> pb.RetryPolicy:
         multiplier=retry.multiplier,
         max_delay=_duration(retry.max_delay),
         jitter=retry.jitter,
+        max_crashes=retry.max_crashes,
+        rollout_grace=_duration(retry.rollout_grace),
+    )
+
+
+def _history(queue: Queue, spec: QueueSpec) -> pb.HistoryPolicy | None:
+    if spec.history is None:
+        return None
+    return pb.HistoryPolicy(
+        stream=queue.name.history_stream, results=spec.history.results, payloads=spec.history.payloads
     )
 
 

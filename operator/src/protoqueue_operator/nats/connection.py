@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import ssl
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +18,93 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from protoqueue.cancellation import cancel
-from protoqueue.connection.lasting import LastingClient
-from protoqueue_operator.adapters.pulse import Pulse
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import BrokerUnavailable, Unanswered
+from protoqueue.aio import cancel
+from protoqueue.broker.direct_client import Arrived, DirectClient
+from protoqueue.protocol.servers import one_line, shown_error
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable, Unanswered
+from protoqueue_operator.nats.credentials import Credentials
+from protoqueue_operator.nats.liveness import Liveness
 
 logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 1
+_FIRST_CONNECTION_S = 5.0
+"""How long a connection that has just been opened counts as on its way rather than as away."""
 _REQUESTS_AT_ONCE = 128
 """The server queues API requests of all clients in one place: whoever sends thousands at once times out."""
 
-_ANYBODY_THERE = "$JS.API.STREAM.INFO.PQ"
+_PROBE = "$JS.API.STREAM.INFO.PQ"
 """Of a stream that no Queue has: whoever leads JetStream says that there is none, whichever servers are away."""
-_ANYBODY_THERE_S = 2.0
+_PROBE_S = 2.0
 
-_WHO_AM_I = "$SYS.REQ.USER.INFO"
-_WHO_AM_I_S = 2.0
+_USER_INFO = "$SYS.REQ.USER.INFO"
+_USER_INFO_S = 2.0
+
+_LONGEST_NAME = 128
+"""Characters of an account's name that are kept."""
+
+_TROUBLES = 8
+"""Kinds of errors that are kept of a connection that cannot be made."""
+
+_TENANTS_REQUESTS_AT_ONCE = 16
+_TENANTS_BYTES_PER_S = 4 * 1024 * 1024
+_TENANTS_LARGEST_BYTES = 16 * 1024 * 1024
+"""Of a NATS that a Secret names. The list of an account's streams is sent in parts of less than one MiB."""
+
+_WAITING_BYTES, _WAITING_MESSAGES = 4 * 1024 * 1024, 10_000
+"""What one subscription holds that was not looked at yet. More of it is dropped: it only says where to look."""
+
+_LINES, _LINE_S = 20, 30.0
+"""Lines that a connection logs at once, and after how long it may log one more."""
 
 
 class Connection:
-    """One connection that is sought until `close`; asking while it is down, or answers nothing, fails at once."""
+    """One connection that is sought until `close`; asking while it is down, or answers nothing, fails at once.
 
-    def __init__(self, credentials: Credentials, on_change: Callable[[bool], None]) -> None:
+    One that is not `trusted`, as it was a tenant who said where to, is read from no faster than is good for the others,
+    and nobody but the log is told why it cannot be made: else the operator could be asked what listens where.
+    """
+
+    def __init__(self, credentials: Credentials, on_change: Callable[[bool], None], *, trusted: bool = True) -> None:
         self.credentials = credentials
-        self._client = LastingClient()
-        self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+        bounds = {} if trusted else {"largest_bytes": _TENANTS_LARGEST_BYTES, "bytes_per_s": _TENANTS_BYTES_PER_S}
+        self._client = DirectClient(credentials.inboxes, **bounds)
+        self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE if trusted else _TENANTS_REQUESTS_AT_ONCE)
+        self._trusted = trusted
         self._connecting: asyncio.Task[None] | None = None
+        self._opened_at: float | None = None
+        self._was_up = False
         self._on_change = on_change
-        self._pulse = Pulse(self._answers, self._changed)
+        self._liveness = Liveness(self._answers, self._changed)
         self._listening: asyncio.Task[None] | None = None
         self._account: str | None = None
-        self._troubles: set[str] = set()
-        """What went wrong since the connection was last made or lost: each of several servers says something else."""
+        self._troubles: dict[str, str] = {}
+        """What went wrong since the connection was last made or lost, by the kind of error: each of several servers
+        says something else, and one may say something else each time."""
+        self._log = _RateLimitedLog()
 
     def open(self) -> None:
         """Start connecting, in the background."""
+        self._opened_at = time.monotonic()
         self._connecting = asyncio.create_task(self._connect(), name="nats connection")
+
+    def trust(self) -> None:
+        """It turned out to be the operator's own."""
+        if not self._trusted:
+            self._trusted = True
+            self._client.lift_bounds()
+            self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether it was opened a moment ago and has not been made yet: nobody can say yet that NATS is away."""
+        if self._was_up or self._opened_at is None:
+            return False
+        return time.monotonic() - self._opened_at < _FIRST_CONNECTION_S
 
     @property
     def is_up(self) -> bool:
-        return self._client.is_connected and self._pulse.beats
+        return self._client.is_connected and self._liveness.is_alive
 
     async def request(
         self, subject: str, payload: bytes, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -66,28 +113,34 @@ class Connection:
         async with self._slots:
             self._require()
             try:
-                message = await self._pulse.of(
+                message = await self._liveness.wait_for(
                     self._client.request(subject, payload, timeout=timeout_s, headers=dict(headers or {}) or None)
                 )
-                self._pulse.heard()
+                self._liveness.answered()
                 return message
             except TimeoutError:  # nats-py's own, or nothing is answered any more
                 self._require()
                 raise Unanswered(f"NATS did not answer on {subject} within {timeout_s:g} s") from None
             except NoRespondersError:
-                self._pulse.heard()
-                raise BrokerUnavailable(
-                    f"nobody answers on {subject}: is JetStream enabled for this account?"
-                ) from None
+                self._liveness.answered()
+                raise BrokerUnavailable(f"no responders on {subject}: is JetStream enabled for this account?") from None
             except (NatsError, OSError) as error:
-                raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
+                raise BrokerUnavailable(self._said(error)) from error
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Without an answer: what is lost with the connection is lost. Raises BrokerUnavailable."""
+        self._require()
+        try:
+            await self._client.publish(subject, payload)
+        except (NatsError, OSError) as error:
+            raise BrokerUnavailable(self._said(error)) from error
 
     async def account(self) -> str:
         """As the server names the account; empty where it does not tell. Raises BrokerUnavailable."""
         if self._account is None:
             try:
-                answer = await self.request(_WHO_AM_I, b"", _WHO_AM_I_S)
-                self._account = str(json.loads(answer.data)["data"]["account"])
+                answer = await self.request(_USER_INFO, b"", _USER_INFO_S)
+                self._account = one_line(str(json.loads(answer.data)["data"]["account"]), _LONGEST_NAME)
             except BrokerUnavailable:
                 self._require()
                 self._account = ""
@@ -103,14 +156,16 @@ class Connection:
             callback(message)
 
         try:
-            subscription = await self._client.subscribe(subject, cb=deliver)
+            subscription = await self._client.subscribe(
+                subject, cb=deliver, pending_msgs_limit=_WAITING_MESSAGES, pending_bytes_limit=_WAITING_BYTES
+            )
             if limit:
                 await subscription.unsubscribe(limit=limit)
         except NatsError as error:
-            raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
+            raise BrokerUnavailable(self._said(error)) from error
         return subscription
 
-    async def ask_everybody(self, subject: str, most: int, within_s: float) -> list[bytes]:
+    async def request_many(self, subject: str, most: int, within_s: float) -> list[bytes]:
         """What those who listen there answer: all that comes in time, or as many as `most`; nothing where nobody does.
 
         Raises BrokerUnavailable.
@@ -135,8 +190,47 @@ class Connection:
                     await enough.wait()
             await subscription.unsubscribe()
         except NatsError as error:
-            raise BrokerUnavailable(f"NATS at {self.credentials.where}: {_words(error)}") from error
+            raise BrokerUnavailable(self._said(error)) from error
         return answers
+
+    async def ask_many(
+        self, requests: Sequence[tuple[str, bytes]], arrived: Arrived, is_done: asyncio.Event, within_s: float
+    ) -> None:
+        """Send requests, subject and data, for which many messages come; returns when `is_done` is set by `arrived`.
+
+        Raises BrokerUnavailable.
+        """
+        async with self._slots:
+            self._require()
+            inbox = self._client.new_inbox()
+            asked = "".join(f"PUB {subject} {inbox} {len(data)}\r\n{data.decode()}\r\n" for subject, data in requests)
+            try:
+                subscription = await self._client.subscribe_direct(inbox, arrived)
+                try:
+                    await self._client.send(asked.encode())
+                    async with asyncio.timeout(within_s):
+                        await self._liveness.wait_for(is_done.wait())
+                    self._liveness.answered()
+                finally:
+                    await subscription.unsubscribe()
+            except TimeoutError:
+                self._require()
+                raise Unanswered(f"NATS did not answer on {requests[0][0]} within {within_s:g} s") from None
+            except (NatsError, OSError) as error:
+                raise BrokerUnavailable(self._said(error)) from error
+
+    async def send(self, commands: bytes) -> None:
+        """Send commands of the protocol as they are, to which nothing answers. Raises BrokerUnavailable."""
+        self._require()
+        try:
+            await self._client.send(commands)
+        except (NatsError, OSError) as error:
+            raise BrokerUnavailable(self._said(error)) from error
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of the largest message that the server takes."""
+        return self._client.max_payload
 
     async def close(self) -> None:
         if self._connecting:
@@ -148,18 +242,29 @@ class Connection:
 
     def _require(self) -> None:
         if not self._client.is_connected:
-            why = f" ({'; '.join(sorted(self._troubles))})" if self._troubles else ""
-            raise BrokerUnavailable(
-                f"there is no connection to {self.credentials.where}{why}; the operator keeps trying"
-            )
-        if not self._pulse.beats:
-            raise BrokerUnavailable(
-                f"NATS at {self.credentials.where} lets the operator in and does not answer; the operator asks on"
-            )
+            raise BrokerUnavailable(f"no connection to {self.shown}{self._why}")
+        if not self._liveness.is_alive:
+            raise BrokerUnavailable(f"NATS at {self.shown} accepts connections but is not responding; retrying")
+
+    @property
+    def shown(self) -> str:
+        """Where it leads, for people."""
+        return one_line(self.credentials.where)
+
+    @property
+    def _why(self) -> str:
+        if not self._trusted:
+            refused = " (NATS refused the credentials)" if _REFUSED in self._troubles else ""
+            return f"{refused}; retrying, see the operator's log"
+        why = f" ({'; '.join(sorted(self._troubles.values()))})" if self._troubles else ""
+        return f"{why}; retrying"
+
+    def _said(self, error: Exception) -> str:
+        return f"NATS at {self.shown}: {shown_error(error) if self._trusted else 'the connection was lost'}"
 
     async def _answers(self) -> bool:
         try:
-            await self._client.request(_ANYBODY_THERE, b"", timeout=_ANYBODY_THERE_S)
+            await self._client.request(_PROBE, b"", timeout=_PROBE_S)
         except NoRespondersError:
             return True
         except (NatsError, OSError) as error:
@@ -169,8 +274,9 @@ class Connection:
 
     def _changed(self, answers: bool) -> None:
         if not answers and self._client.is_connected:
-            logger.warning("nats silent: servers=%s; asking it until it answers", self.credentials.where)
+            self._log.warning("nats not responding: servers=%s; retrying", self.shown)
         self._troubles.clear()
+        self._was_up |= answers
         self._on_change(answers)
 
     async def _connect(self) -> None:
@@ -196,27 +302,52 @@ class Connection:
 
     async def _failed(self, error: Exception) -> None:
         """Once for each kind of trouble, not once a second."""
-        words = _words(error)
-        if words not in self._troubles:
-            logger.warning("nats error: servers=%s error=%s", self.credentials.where, words)
-        self._troubles.add(words)
+        words = shown_error(error)
+        kind = _REFUSED if "authorization violation" in words.lower() else type(error).__name__
+        if kind not in self._troubles:
+            self._log.warning("nats error: servers=%s error=%s (%s)", self.shown, words, type(error).__name__)
+        if kind in self._troubles or len(self._troubles) < _TROUBLES:
+            self._troubles[kind] = words
 
     async def _lost(self) -> None:
         self._troubles.clear()
-        logger.warning("nats lost: servers=%s; seeking it until it is back", self.credentials.where)
+        self._log.warning("nats disconnected: servers=%s; reconnecting", self.shown)
         if self._listening:
             await cancel(self._listening)
 
     async def _found(self) -> None:
-        logger.info("nats connected: servers=%s", self.credentials.where)
+        self._log.info("nats connected: servers=%s", self.shown)
         self._troubles.clear()
         self._account = None
-        self._listening = asyncio.create_task(self._pulse.run(), name="nats pulse")
+        self._listening = asyncio.create_task(self._liveness.run(), name="nats liveness")
 
 
-def _words(error: Exception) -> str:
-    """What went wrong, on one line; neither nats-py nor the server puts credentials there, and URLs were checked."""
-    return " ".join((str(error) or type(error).__name__).split())
+_REFUSED = "refused"
+"""The kind of trouble of credentials that a server does not take."""
+
+
+class _RateLimitedLog:
+    """The log, for one connection: a server that lets the operator in and hangs up each second fills it with little."""
+
+    def __init__(self) -> None:
+        self._left = float(_LINES)
+        self._at = time.monotonic()
+
+    def warning(self, text: str, *values: object) -> None:
+        self._write(logging.WARNING, text, values)
+
+    def info(self, text: str, *values: object) -> None:
+        self._write(logging.INFO, text, values)
+
+    def _write(self, level: int, text: str, values: tuple[object, ...]) -> None:
+        now = time.monotonic()
+        self._left = min(float(_LINES), self._left + (now - self._at) / _LINE_S)
+        self._at = now
+        if self._left < 1:
+            level = logging.DEBUG
+        else:
+            self._left -= 1
+        logger.log(level, text, *values)
 
 
 def _options(credentials: Credentials) -> dict[str, Any]:
@@ -239,10 +370,27 @@ def _tls(credentials: Credentials) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=credentials.ca or None)
         if credentials.certificate:
-            with tempfile.TemporaryDirectory() as directory:  # readable by nobody else, and gone in a moment
-                file = Path(directory, "client.pem")
-                file.write_text(f"{credentials.certificate}\n{credentials.key}")
+            with _in_memory(f"{credentials.certificate}\n{credentials.key}") as file:
                 context.load_cert_chain(file)
     except (ssl.SSLError, TypeError, ValueError):
-        raise ValueError("ca.crt, tls.crt or tls.key is no PEM text, or the key is another certificate's") from None
+        raise ValueError(
+            "ca.crt, tls.crt or tls.key is not PEM text, or the key does not belong to the certificate"
+        ) from None
     return context
+
+
+@contextlib.contextmanager
+def _in_memory(text: str) -> Iterator[str]:
+    """A file with that text, as OpenSSL reads keys from files alone; where the system allows it, it is on no disk."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory() as directory:  # readable by nobody else, and gone in a moment
+            file = Path(directory, "client.pem")
+            file.write_text(text)
+            yield str(file)
+        return
+    descriptor = os.memfd_create("client.pem")
+    try:
+        os.write(descriptor, text.encode())
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

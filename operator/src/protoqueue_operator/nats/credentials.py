@@ -1,12 +1,22 @@
 """Where a NATS server is and as whom to speak to it, from a Secret's keys or the like-named files of a directory."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from protoqueue.servers import shown_server, split_servers
-from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue.protocol.servers import (
+    inbox_prefix_of,
+    is_inbox_prefix,
+    scheme_of,
+    shown_server,
+    split_servers,
+    user_of,
+)
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
 
-SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "ca.crt", "tls.crt", "tls.key")
+SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "inboxPrefix", "ca.crt", "tls.crt", "tls.key")
+
+SECRET_SCHEMES = ("nats", "tls")
+"""Of a Secret's url. Over WebSocket the operator would be a client of HTTP inside the cluster, for anybody to aim."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,12 @@ class Credentials:
     ca: str = field(default="", repr=False)
     certificate: str = field(default="", repr=False)
     key: str = field(default="", repr=False)
+    inbox_prefix: str = field(default="", repr=False)
+
+    @property
+    def inboxes(self) -> str:
+        """What the subjects begin with on which answers come: by default the user's own."""
+        return self.inbox_prefix or inbox_prefix_of(self.user or user_of(self.servers))
 
     @property
     def where(self) -> str:
@@ -34,8 +50,11 @@ class Credentials:
         return ",".join(shown_server(server) for server in self.servers)
 
 
-def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
-    """Read the keys of a Secret, already decoded; `source` names it in messages. Raises SecretInvalid."""
+def parse_credentials(values: Mapping[str, str], source: str, schemes: Collection[str] | None = None) -> Credentials:
+    """Read the keys of a Secret, already decoded; `source` names it in messages.
+
+    With `schemes` the URL may have no others. Raises SecretInvalid.
+    """
     url = values.get("url", "").strip()
     if not url:
         raise SecretInvalid(f"{source} has no key url")
@@ -50,8 +69,14 @@ def parse_credentials(values: Mapping[str, str], source: str) -> Credentials:
         servers = split_servers(url)
     except ValueError as error:
         raise SecretInvalid(f"{source}: {error}") from None
+    if schemes is not None and not all(scheme_of(server) in schemes for server in servers):
+        raise SecretInvalid(f"{source}: the scheme of the url must be {' or '.join(schemes)}")
+    inbox_prefix = values.get("inboxPrefix", "").strip()
+    if inbox_prefix and not is_inbox_prefix(inbox_prefix):
+        raise SecretInvalid(f"{source}: inboxPrefix is not a subject: write tokens such as _INBOX_jo")
     return Credentials(
         servers=servers,
+        inbox_prefix=inbox_prefix,
         creds=values.get("creds", ""),
         nkey=values.get("nkey", "").strip(),
         token=values.get("token", "").strip(),

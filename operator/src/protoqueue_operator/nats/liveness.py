@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 _SILENCE_S = 3.0
 """When nothing was answered for so long although something was asked, it is asked whether anything will be."""
-_LOOK_S = 0.5
-_ASK_AGAIN_S = 0.2
+_CHECK_S = 0.5
+_RETRY_S = 0.2
 
 
-class Pulse:
+class Liveness:
     """Of one connection."""
 
-    def __init__(self, answers: Callable[[], Awaitable[bool]], changed: Callable[[bool], None]) -> None:
-        """`answers` asks what any server that is well answers at once, and has a patience of its own."""
-        self._answers = answers
+    def __init__(self, probe: Callable[[], Awaitable[bool]], changed: Callable[[bool], None]) -> None:
+        """`probe` asks what any server that is well answers at once, and has a patience of its own."""
+        self._probe = probe
         self._changed = changed
         self._open: dict[asyncio.Timeout, float] = {}
         """The requests that wait for their answers: since when, in monotonic seconds, the oldest first."""
         self._heard_at = -inf
-        self.beats = False
+        self.is_alive = False
 
-    async def of(self, answer: Awaitable[T]) -> T:
+    async def wait_for(self, answer: Awaitable[T]) -> T:
         """Await an answer. Raises TimeoutError as soon as it is known that none will come."""
         async with asyncio.timeout(None) as scope:
             self._open[scope] = time.monotonic()
@@ -39,7 +39,7 @@ class Pulse:
             finally:
                 del self._open[scope]
 
-    def heard(self) -> None:
+    def answered(self) -> None:
         """Something was answered, whatever it was."""
         self._heard_at = time.monotonic()
 
@@ -47,29 +47,29 @@ class Pulse:
         """From when the connection is made until it is lost: then this is to be cancelled."""
         try:
             while True:
-                while not await self._answers():  # noqa: ASYNC110 -- nothing tells when a server is well again
-                    await asyncio.sleep(_ASK_AGAIN_S)
+                while not await self._probe():  # noqa: ASYNC110 -- nothing tells when a server is well again
+                    await asyncio.sleep(_RETRY_S)
                 self._tell(True)
-                await self._fall_silent()
+                await self._until_silent()
                 self._tell(False)
         finally:
             self._tell(False)
 
-    async def _fall_silent(self) -> None:
-        while not self._is_suspicious() or await self._answers():  # noqa: ASYNC110 -- nothing tells of silence
-            await asyncio.sleep(_LOOK_S)
+    async def _until_silent(self) -> None:
+        while not self._is_suspicious() or await self._probe():  # noqa: ASYNC110 -- nothing tells of silence
+            await asyncio.sleep(_CHECK_S)
 
     def _is_suspicious(self) -> bool:
         """One request alone may wait for a server that is away; then others are answered meanwhile."""
         oldest = next(iter(self._open.values()), inf)
         return time.monotonic() - max(oldest, self._heard_at) > _SILENCE_S
 
-    def _tell(self, beats: bool) -> None:
-        if beats == self.beats:
+    def _tell(self, is_alive: bool) -> None:
+        if is_alive == self.is_alive:
             return
-        self.beats = beats
-        if not beats:
+        self.is_alive = is_alive
+        if not is_alive:
             now = asyncio.get_running_loop().time()
             for scope in self._open:
                 scope.reschedule(now)
-        self._changed(beats)
+        self._changed(is_alive)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from protoqueue_operator.core.credentials import SECRET_KEYS, Credentials, parse_credentials
-from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
+from protoqueue_operator.nats.credentials import SECRET_KEYS, Credentials, parse_credentials
 
 _SOURCE = "the operator's NATS connection"
 
@@ -38,4 +38,4 @@ def _text(path: Path) -> str:
     try:
         return path.read_text()
     except UnicodeDecodeError:
-        raise SecretInvalid(f"{_SOURCE}: {path} is no text") from None
+        raise SecretInvalid(f"{_SOURCE}: {path} is not text") from None

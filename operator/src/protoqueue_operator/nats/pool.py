@@ -1,62 +1,75 @@
-"""Which NATS holds which queue: one broker for each set of servers and credentials, shared by all who name it."""
+"""Which NATS holds which queue: one connection for each set of servers and credentials, shared by all who name it.
+
+What is done with a connection is not known here: `make` builds whatever the caller needs around each.
+"""
 
 import asyncio
 import base64
 import binascii
+import hashlib
+import hmac
+import json
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from protoqueue_operator.adapters.buckets import ConfigBucket
-from protoqueue_operator.adapters.connections import Connection
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.adapters.kubernetes import Gone, Json, Kubernetes
-from protoqueue_operator.core.credentials import Credentials, parse_credentials
-from protoqueue_operator.core.refusals import SecretInvalid, SecretNotFound
-from protoqueue_operator.core.resources import Key
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid, SecretNotFound
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.nats.connection import Connection
+from protoqueue_operator.nats.credentials import SECRET_SCHEMES, Credentials, parse_credentials
+from protoqueue_operator.runtime.client import Gone, Json, Kubernetes
 
 logger = logging.getLogger(__name__)
+
+CONNECTING_AGAIN_S = 1.0
+"""Who waits for a first connection is called when it is made; this is for the one that is not."""
 
 _FIELD = "spec.nats.connectionSecretRef"
 
 
-@dataclass(frozen=True, eq=False)
-class Broker:
-    """One NATS account, as the reconcilers use it."""
+class HasConnection(Protocol):
+    """What is built around a connection."""
 
-    connection: Connection
-    jetstream: JetStream
-    configs: ConfigBucket
+    @property
+    def connection(self) -> Connection: ...
+
+
+B = TypeVar("B", bound=HasConnection)
+OfListener = TypeVar("OfListener", contravariant=True)
 
 
 @dataclass(frozen=True)
-class Home:
+class Home(Generic[B]):
     """Where a queue lives, and through which Secret; without one it is the operator's own connection."""
 
-    broker: Broker
+    broker: B
     secret: str | None = None
-    version: str = ""
-    """The Secret's resourceVersion: it changes whenever the Secret does, and tells nothing of what is in it."""
+    digest: str = ""
+    """Changes whenever what the Secret holds does, and tells nothing of it."""
 
 
-class Watcher(Protocol):
-    """Who is told of brokers that come, go, and change their state."""
+class Listener(Protocol[OfListener]):
+    """Is told of connections that are opened and closed, made and lost."""
 
-    def broker_opened(self, broker: Broker) -> None: ...
-    def broker_changed(self, broker: Broker, is_up: bool) -> None: ...
-    def broker_closed(self, broker: Broker) -> None: ...
-    def queue_settled(self, queue: Key) -> None: ...
+    def broker_opened(self, broker: OfListener) -> None: ...
+    def broker_changed(self, broker: OfListener, is_up: bool) -> None: ...
+    def broker_closed(self, broker: OfListener) -> None: ...
+    def home_changed(self, queue: Key) -> None: ...
 
 
-class Brokers:
-    """The operator's own broker, and those that Secrets name; a broker that no queue names any more is closed."""
+class Pool(Generic[B]):
+    """The operator's own connection, and those that Secrets name; one that no queue names any more is closed."""
 
-    def __init__(self, own: Credentials, kubernetes: Kubernetes, watcher: "Watcher") -> None:
+    def __init__(
+        self, own: Credentials, kubernetes: Kubernetes, listener: Listener[B], make: Callable[[Connection], B]
+    ) -> None:
         self._kubernetes = kubernetes
-        self._watcher = watcher
-        self._open: dict[Credentials, Broker] = {}
-        self._asked: dict[Key, Home] = {}
-        self._homes: dict[Key, Home] = {}
+        self._listener = listener
+        self._make = make
+        self._open: dict[Credentials, B] = {}
+        self._requested: dict[Key, Home[B]] = {}
+        self._homes: dict[Key, Home[B]] = {}
         self._locks: dict[Key, asyncio.Lock] = {}
         self._versions: dict[Key, str] = {}
         self._own = own
@@ -69,49 +82,58 @@ class Brokers:
         for broker in self._open.values():
             await broker.connection.close()
 
-    def adopt(self, own: Credentials) -> None:
+    def reload(self, own: Credentials) -> None:
         """The operator's own connection is to be another; each queue leaves the old one when it is looked at."""
         if own == self._own:
             return
-        logger.info("own nats credentials changed: servers=%s", own.where)
+        logger.info("nats credentials reloaded: servers=%s", own.where)
         before, self._own = self._open.get(self._own), own
         if before is None:  # nothing has begun yet, and begins there
             return
-        self._broker(own)
-        for queue in self.queues_naming(before):
-            self._watcher.queue_settled(queue)
+        self._broker(own).connection.trust()  # a Secret may have named it before
+        for queue in self.queues_referring_to(before):
+            self._listener.home_changed(queue)
         self._close_unused(before)
 
+    def opened(self) -> Collection[B]:
+        """All there are at the moment."""
+        return self._open.values()
+
     @property
-    def own(self) -> Broker:
+    def own(self) -> B:
         return self._open[self._own]
 
-    def queues_of(self, broker: Broker) -> set[Key]:
+    def queues_of(self, broker: B) -> set[Key]:
         """The queues that live there."""
         return {key for key, home in self._homes.items() if home.broker is broker}
 
-    def queues_naming(self, broker: Broker) -> set[Key]:
+    def queues_referring_to(self, broker: B) -> set[Key]:
         """The queues that live there, or are to."""
-        return self.queues_of(broker) | {key for key, home in self._asked.items() if home.broker is broker}
+        return self.queues_of(broker) | {key for key, home in self._requested.items() if home.broker is broker}
 
     def lock(self, queue: Key) -> asyncio.Lock:
         """Held while it is decided where the queue lives: a queue and its groups may all ask at once."""
         return self._locks.setdefault(queue, asyncio.Lock())
 
-    def home(self, queue: Key) -> Home | None:
+    def home(self, queue: Key) -> Home[B] | None:
         """Where the queue was last found to live."""
         return self._homes.get(queue)
 
-    def wanted(self, queue: Key) -> Home | None:
+    def requested(self, queue: Key) -> Home[B] | None:
         """Where the queue last asked to live."""
-        return self._asked.get(queue)
+        return self._requested.get(queue)
 
-    def known(self, queue: Key) -> Broker | None:
+    def is_connecting(self, queue: Key) -> bool:
+        """Whether the connection that the queue asked for was only just opened, as after a change of leader."""
+        home = self._requested.get(queue)
+        return home is not None and home.broker.connection.is_on_its_way
+
+    def known(self, queue: Key) -> B | None:
         """The broker the queue was last found to be held by."""
         home = self._homes.get(queue)
         return home.broker if home else None
 
-    async def asked(self, queue: Key, secret: str | None) -> Home:
+    async def resolve(self, queue: Key, secret: str | None) -> Home[B]:
         """The home a queue asks for, its connection opened if need be.
 
         It stays open as long as the queue asks for it. Raises SecretNotFound, SecretInvalid and ApiError.
@@ -123,10 +145,10 @@ class Brokers:
             body = await self._find(queue.namespace, secret)
             self._note(queue, _version(body))
             home = self._home(queue.namespace, secret, body)
-        self._replace(self._asked, queue, home)
+        self._replace(self._requested, queue, home)
         return home
 
-    async def reach(self, namespace: str, secret: str | None) -> Home:
+    async def connect(self, namespace: str, secret: str | None) -> Home[B]:
         """What a Secret names, or the operator's own connection. Raises SecretNotFound, SecretInvalid and ApiError."""
         if secret is None:
             return Home(self.own)
@@ -136,18 +158,18 @@ class Brokers:
         """Of the Secret the queue names: empty where there was none, None where nobody has looked yet."""
         return self._versions.get(queue)
 
-    def settle(self, queue: Key, home: Home) -> None:
+    def set_home(self, queue: Key, home: Home[B]) -> None:
         """The queue lives there from now on."""
         before = self._homes.get(queue)
         self._replace(self._homes, queue, home)
         if before and before != home:
-            self._watcher.queue_settled(queue)
+            self._listener.home_changed(queue)
 
     def forget(self, queue: Key) -> None:
         """The queue is gone."""
         self._locks.pop(queue, None)
         self._versions.pop(queue, None)
-        for homes in (self._asked, self._homes):
+        for homes in (self._requested, self._homes):
             if home := homes.pop(queue, None):
                 self._close_unused(home.broker)
 
@@ -155,32 +177,32 @@ class Brokers:
         """Whoever finds the Secret changed, the queue or one of its groups: all of them are to know."""
         before, self._versions[queue] = self._versions.get(queue), version
         if before not in (None, version):
-            self._watcher.queue_settled(queue)
+            self._listener.home_changed(queue)
 
-    def _replace(self, homes: dict[Key, Home], queue: Key, home: Home) -> None:
+    def _replace(self, homes: dict[Key, Home[B]], queue: Key, home: Home[B]) -> None:
         before, homes[queue] = homes.get(queue), home
         if before and before.broker is not home.broker:
             self._close_unused(before.broker)
 
-    def _broker(self, credentials: Credentials) -> Broker:
+    def _broker(self, credentials: Credentials) -> B:
         broker = self._open.get(credentials)
         if broker is None:
-            connection = Connection(credentials, lambda is_up: self._changed(credentials, is_up))
-            jetstream = JetStream(connection)
-            broker = self._open[credentials] = Broker(connection, jetstream, ConfigBucket(jetstream))
-            self._watcher.broker_opened(broker)
+            trusted = credentials == self._own
+            connection = Connection(credentials, lambda is_up: self._changed(credentials, is_up), trusted=trusted)
+            broker = self._open[credentials] = self._make(connection)
+            self._listener.broker_opened(broker)
             connection.open()
         return broker
 
     def _changed(self, credentials: Credentials, is_up: bool) -> None:
         if broker := self._open.get(credentials):
-            self._watcher.broker_changed(broker, is_up)
+            self._listener.broker_changed(broker, is_up)
 
-    def _close_unused(self, broker: Broker) -> None:
-        if broker is self.own or self.queues_naming(broker):
+    def _close_unused(self, broker: B) -> None:
+        if broker is self.own or self.queues_referring_to(broker):
             return
         if self._open.pop(broker.connection.credentials, None):
-            self._watcher.broker_closed(broker)
+            self._listener.broker_closed(broker)
             task = asyncio.create_task(broker.connection.close(), name="nats closing")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
@@ -191,17 +213,27 @@ class Brokers:
         except Gone:
             return None
 
-    def _home(self, namespace: str, name: str, secret: Json | None) -> Home:
+    def _home(self, namespace: str, name: str, secret: Json | None) -> Home[B]:
         """Raises SecretNotFound and SecretInvalid."""
         if secret is None:
             raise SecretNotFound(f"there is no Secret {name} in namespace {namespace}", field=_FIELD)
         try:
             values = {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
         except (binascii.Error, UnicodeDecodeError):
-            raise SecretInvalid(f"the Secret {name} holds what is no text", field=_FIELD) from None
-        credentials = parse_credentials(values, f"{_FIELD}: the Secret {name}")
-        return Home(self._broker(credentials), name, _version(secret))
+            raise SecretInvalid(f"the Secret {name} holds a value that is not text", field=_FIELD) from None
+        credentials = parse_credentials(values, f"{_FIELD}: the Secret {name}", SECRET_SCHEMES)
+        return Home(self._broker(credentials), name, _digest(secret))
 
 
 def _version(secret: Json | None) -> str:
     return str(secret["metadata"].get("resourceVersion", "")) if secret else ""
+
+
+def _digest(secret: Json) -> str:
+    """Of the data alone: a label or an annotation is nothing to restart workers for.
+
+    It is seen by all who may see pods. Who may not read the Secret does not know its uid either, and so cannot try
+    passwords against the digest.
+    """
+    data = json.dumps(secret.get("data") or {}, sort_keys=True).encode()
+    return hmac.new(str(secret["metadata"].get("uid", "")).encode(), data, hashlib.sha256).hexdigest()[:32]

@@ -1,18 +1,18 @@
-"""Follows the files that say how the operator itself reaches NATS."""
+"""Reloads the credentials of the operator's own NATS connection when their files change."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
+from protoqueue_operator.nats.credentials import Credentials
 
 logger = logging.getLogger(__name__)
 
 LOOK_S = 5.0
 
 
-async def follow(read: Callable[[], Credentials], adopt: Callable[[Credentials], None]) -> None:
+async def reload(read: Callable[[], Credentials], adopt: Callable[[Credentials], None]) -> None:
     """Until cancelled, tell what was read twice in a row: a look between two files that change sees what never was."""
     last: Credentials | None = None
     trouble = ""
@@ -22,7 +22,7 @@ async def follow(read: Callable[[], Credentials], adopt: Callable[[Credentials],
             now = await asyncio.to_thread(read)
         except (OSError, SecretInvalid) as error:
             if str(error) != trouble:
-                logger.warning("own nats credentials not read: error=%s; those from before stay", error)
+                logger.warning("nats credentials not reloaded: error=%s; keeping the previous ones", error)
             trouble, last = str(error), None
             continue
         trouble = ""

@@ -6,14 +6,15 @@ version it has; its Queues are looked at where that is another than they were ma
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone, Kubernetes
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.reconcile.brokers import Brokers
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.rounds import go_round
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.nats.pool import Pool
+from protoqueue_operator.runtime.client import ApiError, Gone, Kubernetes
+from protoqueue_operator.runtime.poller import go_round
 
 logger = logging.getLogger(__name__)
 
@@ -21,15 +22,19 @@ ROUND_S = 20.0
 """Within this time each Secret is asked for once."""
 
 
-class SecretRounds:
+class SecretPoller:
     """`look_again` is called with each Queue whose Secret is not the one it was made from any more."""
 
     def __init__(
-        self, kubernetes: Kubernetes, cache: Cache, brokers: Brokers, look_again: Callable[[Key], None]
+        self,
+        kubernetes: Kubernetes,
+        queues: Mapping[Key, Queue],
+        pool: Pool[Any],
+        look_again: Callable[[Key], None],
     ) -> None:
         self._kubernetes = kubernetes
-        self._cache = cache
-        self._brokers = brokers
+        self._queues = queues
+        self._pool = pool
         self._look_again = look_again
         self._refused: set[Key] = set()
 
@@ -48,18 +53,18 @@ class SecretRounds:
             version = ""
         except ApiError as error:
             if secret not in self._refused:
-                logger.warning("secret not asked for: object=%s error=%s; it will be again", secret, error)
+                logger.warning("secret not read: object=%s error=%s; retrying", secret, error)
             self._refused.add(secret)
             return
         self._refused.discard(secret)
         for queue in queues:
-            if self._brokers.version_read(queue) not in (None, version):
+            if self._pool.version_read(queue) not in (None, version):
                 self._look_again(queue)
 
     def _named(self) -> dict[Key, list[Key]]:
         """The Queues by the Secret that each names."""
         named: defaultdict[Key, list[Key]] = defaultdict(list)
-        for key, queue in self._cache.queues.items():
+        for key, queue in self._queues.items():
             if isinstance(queue.spec, QueueSpec) and queue.spec.nats:
                 named[Key("Secret", key.namespace, queue.spec.nats.connection_secret_ref.name)].append(key)
         return named

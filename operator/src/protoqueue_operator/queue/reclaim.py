@@ -1,4 +1,4 @@
-"""When a stream that another Queue of the same name has taken over is taken back.
+"""When a stream that another Queue of the same name has taken over is reclaimed; who may is in `jetstream.ownership`.
 
 That one lives in another cluster. If it is gone, nobody tells; if it is not, each would take what the other has just
 taken, without end. So it is tried now and then, and with each time in vain less often.
@@ -12,31 +12,31 @@ LONGEST_PAUSE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Yielded:
+class Takeover:
     times: int
     """How often in a row the stream was lost."""
     until: datetime
     """When it is to be taken back."""
-    is_back: bool = False
+    is_taken_back: bool = False
     """Whether that time has come, and it was taken."""
 
     @classmethod
-    def anew(cls, times: int, now: datetime) -> "Yielded":
+    def new(cls, times: int, now: datetime) -> "Takeover":
         return cls(times, now + _pause(times))
 
 
-def is_yielded(state: Yielded | None) -> bool:
+def is_taken_over_now(state: Takeover | None) -> bool:
     """Whether another has the streams now."""
-    return state is not None and not state.is_back
+    return state is not None and not state.is_taken_back
 
 
-def lose(before: Yielded | None, now: datetime) -> Yielded:
+def record_loss(before: Takeover | None, now: datetime) -> Takeover:
     """What becomes of a stream that is found to be another's; what was kept for long counts as lost anew."""
     if before is None:
-        return Yielded.anew(1, now)
-    if before.is_back:
-        return Yielded.anew(before.times + 1 if now - before.until < _pause(before.times) else 1, now)
-    return replace(before, is_back=now >= before.until)
+        return Takeover.new(1, now)
+    if before.is_taken_back:
+        return Takeover.new(before.times + 1 if now - before.until < _pause(before.times) else 1, now)
+    return replace(before, is_taken_back=now >= before.until)
 
 
 def _pause(times: int) -> timedelta:

@@ -1,17 +1,19 @@
 """Recurring tasks as JetStream schedules: one message each, which the server repeats when its time has come."""
 
 import base64
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
+from math import ceil
 
-from protoqueue.naming import Header, QueueName, level_of, partition_of
-from protoqueue.v1.task_pb2 import Task, TaskMetadata
-from protoqueue_operator.core.queue import QueueSpec, Schedule
+from protoqueue.protocol.cron import parse_cron
+from protoqueue.protocol.names import Header, QueueName, level_of, partition_of
+from protoqueue.protocol.recurring import EVERY
+from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Schedule
 
 TIME_ZONE_HEADER = "Nats-Schedule-Time-Zone"
-_HEADERS = (Header.SCHEDULE, Header.SCHEDULE_TARGET, TIME_ZONE_HEADER)
+_HEADERS = (Header.SCHEDULE, Header.SCHEDULE_TARGET, Header.RECURS, TIME_ZONE_HEADER, Header.SCHEDULE_TTL)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ def observed_recurring(name: str, message: Mapping[str, str]) -> Recurring:
     return Recurring(name, message["subject"], headers, base64.b64decode(message.get("data", "")))
 
 
+def next_firings(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) -> dict[str, datetime]:
+    """By schedule, when it fires next; an interval's times only the server knows, and zones may be unknown here."""
+    return {
+        schedule.name: moment
+        for schedule in spec.schedules
+        if schedule.cron and (zone := zones.get(schedule.time_zone or "UTC"))
+        if (moment := parse_cron(schedule.cron).after(now, zone))
+    }
+
+
 def superfluous(queue: QueueName, spec: QueueSpec, subjects: Iterable[str]) -> tuple[str, ...]:
     """Of the subjects on which a schedule is stored, those that are to be no more."""
     wanted = {queue.cron(schedule.name) for schedule in spec.schedules}
@@ -48,13 +60,22 @@ def _recurring(queue: QueueName, spec: QueueSpec, schedule: Schedule) -> Recurri
     else:
         target = queue.task(level_of(schedule.priority, spec.effective_priority_levels))
     # JetStream reads Go's durations, which know no days.
-    when = schedule.cron if schedule.every is None else f"@every {schedule.every // timedelta(milliseconds=1)}ms"
-    headers = [(Header.SCHEDULE, when or ""), (Header.SCHEDULE_TARGET, queue.due(target))]
+    if schedule.every is None:
+        when = parse_cron(schedule.cron or "").text
+    else:
+        when = f"{EVERY}{schedule.every // timedelta(milliseconds=1)}ms"
+    headers = [
+        (Header.SCHEDULE, when),
+        (Header.SCHEDULE_TARGET, queue.due(target)),
+        (Header.RECURS, f"{schedule.time_zone or 'UTC'} {when}"),
+    ]
     if schedule.time_zone:
         headers.append((TIME_ZONE_HEADER, schedule.time_zone))
+    if spec.limits.max_age and not spec.ordering:
+        headers.append((Header.SCHEDULE_TTL, f"{ceil(spec.limits.max_age.total_seconds())}s"))
     task = Task(
         id=schedule.name,
-        data=json.dumps(schedule.payload, sort_keys=True, separators=(",", ":")).encode(),
+        data=schedule.payload.encode(),
         metadata=TaskMetadata(priority=schedule.priority),
         type=schedule.type,
         content_type="application/json",

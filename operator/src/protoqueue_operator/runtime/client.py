@@ -1,4 +1,4 @@
-"""The Kubernetes API, as far as the operator writes to it; kopf does the watching.
+"""The Kubernetes API, as far as the operator reads and writes it; kopf does the watching.
 
 Plain requests with JSON bodies: at thousands of objects the generated client's models cost more than the API itself.
 """
@@ -6,37 +6,40 @@ Plain requests with JSON bodies: at thousands of objects the generated client's 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import kopf
 
-from protoqueue_operator.core.deployment import FIELD_MANAGER
-from protoqueue_operator.core.resources import Key
+from protoqueue_operator.api.v1alpha1.labels import FIELD_MANAGER
+from protoqueue_operator.api.v1alpha1.meta import Key, Kind
 
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
-_PLURALS = {
-    "Queue": ("apis/protoqueue.dev/v1alpha1", "queues"),
-    "ConsumerGroup": ("apis/protoqueue.dev/v1alpha1", "consumergroups"),
-    "Secret": ("api/v1", "secrets"),
-    "Pod": ("api/v1", "pods"),
-    "Event": ("api/v1", "events"),
-    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
-    "Deployment": ("apis/apps/v1", "deployments"),
-}
+_BUILT_IN = (
+    Kind("Secret", "v1", "secrets"),
+    Kind("Pod", "v1", "pods"),
+    Kind("Event", "v1", "events"),
+    Kind("Lease", "coordination.k8s.io/v1", "leases"),
+    Kind("Deployment", "apps/v1", "deployments"),
+)
 _OUTLINE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_PAGE = 500
+_FIRST_PAGE = 50
+_SMALLEST_PAGE = 10
+_LARGEST_PAGE = 500
+_PAGE_BYTES = 4 << 20
+"""One object may be a megabyte and a half, and takes ten times that once it is decoded."""
 _WAITS = 3
 """How often a server that asks for patience is asked again, before whoever asked is told."""
 _LONGEST_WAIT_S = 10.0
-_NOT_OF_ITS_KIND = "failed to create typed patch object"
-"""What the API server says, with status 500, of fields that are applied and unknown, or of another type."""
+_NOT_OF_ITS_KIND = ("failed to create typed patch object", "failed to convert new")
+"""What the API server says, with status 500, of fields that are applied and unknown, of another type, or unreadable."""
 
 
 class ApiError(Exception):
@@ -52,6 +55,11 @@ class ApiError(Exception):
         """Whether the same request would end the same way, as for want of a right, until somebody changes something."""
         return 400 <= self.status < 500 and self.status not in (409, 429)
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the API server calls it its own fault: it says so of some requests that will never be taken, too."""
+        return self.status == 500
+
 
 class Gone(ApiError):
     """The object does not exist, any more or yet."""
@@ -66,32 +74,51 @@ class Invalid(ApiError):
 
 
 class Kubernetes:
-    """`login` gives the credentials, and is asked again when they are refused."""
+    """Reads and writes objects of the built-in kinds that the operator needs, and of the `kinds` it is given."""
 
-    def __init__(self, login: Callable[[], kopf.ConnectionInfo]) -> None:
+    def __init__(self, login: Callable[[], kopf.ConnectionInfo], kinds: Iterable[Kind] = ()) -> None:
+        """`login` gives the credentials, and is asked again when they are refused."""
         self._login = login
+        self._collections = {kind.name: f"{_root(kind.api_version)}/{{}}{kind.plural}" for kind in (*_BUILT_IN, *kinds)}
         self._session: aiohttp.ClientSession | None = None
         self._server = ""
-        self._kinds: dict[tuple[str, str], str] = {}
+        self._scalable: dict[tuple[str, str], str] = {}
 
     async def get(self, key: Key) -> Json:
         """Raises ApiError, Gone."""
-        return await self._ask("GET", _path(key))
+        return await self._ask("GET", self._path(key))
 
     async def version(self, key: Key) -> str:
         """The object's resourceVersion; the rest of it is not sent. Raises ApiError, Gone."""
-        outline = await self._ask("GET", _path(key), accept=_OUTLINE)
+        outline = await self._ask("GET", self._path(key), accept=_OUTLINE)
         return str(outline["metadata"]["resourceVersion"])
 
-    async def pages(self, kind: str, namespace: str | None, selector: str) -> AsyncIterator[Json]:
-        """All objects of a kind, in one namespace or (None) in all, as lists of at most 500. Raises ApiError."""
-        query = {"limit": str(_PAGE)} | ({"labelSelector": selector} if selector else {})
+    async def pages(
+        self, kind: str, namespace: str | None, selector: str, from_cache: bool = False
+    ) -> AsyncIterator[Json]:
+        """All objects of a kind, in one namespace or (None) in all, in lists of some megabytes. Raises ApiError.
+
+        `from_cache`: as the API server last saw them, in one list, which costs etcd nothing.
+        """
+        limit = _FIRST_PAGE
+        query = {"labelSelector": selector} if selector else {}
+        if from_cache:
+            query["resourceVersion"] = "0"
         while True:
-            page = await self._ask("GET", _collection(kind, namespace), query=query)
+            answer = await self._send("GET", self._collection(kind, namespace), query=query | {"limit": str(limit)})
+            page: Json = answer.content
+            limit = _next_page(limit, answer.size, len(page["items"]))
             yield page
             if not (rest := page["metadata"].get("continue")):
                 return
+            query.pop("resourceVersion", None)  # the place in a list has its own
             query["continue"] = rest
+            del answer, page  # else two pages are held at a time
+
+    async def first_page(self, kind: str, namespace: str | None, selector: str) -> Json:
+        """One object of a kind, if there is any, as a list. Raises ApiError."""
+        query = {"limit": "1"} | ({"labelSelector": selector} if selector else {})
+        return await self._ask("GET", self._collection(kind, namespace), query=query)
 
     async def namespace_is_terminating(self, name: str) -> bool:
         """True also when it is gone. Raises ApiError."""
@@ -101,11 +128,16 @@ class Kubernetes:
             return True
         return namespace["metadata"].get("deletionTimestamp") is not None
 
+    async def namespace_uid(self, name: str) -> str:
+        """Raises ApiError, Gone."""
+        namespace = await self._ask("GET", f"api/v1/namespaces/{_segment(name)}")
+        return str(namespace["metadata"]["uid"])
+
     async def set_finalizers(self, key: Key, resource_version: str, finalizers: tuple[str, ...]) -> Json:
         """Replace the finalizers of exactly that version. Raises Conflict, Gone, ApiError."""
         return await self._ask(
             "PATCH",
-            _path(key),
+            self._path(key),
             {"metadata": {"resourceVersion": resource_version, "finalizers": list(finalizers)}},
             content_type="application/merge-patch+json",
             query={"fieldManager": FIELD_MANAGER},
@@ -115,7 +147,7 @@ class Kubernetes:
         """Set these annotations of that very object. Raises Conflict (another uid), Gone, ApiError."""
         await self._ask(
             "PATCH",
-            _path(key),
+            self._path(key),
             {"metadata": {"uid": uid, "annotations": annotations}},
             content_type="application/merge-patch+json",
             query={"fieldManager": FIELD_MANAGER},
@@ -125,7 +157,7 @@ class Kubernetes:
         """Merge into the status of that very object. Raises Conflict (another uid), Gone, ApiError."""
         return await self._ask(
             "PATCH",
-            f"{_path(key)}/status",
+            f"{self._path(key)}/status",
             {"metadata": {"uid": uid}, "status": patch},
             content_type="application/merge-patch+json",
             query={"fieldManager": FIELD_MANAGER},
@@ -135,7 +167,7 @@ class Kubernetes:
         """Server-side apply; what others set on the same fields is overruled. Raises ApiError."""
         return await self._ask(
             "PATCH",
-            _path(key),
+            self._path(key),
             configuration,
             content_type="application/apply-patch+yaml",
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
@@ -149,7 +181,7 @@ class Kubernetes:
             "propagationPolicy": "Background",
             "preconditions": {"uid": uid},
         }
-        await self._ask("DELETE", _path(key), options)
+        await self._ask("DELETE", self._path(key), options)
 
     async def scale(self, api_version: str, kind: str, namespace: str, name: str) -> Json:
         """The scale subresource of anything that has one. Raises Gone (also where there is none), ApiError."""
@@ -165,26 +197,44 @@ class Kubernetes:
             query={"fieldManager": FIELD_MANAGER},
         )
 
-    async def create_lease(self, key: Key, holder: str, now: str, duration_s: float) -> Json:
+    async def create_lease(self, key: Key, lease: Mapping[str, Any]) -> Json:
         """Raises Conflict where another was first, and ApiError."""
-        return await self._ask("POST", _collection(key.kind, key.namespace), _lease(key, holder, now, duration_s))
+        metadata = {"name": key.name, "namespace": key.namespace}
+        return await self._ask("POST", self._collection(key.kind, key.namespace), _lease(lease, metadata))
 
-    async def put_lease(self, key: Key, holder: str, resource_version: str, now: str, duration_s: float) -> Json:
-        """Replace exactly that version. Raises Conflict and ApiError."""
-        return await self._ask("PUT", _path(key), _lease(key, holder, now, duration_s, resource_version))
+    async def put_lease(self, key: Key, lease: Mapping[str, Any]) -> Json:
+        """Replace exactly the version that it names. Raises Conflict, Gone and ApiError."""
+        return await self._ask("PUT", self._path(key), _lease(lease, lease["metadata"]))
 
-    async def create_event(self, namespace: str, event: Mapping[str, Any]) -> None:
-        """Raises ApiError."""
-        await self._ask("POST", _collection("Event", namespace), event)
+    async def create_event(self, namespace: str, event: Mapping[str, Any]) -> str:
+        """Returns the name it was stored under. Raises ApiError."""
+        stored = await self._ask("POST", self._collection("Event", namespace), event)
+        return str(stored["metadata"]["name"])
+
+    async def patch_event(self, namespace: str, name: str, changes: Mapping[str, Any]) -> None:
+        """Raises ApiError, Gone."""
+        await self._ask(
+            "PATCH",
+            self._path(Key("Event", namespace, name)),
+            changes,
+            content_type="application/merge-patch+json",
+            query={"fieldManager": FIELD_MANAGER},
+        )
 
     async def close(self) -> None:
         session, self._session = self._session, None
         if session:
             await session.close()
 
+    def _path(self, key: Key) -> str:
+        return f"{self._collection(key.kind, key.namespace)}/{_segment(key.name)}"
+
+    def _collection(self, kind: str, namespace: str | None) -> str:
+        return self._collections[kind].format("" if namespace is None else f"namespaces/{_segment(namespace)}/")
+
     async def _scale_path(self, api_version: str, kind: str, namespace: str, name: str) -> str:
-        root = "/".join(("apis" if "/" in api_version else "api", *map(_segment, api_version.split("/"))))
-        plural = self._kinds.get((api_version, kind))
+        root = _root(api_version)
+        plural = self._scalable.get((api_version, kind))
         if plural is None:
             try:
                 resources = (await self._ask("GET", root))["resources"]
@@ -197,10 +247,13 @@ class Kubernetes:
             plural = plurals[0]
             if f"{plural}/scale" not in names:
                 raise Gone(404, "NotFound", f"a {kind} has no size: it lacks the scale subresource")
-            self._kinds[api_version, kind] = plural
+            self._scalable[api_version, kind] = plural
         return f"{root}/namespaces/{_segment(namespace)}/{_segment(plural)}/{_segment(name)}/scale"
 
-    async def _ask(
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> Json:
+        return (await self._send(method, path, body, **how)).content
+
+    async def _send(
         self,
         method: str,
         path: str,
@@ -209,7 +262,7 @@ class Kubernetes:
         content_type: str = "application/json",
         accept: str = "application/json",
         query: Mapping[str, str] | None = None,
-    ) -> Json:
+    ) -> "_Answer":
         """Logs in anew where the credentials have expired, and waits where the server is busy and says for how long."""
         path_and_query = path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
@@ -221,8 +274,9 @@ class Kubernetes:
                 async with session.request(
                     method, url, data=data, headers={"Content-Type": content_type, "Accept": accept}, timeout=_TIMEOUT
                 ) as response:
-                    answer = _decoded(response.status, await response.read())
-            except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+                    text = await response.read()
+                    answer = _Answer(_decoded(response.status, text), len(text))
+            except (TimeoutError, aiohttp.ClientError, OSError, RecursionError, ValueError) as error:
                 raise ApiError(0, "Unreachable", f"the Kubernetes API did not answer: {error!r}") from error
             if response.status < 400:
                 return answer
@@ -234,7 +288,7 @@ class Kubernetes:
                 waited += 1
                 await asyncio.sleep(wait_s)
             else:
-                raise _error(response.status, answer)
+                raise _error(response.status, answer.content)
 
     def _open(self) -> aiohttp.ClientSession:
         credentials = self._login()
@@ -248,13 +302,22 @@ class Kubernetes:
         return self._session
 
 
-def _path(key: Key) -> str:
-    return f"{_collection(key.kind, key.namespace)}/{_segment(key.name)}"
+@dataclass(frozen=True)
+class _Answer:
+    content: Json
+    size: int
+    """In bytes, as sent."""
 
 
-def _collection(kind: str, namespace: str | None) -> str:
-    root, plural = _PLURALS[kind]
-    return f"{root}/{plural}" if namespace is None else f"{root}/namespaces/{_segment(namespace)}/{plural}"
+def _next_page(limit: int, size: int, items: int) -> int:
+    """How many objects the next page may have, when so many were so large; slowly more, in case others are larger."""
+    fitting = _PAGE_BYTES * max(items, 1) // max(size, 1)
+    return max(_SMALLEST_PAGE, min(fitting, 2 * limit, _LARGEST_PAGE))
+
+
+def _root(api_version: str) -> str:
+    """The path below which the API server serves a group and version."""
+    return "/".join(("apis" if "/" in api_version else "api", *map(_segment, api_version.split("/"))))
 
 
 def _segment(name: str) -> str:
@@ -264,12 +327,8 @@ def _segment(name: str) -> str:
     return quote(name, safe="")
 
 
-def _lease(key: Key, holder: str, now: str, duration_s: float, resource_version: str | None = None) -> Json:
-    metadata = {"name": key.name, "namespace": key.namespace}
-    if resource_version:
-        metadata["resourceVersion"] = resource_version
-    spec = {"holderIdentity": holder, "leaseDurationSeconds": int(duration_s), "renewTime": now}
-    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+def _lease(lease: Mapping[str, Any], metadata: Mapping[str, Any]) -> Json:
+    return {**lease, "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
 
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:

@@ -1,15 +1,21 @@
 """Who of several operators acts, decided from a Lease as client-go's leader election does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-LEASE_S = 10.0
+LEASE_S = 15.0
 """How long a leader that says nothing stays the leader."""
 
 RENEW_S = 2.0
 """How often the leader speaks, and the others look."""
 
-SURRENDER_S = 7.0
-"""A leader that could not renew for so long stops before anybody else may begin."""
+SURRENDER_S = 13.0
+"""A leader stops so long after it began the last renewal that succeeded: before anybody else may begin.
+
+client-go's ten seconds count from the next attempt, which begins when the last has been answered and RENEW_S have
+passed: where answers are slow that is later than this, and may be later than another's beginning.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,23 @@ def see(before: LeaseSeen | None, holder: str, version: str, now: float) -> Leas
 def may_take(seen: LeaseSeen, me: str, now: float) -> bool:
     """Whether the Lease is mine, free, or its holder has been silent for too long."""
     return seen.holder in ("", me) or now - seen.unchanged_since >= LEASE_S
+
+
+def held(body: Mapping[str, Any], me: str, now: str) -> dict[str, Any]:
+    """The Lease as it is to be while `me` holds it; what else it says, such as labels, stays.
+
+    `now` as the Kubernetes API writes times. An empty body stands for a Lease that does not exist.
+    """
+    spec = dict(body.get("spec") or {})
+    if spec.get("holderIdentity") != me:
+        # client-go counts the first holder of a Lease as none.
+        transitions = int(spec.get("leaseTransitions") or 0) + (1 if body else 0)
+        spec |= {"holderIdentity": me, "acquireTime": now, "leaseTransitions": transitions}
+    spec |= {"leaseDurationSeconds": int(LEASE_S), "renewTime": now}
+    return {**body, "spec": spec}
+
+
+def released(body: Mapping[str, Any], now: str) -> dict[str, Any]:
+    """The Lease as its holder leaves it: free at once."""
+    spec = {**(body.get("spec") or {}), "holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": now}
+    return {**body, "spec": spec}

@@ -1,15 +1,16 @@
-"""What Prometheus is told. Gauges are read from the statuses when asked, so that nothing gone lingers."""
+"""Metrics of a controller, under the names that controller-runtime and client-go use, which dashboards know."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from protoqueue.durations import parse_duration
-from protoqueue_operator.reconcile.cache import Cache
+from protoqueue_operator.runtime.workqueue import WorkQueue
 
 _RECONCILE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
+_QUEUE_BUCKETS_S = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100)
 
 
 class Metrics:
@@ -19,39 +20,97 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.reconcile_seconds = Histogram(
             "protoqueue_operator_reconcile_seconds",
-            "Duration of one look at one object.",
+            "Duration of one reconcile of one object.",
             ["kind"],
             buckets=_RECONCILE_BUCKETS_S,
             registry=self.registry,
         )
         self.reconcile_errors = Counter(
             "protoqueue_operator_reconcile_errors",
-            "Looks that ended in an error or a refusal.",
+            "Reconciles that ended in an error or a refusal, by the reason of the condition.",
             ["kind", "reason"],
             registry=self.registry,
         )
+        self.reconciles = Counter(
+            "controller_runtime_reconcile",
+            "Reconciles by result: success, error, or requeue_after where the state is looked at again.",
+            ["controller", "result"],
+            registry=self.registry,
+        )
+        self._adds = Counter(
+            "workqueue_adds", "Objects added to a work queue.", ["name", "controller"], registry=self.registry
+        )
+        self._retries = Counter(
+            "workqueue_retries",
+            "Objects added once more after a failure.",
+            ["name", "controller"],
+            registry=self.registry,
+        )
+        self._waited = Histogram(
+            "workqueue_queue_duration_seconds",
+            "How long objects wait in a work queue.",
+            ["name", "controller"],
+            buckets=_QUEUE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._took = Histogram(
+            "workqueue_work_duration_seconds",
+            "How long the work on an object takes.",
+            ["name", "controller"],
+            buckets=_QUEUE_BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def work_queue(self, name: str) -> "QueueCounts":
+        """What counts for the work queue of that name."""
+        labels = (name, name)  # client-go's label, and controller-runtime's
+        return QueueCounts(
+            self._adds.labels(*labels),
+            self._retries.labels(*labels),
+            self._waited.labels(*labels),
+            self._took.labels(*labels),
+        )
+
+
+class QueueCounts:
+    """Of one work queue."""
+
+    def __init__(self, adds: Counter, retries: Counter, waited: Histogram, took: Histogram) -> None:
+        self._adds, self._retries, self._waited, self._took = adds, retries, waited, took
+
+    def added(self) -> None:
+        self._adds.inc()
+
+    def taken(self, waited_s: float) -> None:
+        self._waited.observe(waited_s)
+
+    def done(self, took_s: float) -> None:
+        self._took.observe(took_s)
+
+    def retried(self) -> None:
+        self._retries.inc()
 
 
 class Gauges(Collector):
-    """State at the moment of the scrape."""
+    """State of the process at the moment of the scrape."""
 
     def __init__(
         self,
-        cache: Cache,
+        *,
+        work_queues: Mapping[str, WorkQueue[Any]],
         sample_age_s: Callable[[], float],
         watches_behind_s: Callable[[], float],
         nats_is_up: Callable[[], bool],
         is_leader: Callable[[], bool],
     ) -> None:
-        self._cache = cache
+        self._work_queues = work_queues
         self._sample_age_s = sample_age_s
         self._watches_behind_s = watches_behind_s
         self._nats_is_up = nats_is_up
         self._is_leader = is_leader
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._queues()
-        yield self._groups()
+        yield from self._work()
         yield _gauge(
             "protoqueue_operator_sample_age_seconds", "Age of the oldest backlog samples.", self._sample_age_s()
         )
@@ -63,32 +122,21 @@ class Gauges(Collector):
         yield _gauge("protoqueue_operator_nats_up", "Whether the operator's own NATS answers.", self._nats_is_up())
         yield _gauge("protoqueue_operator_leader", "Whether this replica acts.", self._is_leader())
 
-    def _queues(self) -> Iterator[Metric]:
-        tasks = GaugeMetricFamily("protoqueue_queue_tasks", "Tasks of a queue by state.", labels=["queue", "state"])
-        oldest = GaugeMetricFamily(
-            "protoqueue_queue_oldest_task_seconds", "Age of the oldest task that waits.", labels=["queue"]
+    def _work(self) -> Iterator[Metric]:
+        labels = ["name", "controller"]
+        depth = GaugeMetricFamily("workqueue_depth", "Objects that wait in a work queue.", labels=labels)
+        unfinished = GaugeMetricFamily(
+            "workqueue_unfinished_work_seconds", "Seconds of work that is under way, summed.", labels=labels
         )
-        for queue in list(self._cache.queues.values()):
-            name, status = str(queue.name), queue.status
-            if status.tasks:
-                for state, count in status.tasks.model_dump().items():
-                    tasks.add_metric([name, state], count)
-                age = parse_duration(status.oldest_task_age).total_seconds() if status.oldest_task_age else 0.0
-                oldest.add_metric([name], age)
-        yield tasks
-        yield oldest
-
-    def _groups(self) -> Metric:
-        workers = GaugeMetricFamily(
-            "protoqueue_group_workers", "Workers of a group, desired and actual.", labels=["queue", "group", "state"]
+        longest = GaugeMetricFamily(
+            "workqueue_longest_running_processor_seconds", "Seconds of the longest work under way.", labels=labels
         )
-        for group in list(self._cache.groups.values()):
-            labels, status = [str(group.name.queue), group.meta.name], group.status
-            if status.desired_replicas is not None:
-                workers.add_metric([*labels, "desired"], status.desired_replicas)
-            if status.replicas is not None:
-                workers.add_metric([*labels, "actual"], status.replicas)
-        return workers
+        for name, queue in self._work_queues.items():
+            serving = queue.serving_for_s()
+            depth.add_metric([name, name], queue.depth)
+            unfinished.add_metric([name, name], sum(serving))
+            longest.add_metric([name, name], max(serving, default=0.0))
+        yield from (depth, unfinished, longest)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

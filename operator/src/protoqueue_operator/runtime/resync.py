@@ -1,4 +1,4 @@
-"""Holds what the watches bring against what the API server lists: the safety net under them, and their pulse.
+"""Compares what the watches bring with what the API server lists: finds what they missed, and whether they still run.
 
 A watch that hangs says nothing of it, and what is deleted while one is broken, and its place in the history forgotten
 (410), nobody reports: kopf lists anew what there is, not what there is no more.
@@ -8,19 +8,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from protoqueue_operator.adapters.kubernetes import ApiError, Kubernetes
-from protoqueue_operator.core.deployment import GROUP_LABEL
-from protoqueue_operator.core.resources import Key, is_older
+from protoqueue_operator.api.v1alpha1.meta import Key, Kind, is_older
+from protoqueue_operator.runtime.client import ApiError, Kubernetes
 
 logger = logging.getLogger(__name__)
 
 Body = Mapping[str, Any]
 
-SELECTORS = {"Queue": "", "ConsumerGroup": "", "Deployment": GROUP_LABEL}
-"""What is watched, and which of each kind."""
+_FORBIDDEN = 403
 
 UNDERWAY_S = 5.0
 """How long news may be on their way before the watch counts as behind."""
@@ -28,26 +26,56 @@ UNDERWAY_S = 5.0
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "labels")
 
 
+async def refused_namespaces(
+    kubernetes: Kubernetes, kinds: Collection[Kind], namespaces: Sequence[str]
+) -> dict[str, str]:
+    """Of these, in which the API server forbids to list the kinds, and what it says. Raises nothing.
+
+    Where it says something else, or nothing, who watches finds out.
+    """
+    errors = await asyncio.gather(*(_listing_error(kubernetes, kinds, each) for each in namespaces))
+    pairs = zip(namespaces, errors, strict=True)
+    return {namespace: str(error) for namespace, error in pairs if error and error.status == _FORBIDDEN}
+
+
+async def granted_namespaces(kubernetes: Kubernetes, kinds: Collection[Kind], namespaces: Sequence[str]) -> list[str]:
+    """Of these, in which all of the kinds were listed just now. Raises nothing."""
+    errors = await asyncio.gather(*(_listing_error(kubernetes, kinds, each) for each in namespaces))
+    return [namespace for namespace, error in zip(namespaces, errors, strict=True) if error is None]
+
+
+async def _listing_error(kubernetes: Kubernetes, kinds: Collection[Kind], namespace: str) -> ApiError | None:
+    try:
+        for kind in kinds:
+            await kubernetes.first_page(kind.name, namespace, kind.selector)
+    except ApiError as error:
+        return error
+    return None
+
+
 class Listener(Protocol):
     def object_seen(self, kind: str, event: str | None, body: Body) -> None: ...
 
 
-class Watches:
+class Resync:
     """Tells the listener of what the watches bring, and, later, of what they should have brought."""
 
-    def __init__(self, kubernetes: Kubernetes, namespaces: Sequence[str], listener: Listener) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, kinds: Collection[Kind], namespaces: Sequence[str], listener: Listener
+    ) -> None:
         """No namespaces: all of them."""
         self._kubernetes = kubernetes
+        self._kinds = kinds
         self._namespaces = namespaces or (None,)
         self._listener = listener
         self._brought: dict[Key, Body] = {}
         """The last of each object, without its content."""
-        self._owed: dict[Key, tuple[float, Body]] = {}
+        self._behind: dict[Key, tuple[float, Body]] = {}
         """What the API server holds in a newer version: since when that is known, in monotonic seconds, and which."""
         self._deleted: set[str] = set()
         """By uid, what the watches have reported as deleted since the last listing began."""
 
-    def bring(self, kind: str, event: str | None, body: Body) -> None:
+    def observe(self, kind: str, event: str | None, body: Body) -> None:
         """An object as a watch reports it; `event` as in the Kubernetes API, None from a listing."""
         key = _key(kind, body)
         if event == "DELETED":
@@ -55,13 +83,13 @@ class Watches:
             self._deleted.add(_uid(body))
         else:
             self._brought[key] = _outline(body)
-        if key in self._owed and (event == "DELETED" or not is_older(_version(body), _version(self._owed[key][1]))):
-            del self._owed[key]
-        self._listener.object_seen(kind, event, body)
+        if key in self._behind and (event == "DELETED" or not is_older(_version(body), _version(self._behind[key][1]))):
+            del self._behind[key]
+        self._tell(kind, event, body)
 
     def behind_for_s(self) -> float:
         """Seconds for which the watches have owed the oldest of what they owe; 0 while they owe nothing."""
-        return time.monotonic() - min(since for since, _ in self._owed.values()) if self._owed else 0.0
+        return time.monotonic() - min(since for since, _ in self._behind.values()) if self._behind else 0.0
 
     async def run(self, every_s: float) -> None:
         """Compare until cancelled."""
@@ -70,13 +98,13 @@ class Watches:
             try:
                 await self.compare()
             except ApiError as error:
-                logger.warning("watches not compared: error=%s; they will be the next time", error)
+                logger.warning("resync failed: error=%s; retrying at the next period", error)
 
     async def compare(self, underway_s: float = UNDERWAY_S) -> None:
         """List everything, wait for what may be underway, and tell what is still missing then. Raises ApiError."""
         missed: dict[Key, tuple[str, Body]] = {}
         self._deleted.clear()
-        for kind in SELECTORS:
+        for kind in self._kinds:
             for namespace in self._namespaces:
                 missed |= await self._missed(kind, namespace)
         if not missed:
@@ -86,29 +114,36 @@ class Watches:
         for key, (event, body) in missed.items():
             if not self._is_missed(key, event, body):
                 continue
-            logger.warning("not brought by the watch: object=%s event=%s; told by a listing", key, event)
+            logger.warning("missed by the watch: object=%s event=%s; found by resync", key, event)
             if event == "DELETED":
                 self._brought.pop(key, None)
-                self._owed.pop(key, None)
+                self._behind.pop(key, None)
             else:
                 # It stays owed until the watch brings it: that tells a dead watch from one that had a gap.
-                since, _ = self._owed.get(key, (known_at, body))
-                self._owed[key] = since, _outline(body)
-            self._listener.object_seen(key.kind, event, body)
+                since, _ = self._behind.get(key, (known_at, body))
+                self._behind[key] = since, _outline(body)
+            self._tell(key.kind, event, body)
 
-    async def _missed(self, kind: str, namespace: str | None) -> dict[Key, tuple[str, Body]]:
+    def _tell(self, kind: str, event: str | None, body: Body) -> None:
+        """One object that cannot be taken in must not keep the others from being."""
+        try:
+            self._listener.object_seen(kind, event, body)
+        except Exception:
+            logger.exception("object not read: object=%s; please report this", _key(kind, body))
+
+    async def _missed(self, kind: Kind, namespace: str | None) -> dict[Key, tuple[str, Body]]:
         missed: dict[Key, tuple[str, Body]] = {}
         listed, version = set(), ""
-        async for page in self._kubernetes.pages(kind, namespace, SELECTORS[kind]):
+        async for page in self._kubernetes.pages(kind.name, namespace, kind.selector):
             version = page["metadata"]["resourceVersion"]
             for body in page["items"]:
-                key = _key(kind, body)
+                key = _key(kind.name, body)
                 listed.add(key)
                 if self._is_missed(key, "MODIFIED", body):
                     missed[key] = "MODIFIED", body
-        for key in {*self._brought, *self._owed} - listed:
+        for key in {*self._brought, *self._behind} - listed:
             body = self._known(key)
-            is_asked_for = key.kind == kind and namespace in (None, key.namespace)
+            is_asked_for = key.kind == kind.name and namespace in (None, key.namespace)
             # What is newer than the list may well not be on it.
             if body and is_asked_for and not is_older(version, _version(body)):
                 missed[key] = "DELETED", body
@@ -116,7 +151,7 @@ class Watches:
 
     def _known(self, key: Key) -> Body | None:
         """What there is as far as anybody has told, the watches or a listing."""
-        return self._brought.get(key) or (self._owed[key][1] if key in self._owed else None)
+        return self._brought.get(key) or (self._behind[key][1] if key in self._behind else None)
 
     def _is_missed(self, key: Key, event: str, body: Body) -> bool:
         if event == "DELETED":

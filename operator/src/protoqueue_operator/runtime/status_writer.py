@@ -1,28 +1,27 @@
-"""What the operator says about an object: its status, in as few writes as possible, and Events worth reading."""
+"""Writes the status of objects, in as few requests as possible, and records an Event where Ready has changed."""
 
 import logging
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any
 
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone, Kubernetes
-from protoqueue_operator.core.conditions import Condition
-from protoqueue_operator.core.crds import API_VERSION
-from protoqueue_operator.core.deployment import FIELD_MANAGER
-from protoqueue_operator.core.resources import Group, Key, Meta, Queue
-from protoqueue_operator.core.status import changed_conditions, status_patch
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.work import Again, WorkQueue
+from protoqueue_operator.api.v1alpha1.conditions import Condition
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.status import Resource, changed_conditions, progress, status_patch
+from protoqueue_operator.runtime.cache import Cache
+from protoqueue_operator.runtime.client import ApiError, Gone, Kubernetes
+from protoqueue_operator.runtime.event_recorder import EventRecorder
+from protoqueue_operator.runtime.workqueue import Observer, Requeue, WorkQueue
 
 logger = logging.getLogger(__name__)
 
 COUNTER_INTERVAL_S = 5.5
 """A changing backlog costs at most one write per object in 5 s, also in the eyes of a watcher who hears unevenly."""
 
-_EVENT_BACKLOG = 1000
-_NO_NEWS = ("QueueNotReady", "LevelsGrowing")
-"""What passes within moments, as when a Queue and its group are created together."""
+COUNTER_WRITES_PER_S = 10.0
+"""Of all objects together. Where more have changing backlogs, each is written less often, in turns."""
+_COUNTER_BURST = 20
 
 
 @dataclass
@@ -34,22 +33,36 @@ class _Wanted:
     """Names of fields and types of conditions that do not wait."""
     counted_at: datetime | None = None
     """When something that is not urgent was last on its way."""
+    turn: datetime | None = None
+    """When its next write of what is not urgent may come, as the budget of all has it."""
 
 
-class Reporter:
+class StatusWriter:
     """Statuses by key; each is written by one worker at a time, and only when it would change."""
 
-    def __init__(self, kubernetes: Kubernetes, cache: Cache, now: Callable[[], datetime], workers: int = 8) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        caches: Mapping[str, Cache[Any]],
+        events: EventRecorder,
+        now: Callable[[], datetime],
+        workers: int = 8,
+        observer: Observer | None = None,
+        not_worth_an_event: Container[str] = (),
+    ) -> None:
+        """`not_worth_an_event` are reasons of Ready that pass within moments."""
         self._kubernetes = kubernetes
-        self._cache = cache
+        self._caches = caches
+        self._events = events
+        self._not_worth_an_event = not_worth_an_event
         self._now = now
         self._wanted: dict[Key, _Wanted] = {}
-        self._writes: WorkQueue[Key] = WorkQueue(self._write, workers)
-        self._events: WorkQueue[_Event] = WorkQueue(self._post, 2)
+        self._next_turn: datetime | None = None
+        self.writes: WorkQueue[Key] = WorkQueue(self._write, workers, observer)
 
     def report(
         self,
-        resource: Queue | Group,
+        resource: Resource,
         fields: Mapping[str, Any],
         conditions: Iterable[Condition] = (),
         *,
@@ -61,55 +74,55 @@ class Reporter:
         what is urgent, and the time begins anew.
         """
         key, uid = resource.meta.key, resource.meta.uid
-        known = self._cache.get(key)
+        known = self._known(key)
         if known is None or known.meta.uid != uid:  # it went while it was looked at
             return
         wanted = self._wanted.get(key)
         if wanted is None or wanted.uid != uid:
             wanted = self._wanted[key] = _Wanted(uid)
         news = {condition.type: condition for condition in conditions}
+        if readiness := news.get("Ready"):
+            news |= {condition.type: condition for condition in progress(readiness)}
         wanted.fields |= fields
         wanted.conditions |= news
         # What is on its way may say something else than what is known, which the answer will bring.
-        if not (self._writes.is_serving(key) or status_patch(known, fields, news.values(), self._now())):
+        if not (self.writes.is_serving(key) or status_patch(known, fields, news.values(), self._now())):
             return
         if urgent:
             wanted.urgent |= {*fields, *news}
         wait_s = 0.0 if urgent else self._wait_s(wanted)
         if wait_s <= 0:
-            self._writes.add(key)
+            self.writes.add(key)
         else:
-            self._writes.add_later(key, wait_s)
+            self.writes.add_later(key, wait_s)
 
-    def event(self, meta: Meta, kind: str, reason: str, message: str) -> None:
-        """An Event about the object; `kind` is Normal or Warning. Dropped, with a log line, under a flood of them."""
-        if len(self._events) < _EVENT_BACKLOG:
-            self._events.add(_Event(meta, kind, reason, message, self._now()))
-        else:
-            logger.warning("event dropped: object=%s reason=%s message=%s", meta.key, reason, message)
+    def compare(self, resource: Resource) -> None:
+        """A version of the object has been seen: where its status says otherwise, as after a hand, it is put right."""
+        wanted = self._wanted.get(resource.meta.key)
+        if wanted and wanted.uid == resource.meta.uid and self._patch(resource, wanted):
+            self.writes.add_later(resource.meta.key, 0.0)
 
-    def drift(self, meta: Meta, how: Literal["changed", "deleted"], what: str) -> None:
-        """Something that was as the resource specifies, was touched by others, and is as specified again."""
-        self.event(meta, "Warning", "DriftRepaired", f"was {how} by somebody else: {what}")
+    def fields_of(self, resource: Resource) -> dict[str, Any]:
+        """The newest fields of the status, those that have not been written yet included."""
+        written = resource.status.model_dump(by_alias=True, mode="json", exclude_none=True)
+        wanted = self._wanted.get(resource.meta.key)
+        return written | wanted.fields if wanted and wanted.uid == resource.meta.uid else written
 
     def forget(self, key: Key) -> None:
         self._wanted.pop(key, None)
-        self._writes.forget(key)
+        self.writes.forget(key)
 
     def start(self) -> None:
-        self._writes.start()
-        self._events.start()
+        self.writes.start()
 
     def cancel(self) -> None:
-        self._writes.cancel()
-        self._events.cancel()
+        self.writes.cancel()
 
     async def stop(self) -> None:
-        await self._writes.stop()
-        await self._events.stop()
+        await self.writes.stop()
 
-    async def _write(self, key: Key) -> Again | None:
-        resource, wanted = self._cache.get(key), self._wanted.get(key)
+    async def _write(self, key: Key) -> Requeue | None:
+        resource, wanted = self._known(key), self._wanted.get(key)
         if resource is None or wanted is None or resource.meta.uid != wanted.uid:
             return None
         urgent, wanted.urgent = wanted.urgent, set()
@@ -117,8 +130,9 @@ class Reporter:
         if not patch:
             return None
         pressing = self._patch(resource, wanted, urgent)
-        if not pressing and (wait_s := self._wait_s(wanted)) > 0:
-            return Again(wait_s)
+        if not pressing and (wait_s := self._wait_s(wanted) or self._turn_s(wanted)) > 0:
+            return Requeue(wait_s)
+        wanted.turn = None
         counts = patch != pressing
         if counts:
             wanted.counted_at = self._now()
@@ -129,74 +143,44 @@ class Reporter:
             return None
         except ApiError as error:
             wanted.urgent |= urgent
-            logger.warning("status not written: object=%s error=%s; it will be tried again", key, error)
-            return Again()
+            logger.warning("status not written: object=%s error=%s; retrying", key, error)
+            return Requeue()
         if counts:
             wanted.counted_at = self._now()
         self._announce(resource, said)
-        self._cache.observe_answer(key, body)
+        self._caches[key.kind].observe_answer(key, body)
         return None
 
-    def _patch(self, resource: Queue | Group, wanted: _Wanted, names: Container[str] | None = None) -> dict[str, Any]:
+    def _known(self, key: Key) -> Resource | None:
+        return self._caches[key.kind].get(key)
+
+    def _patch(self, resource: Resource, wanted: _Wanted, names: Container[str] | None = None) -> dict[str, Any]:
         """Of all that is wanted, or of what is named."""
         fields = {name: value for name, value in wanted.fields.items() if names is None or name in names}
         conditions = [each for each in wanted.conditions.values() if names is None or each.type in names]
         return status_patch(resource, fields, conditions, self._now())
 
-    def _announce(self, resource: Queue | Group, said: Iterable[Condition]) -> None:
+    def _announce(self, resource: Resource, said: Iterable[Condition]) -> None:
         """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
         for before, after in changed_conditions(resource.status.conditions, said):
-            if after.type != "Ready" or after.reason in _NO_NEWS:
+            if after.type != "Ready" or after.reason in self._not_worth_an_event:
                 continue
             if after.status != "True":
-                self.event(resource.meta, "Warning", after.reason, after.message)
-            elif before and before.status != "True" and before.reason not in _NO_NEWS:
-                self.event(resource.meta, "Normal", after.reason, after.message)
+                self._events.event(resource.meta, "Warning", after.reason, after.message)
+            elif before and before.status != "True" and before.reason not in self._not_worth_an_event:
+                self._events.event(resource.meta, "Normal", after.reason, after.message)
 
     def _wait_s(self, wanted: _Wanted) -> float:
         """How long what is not urgent has to wait yet."""
         if wanted.counted_at is None:
             return 0.0
-        return COUNTER_INTERVAL_S - (self._now() - wanted.counted_at).total_seconds()
+        return max(0.0, COUNTER_INTERVAL_S - (self._now() - wanted.counted_at).total_seconds())
 
-    async def _post(self, event: "_Event") -> Again | None:
-        try:
-            await self._kubernetes.create_event(event.meta.namespace, event.body())
-        except Gone:
-            return None
-        except ApiError as error:
-            if error.status == 0 or error.status >= 500:
-                return Again()
-            # A namespace on its way out takes no Events.
-            logger.info("event refused: object=%s reason=%s error=%s", event.meta.key, event.reason, error)
-        return None
-
-
-@dataclass(frozen=True)
-class _Event:
-    meta: Meta
-    kind: str
-    reason: str
-    message: str
-    at: datetime
-
-    def body(self) -> dict[str, Any]:
-        moment = self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {
-            "metadata": {"generateName": f"{self.meta.name[:200]}.", "namespace": self.meta.namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": self.meta.key.kind,
-                "namespace": self.meta.namespace,
-                "name": self.meta.name,
-                "uid": self.meta.uid,
-            },
-            "type": self.kind,
-            "reason": self.reason,
-            "message": self.message[:1024],
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": FIELD_MANAGER,
-            "firstTimestamp": moment,
-            "lastTimestamp": moment,
-            "count": 1,
-        }
+    def _turn_s(self, wanted: _Wanted) -> float:
+        """How long it has to wait yet until the budget of all has room for it; it keeps its place meanwhile."""
+        now = self._now()
+        if wanted.turn is None:
+            earliest = now - timedelta(seconds=_COUNTER_BURST / COUNTER_WRITES_PER_S)
+            self._next_turn = max(self._next_turn or earliest, earliest) + timedelta(seconds=1 / COUNTER_WRITES_PER_S)
+            wanted.turn = self._next_turn
+        return max(0.0, (wanted.turn - now).total_seconds())

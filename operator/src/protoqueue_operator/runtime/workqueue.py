@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from math import inf
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from protoqueue.cancellation import cancel
+from protoqueue.aio import cancel
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +27,30 @@ it would else keep every worker busy.
 
 
 @dataclass(frozen=True)
-class Again:
+class Requeue:
     """Serve the key once more: after so many seconds, or (None) after a pause that grows with each time in a row."""
 
     after_s: float | None = None
     longest_s: float = LONGEST_BACKOFF_S
     """How long that pause may become."""
+
+
+class Observer(Protocol):
+    """Is told what a work queue does, as metrics count it."""
+
+    def added(self) -> None: ...
+    def taken(self, waited_s: float) -> None: ...
+    def done(self, took_s: float) -> None: ...
+    def retried(self) -> None: ...
+
+
+class Unobserved:
+    """Counts nothing."""
+
+    def added(self) -> None: ...
+    def taken(self, waited_s: float) -> None: ...
+    def done(self, took_s: float) -> None: ...
+    def retried(self) -> None: ...
 
 
 class WorkQueue(Generic[K]):
@@ -40,32 +60,53 @@ class WorkQueue(Generic[K]):
     again with backoff.
     """
 
-    def __init__(self, handle: Callable[[K], Awaitable[Again | None]], workers: int) -> None:
+    def __init__(
+        self,
+        handle: Callable[[K], Awaitable[Requeue | None]],
+        workers: int,
+        observer: Observer | None = None,
+        share_of: Callable[[K], Hashable | None] = lambda _: None,
+        share: int = 0,
+    ) -> None:
+        """Of keys for which `share_of` says the same, unless that is None, `share` are served at a time at most."""
         self._handle = handle
         self._workers = workers
+        self._observer = observer or Unobserved()
+        self._share_of = share_of
+        self._share = share
+        self._shares: defaultdict[Hashable, int] = defaultdict(int)
+        """How many workers each of those has."""
+        self._held: defaultdict[Hashable, deque[tuple[float, K]]] = defaultdict(deque)
+        """What waits for one of its own to end."""
         self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._waiting: dict[K, float] = {}
         """Until when each is to be served, in the event loop's seconds."""
-        self._busy: set[K] = set()
+        self._added: dict[K, float] = {}
+        """Since when each waits."""
+        self._busy: dict[K, float] = {}
+        """Since when each is being served."""
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, key: K, patience_s: float = 0.0) -> None:
-        """Serve the key as soon as a worker is free; one with patience lets others go first for so long."""
+    def add(self, key: K, within_s: float = 0.0) -> None:
+        """Serve the key as soon as a worker is free; with `within_s`, others go first for that long."""
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._busy:
             self._again.add(key)
             return
-        due = asyncio.get_running_loop().time() + patience_s
+        due = asyncio.get_running_loop().time() + within_s
+        if key not in self._waiting:
+            self._added[key] = time.monotonic()
+            self._observer.added()
         if due < self._waiting.get(key, inf):
             self._waiting[key] = due
             self._ready.put_nowait((due, next(self._numbers), key))
 
-    def add_later(self, key: K, delay_s: float, patience_s: float = 0.0) -> None:
+    def add_later(self, key: K, delay_s: float, within_s: float = 0.0) -> None:
         """Serve the key after a while, unless it is added sooner."""
         timer = self._timers.get(key)
         loop = asyncio.get_running_loop()
@@ -73,13 +114,23 @@ class WorkQueue(Generic[K]):
             return
         if timer:
             timer.cancel()
-        self._timers[key] = loop.call_later(delay_s, self.add, key, patience_s)
+        self._timers[key] = loop.call_later(delay_s, self.add, key, within_s)
 
     def forget(self, key: K) -> None:
         """The object is gone: drop its timers and its failures."""
         self._failures.pop(key, None)
         if timer := self._timers.pop(key, None):
             timer.cancel()
+
+    @property
+    def depth(self) -> int:
+        """How many keys wait to be served, those that are to be tried again later left out."""
+        return len(self._waiting)
+
+    def serving_for_s(self) -> list[float]:
+        """For how long each key that is being served has been, in seconds."""
+        now = time.monotonic()
+        return [now - since for since in self._busy.values()]
 
     def is_serving(self, key: K) -> bool:
         return key in self._busy
@@ -107,28 +158,51 @@ class WorkQueue(Generic[K]):
             due, _, key = await self._ready.get()
             if self._waiting.get(key) != due:  # it was added again meanwhile, with less patience
                 continue
+            share = self._share_of(key)
+            if share is not None and self._shares[share] >= self._share:
+                self._held[share].append((due, key))
+                continue
             del self._waiting[key]
-            self._busy.add(key)
+            began = self._busy[key] = time.monotonic()
+            self._observer.taken(began - self._added.pop(key, began))
+            if share is not None:
+                self._shares[share] += 1
             try:
                 await self._serve(key)
             finally:
-                self._busy.discard(key)
+                del self._busy[key]
+                self._observer.done(time.monotonic() - began)
+                if share is not None:
+                    self._give_back(share)
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+
+    def _give_back(self, share: Hashable) -> None:
+        self._shares[share] -= 1
+        if not self._shares[share]:
+            del self._shares[share]
+        while held := self._held.get(share):
+            due, key = held.popleft()
+            if not held:
+                del self._held[share]
+            if self._waiting.get(key) == due:
+                self._ready.put_nowait((due, next(self._numbers), key))
+                return
 
     async def _serve(self, key: K) -> None:
         try:
             again = await self._handle(key)
         except Exception:
-            logger.exception("work failed: object=%s; it will be tried again", key)
-            again = Again()
+            logger.exception("processing failed: item=%s; retrying", key)
+            again = Requeue()
         if again is None:
             self._failures.pop(key, None)
         elif again.after_s is not None:
             self._failures.pop(key, None)
             self.add_later(key, again.after_s)
         else:
+            self._observer.retried()
             self.add_later(key, self._backoff_s(key, again.longest_s), _AFTER_FAILURE_S)
 
     def _backoff_s(self, key: K, longest_s: float) -> float:

@@ -3,20 +3,35 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from protoqueue_operator.core.fields import Model
+from protoqueue.protocol.servers import one_line
+from protoqueue_operator.api.v1alpha1.fields import Model
+
+MOST_CONDITIONS = 32
+LONGEST_MESSAGE = 2048
+
+
+def _bounded(message: object) -> object:
+    """A status is written whatever a server or the API has said: on one line, and no longer than people read."""
+    return one_line(message, LONGEST_MESSAGE) if isinstance(message, str) else message
 
 
 class Condition(Model):
-    """One statement about a resource. `message` is for people and names the field at fault."""
+    """Condition of a resource, as the Kubernetes API conventions define it."""
 
-    type: str = Field(max_length=316, description="What the condition speaks of, such as Ready.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(max_length=1024, description="Why, as one CamelCase word for programs.")
-    message: str = Field("", max_length=32768, description="Why, as a sentence for people.")
-    last_transition_time: datetime | None = Field(None, description="When status last changed.")
-    observed_generation: int | None = Field(None, ge=0, description="The generation this speaks of.")
+    model_config = ConfigDict(
+        json_schema_extra={"required": ["type", "status", "reason", "message", "lastTransitionTime"]}
+    )
+
+    type: str = Field(max_length=316, description="Type of the condition, such as Ready.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition: True, False or Unknown.")
+    reason: str = Field(max_length=1024, description="Reason in CamelCase, for programs.")
+    message: Annotated[str, BeforeValidator(_bounded), Field(max_length=32768, description="Details, for people.")] = ""
+    last_transition_time: datetime | None = Field(None, description="When the status last changed.")
+    observed_generation: int | None = Field(
+        None, ge=0, description="Generation of the resource that the condition is about."
+    )
 
 
 Conditions = Annotated[

@@ -1,34 +1,49 @@
 """The ConsumerGroup resource: its specification and status, and the rules the API server enforces."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from protoqueue_operator.core.conditions import Condition, Conditions
-from protoqueue_operator.core.fields import Duration, LabelName, Model, ObjectName, rules
-from protoqueue_operator.core.queue import Attempts, Multiplier, RateLimit, Retry, Share
-
-
-class QueueReference(Model):
-    name: LabelName = Field(description="Name of a Queue in the same namespace.")
+from protoqueue_operator.api.v1alpha1.conditions import MOST_CONDITIONS, Condition, Conditions
+from protoqueue_operator.api.v1alpha1.fields import Duration, Model, Moment, ObjectName, rules
+from protoqueue_operator.api.v1alpha1.pod_template import PodTemplateField
+from protoqueue_operator.api.v1alpha1.queue import (
+    Attempts,
+    Multiplier,
+    QueueReference,
+    RateLimit,
+    Retry,
+    SecretReference,
+    Share,
+)
 
 
 class RetryOverrides(Model):
-    """What this group does otherwise than its queue's `retry` says."""
+    """Overrides of the Queue's `retry` for this group."""
 
     max_attempts: Attempts | None = Field(
         None,
-        description="Attempts before the task goes to the dead letters, the first one included. Default: the Queue's.",
+        description="Maximum number of attempts, the first included, before the task is dead-lettered. Default: the "
+        "Queue's.",
     )
-    initial_delay: Duration | None = Field(None, description="Wait before the second attempt. Default: the Queue's.")
+    initial_delay: Duration | None = Field(None, description="Delay before the second attempt. Default: the Queue's.")
     multiplier: Multiplier | None = Field(
-        None, description="Factor by which each further wait grows, up to maxDelay. Default: the Queue's."
+        None,
+        description="Factor by which the delay grows with each further attempt, up to maxDelay. Default: the Queue's.",
     )
-    max_delay: Duration | None = Field(None, description="Longest wait between two attempts. Default: the Queue's.")
+    max_delay: Duration | None = Field(None, description="Maximum delay between two attempts. Default: the Queue's.")
     jitter: Share | None = Field(
         None,
-        description="Share of the wait by which it is spread at random to both sides: 0.2 is ±20%. "
+        description="Fraction by which each delay is randomized: 0.2 is ±20%. Default: the Queue's.",
+    )
+    max_crashes: Attempts | None = Field(
+        None,
+        description="Maximum number of times a worker may crash while running the task before it is dead-lettered. "
         "Default: the Queue's.",
+    )
+    rollout_grace: Duration | None = Field(
+        None,
+        description="How long a task without a matching handler waits for a newer worker. Default: the Queue's.",
     )
 
     def over(self, retry: Retry) -> Retry:
@@ -37,15 +52,17 @@ class RetryOverrides(Model):
 
 
 class GroupRateLimit(RateLimit):
-    """A limit of this group, beside the queue's own."""
+    """Rate limit of this group, in addition to the Queue's."""
 
     scope: Literal["Group", "Worker"] = Field(
-        "Group", description="Group: all workers of the group share the limit. Worker: each worker process has its own."
+        "Group",
+        description="Group: all workers of the group share the limit. Worker: the limit applies to each worker "
+        "process.",
     )
 
 
 class ScaleTarget(Model):
-    """An existing object with a scale subresource; only its size is changed."""
+    """An existing object with a scale subresource. Only its number of replicas is changed."""
 
     api_version: str = Field(
         "apps/v1",
@@ -57,42 +74,49 @@ class ScaleTarget(Model):
         "Deployment",
         max_length=63,
         pattern="^[A-Z][A-Za-z0-9]*$",
-        description="Kind of the object, such as Deployment or StatefulSet: anything with a scale subresource that "
-        "the operator may read and write.",
+        description="Kind of the object, such as Deployment or StatefulSet: anything with a scale subresource that the "
+        "operator may read and write.",
     )
     name: ObjectName = Field(description="Name of the object in the same namespace.")
 
 
 class WorkerSource(Model):
-    """Who works: a Deployment the operator owns, or something that exists already."""
+    """The workers: a Deployment that the operator owns, or an existing object to scale."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            ("has(self.template) != has(self.scaleTargetRef)", "worker has exactly one of template and scaleTargetRef")
+            ("has(self.template) != has(self.scaleTargetRef)", "worker has exactly one of template and scaleTargetRef"),
+            ("!has(self.natsSecretRef) || has(self.template)", "natsSecretRef needs template"),
         )
     )
 
-    template: (
-        Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
-        | None
-    ) = Field(
+    template: PodTemplateField | None = Field(
         None,
-        description="Pod template of a Deployment that the operator creates under the group's name and "
-        "owns. The containers get PROTOQUEUE_NATS_URL, PROTOQUEUE_QUEUE and PROTOQUEUE_GROUP in their environment.",
+        description="Pod template of a Deployment that the operator creates under the group's name and owns. The "
+        "containers get PROTOQUEUE_NATS_URL, PROTOQUEUE_QUEUE and PROTOQUEUE_GROUP in their environment. At most 256 "
+        "KiB as JSON.",
     )
     scale_target_ref: ScaleTarget | None = Field(
-        None, description="An existing object that is scaled, and otherwise left alone."
+        None, description="Existing object to scale. Nothing else of it is changed."
+    )
+    nats_secret_ref: SecretReference | None = Field(
+        None,
+        description="Secret with the workers' NATS credentials, mounted into the containers of the template instead of "
+        "the Queue's connection Secret. Keys creds, nkey, token, user, password, inboxPrefix, ca.crt, tls.crt, "
+        "tls.key; the operator does not read it.",
     )
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> "WorkerSource":
         if (self.template is None) == (self.scale_target_ref is None):
             raise ValueError("exactly one of template and scaleTargetRef is needed")
+        if self.nats_secret_ref and self.template is None:
+            raise ValueError("natsSecretRef needs template")
         return self
 
 
 class AutoscaleTarget(Model):
-    """What the size is measured by."""
+    """The metric to scale on."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -103,9 +127,11 @@ class AutoscaleTarget(Model):
         )
     )
 
-    tasks_per_worker: int | None = Field(None, ge=1, description="One worker for each so many tasks outstanding.")
-    drain_time: Duration | None = Field(
-        None, description="As many workers as empty the queue within this time at the speed measured. At least 100ms."
+    tasks_per_worker: int | None = Field(
+        None, ge=1, description="Target number of outstanding tasks (waiting or in flight) per worker."
+    )
+    drain_time: Moment | None = Field(
+        None, description="Target time to work off the backlog at the measured throughput. At least 100ms."
     )
 
     @model_validator(mode="after")
@@ -116,22 +142,26 @@ class AutoscaleTarget(Model):
 
 
 class Autoscale(Model):
-    """How the number of workers follows the backlog."""
+    """Scaling of the workers by the backlog."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(("self.minReplicas <= self.maxReplicas", "minReplicas exceeds maxReplicas"))
     )
 
-    min_replicas: int = Field(0, ge=0, description="Fewest workers; 0 lets the group sleep while its queue is empty.")
-    max_replicas: int = Field(10, ge=1, description="Most workers.")
+    min_replicas: int = Field(
+        0, ge=0, description="Minimum number of workers. 0 scales to zero while the queue is empty."
+    )
+    max_replicas: int = Field(10, ge=1, description="Maximum number of workers.")
     target: AutoscaleTarget = Field(
-        {"tasksPerWorker": 100}, validate_default=True, description="What the size is measured by."
+        {"tasksPerWorker": 100}, validate_default=True, description="The metric to scale on."
     )
     scale_down_delay: Duration = Field(
-        "60s", validate_default=True, description="How long fewer workers must suffice before some go. 0s: at once."
+        "60s",
+        validate_default=True,
+        description="How long fewer workers must be sufficient before scaling down. 0s: at once.",
     )
     idle_delay: Duration = Field(
-        "120s", validate_default=True, description="How long everything must stay empty before the last worker goes."
+        "120s", validate_default=True, description="How long the queue must be empty before scaling to zero."
     )
 
     @model_validator(mode="after")
@@ -141,8 +171,11 @@ class Autoscale(Model):
         return self
 
 
+_MAX_IN_FLIGHT = 1000
+
+
 class ConsumerGroupSpec(Model):
-    """Who consumes a queue, and how."""
+    """Desired state of the consumer group."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -154,14 +187,15 @@ class ConsumerGroupSpec(Model):
     )
 
     queue_ref: QueueReference = Field(
-        description="The queue this group consumes. Immutable.",
+        description="The Queue to consume. Immutable.",
         json_schema_extra=rules(
             ("self.name == oldSelf.name", "queueRef is immutable: create a ConsumerGroup with another name")
         ),
     )
     priority_policy: Literal["Weighted", "Strict"] = Field(
         "Weighted",
-        description="Weighted: every level gets its share, none starves. Strict: a higher level always goes first.",
+        description="Weighted: each level gets a share of the workers by its weight. Strict: higher levels always go "
+        "first.",
     )
     priority_weights: (
         Annotated[tuple[Annotated[int, Field(ge=1, le=1000)], ...], Field(min_length=1, max_length=10)] | None
@@ -171,58 +205,82 @@ class ConsumerGroupSpec(Model):
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     max_in_flight: int = Field(
-        1000,
+        _MAX_IN_FLIGHT,
         ge=1,
         le=1_000_000,
-        description="Most tasks with workers of this group at the same time, per priority level.",
+        description="Maximum number of tasks in flight in this group, per priority level: with three levels, three "
+        "times as many. In an ordered queue it is one per partition. While it is the default, a queue with limits "
+        "counts new tasks and those that have come due apart.",
     )
-    visibility_timeout: Duration | None = Field(
+    visibility_timeout: Moment | None = Field(
         None,
-        description="How long a started task may go without a sign of life before another worker gets it. At least "
-        "100ms. Default: the Queue's.",
+        description="How long a started task is hidden from other workers without a heartbeat from its worker. At "
+        "least 100ms. Default: the Queue's.",
     )
-    retry: RetryOverrides | None = Field(
-        None, description="What of the queue's retry this group does otherwise; each field on its own."
+    retry: RetryOverrides | None = Field(None, description="Overrides of the Queue's retry, field by field.")
+    rate_limit: GroupRateLimit | None = Field(
+        None, description="Rate limit of this group, in addition to the Queue's. Absent: none."
     )
-    rate_limit: GroupRateLimit | None = Field(None, description="A limit beside the queue's own. Absent: none.")
     exactly_once: bool = Field(
         False,
-        description="Remember finished tasks and confirm each acknowledgement: a redelivery does not run a task again.",
+        description="Exactly-once processing: finished tasks are remembered and each acknowledgement is confirmed, so "
+        "that a redelivered task does not run again.",
     )
     start_from: Literal["New", "All"] = Field(
-        "New", description="Broadcast only: what a group created later gets. Read when the group is created."
+        "New",
+        description="Broadcast only: where a new group starts: with new tasks only, or with all that are still stored. "
+        "Immutable: it is read when the group is created.",
+        json_schema_extra=rules(
+            ("self == oldSelf", "startFrom is immutable: create a ConsumerGroup with another name")
+        ),
     )
-    paused: bool = Field(False, description="This group gets nothing; other groups go on.")
+    paused: bool = Field(False, description="Stop delivery to this group. Other groups are not affected.")
     worker: WorkerSource | None = Field(
-        None, description="Who works: template or scaleTargetRef. Absent: workers run elsewhere."
+        None, description="The workers: template or scaleTargetRef. Absent: workers run elsewhere."
     )
-    replicas: int = Field(
-        1,
+    replicas: int | None = Field(
+        None,
         ge=0,
-        description="Number of workers while autoscale is absent; without effect beside it. Written by kubectl scale.",
+        description="Number of workers. Ignored if autoscale is set. Written by kubectl scale. Absent: the current "
+        "number is kept, and a new Deployment starts with one worker.",
     )
-    autoscale: Autoscale | None = Field(None, description="Let the number of workers follow the backlog.")
+    autoscale: Autoscale | None = Field(None, description="Scale the workers by the backlog.")
+
+    @property
+    def states_max_in_flight(self) -> bool:
+        """Whether the number is anybody's wish; the API server writes the default into each object."""
+        return self.max_in_flight != _MAX_IN_FLIGHT
 
 
 class GroupTasks(Model):
-    """How many of the queue's tasks wait for this group, and are with it."""
+    """Number of tasks of this group by state."""
 
-    ready: int = Field(0, description="Waiting for a worker of this group.")
-    in_flight: int = Field(0, description="With a worker of this group.")
+    waiting: int = Field(0, description="Tasks waiting for a worker of this group.")
+    in_flight: int = Field(0, description="Tasks in flight: started by a worker of this group and not yet finished.")
 
 
 class ConsumerGroupStatus(Model):
-    """What the operator last saw of a group."""
+    """Observed state of the consumer group."""
 
-    observed_generation: int | None = Field(None, description="The generation the conditions speak of.")
+    observed_generation: int | None = Field(
+        None, description="The generation last reconciled. -1 until the operator has seen the resource."
+    )
     conditions: Conditions = Field(
         default=(),
-        description="Ready: whether consumers and workers are as specified. Scaling: why the size is what it is.",
+        max_length=MOST_CONDITIONS,
+        description="Ready: consumers and workers are as specified. Scaling: the reason for the number of workers. "
+        "Contended: another client writes the number of workers.",
     )
-    replicas: int | None = Field(None, description="Workers observed.")
-    desired_replicas: int | None = Field(None, description="Workers wanted.")
-    selector: str | None = Field(None, description="Label selector of the worker pods, for the scale subresource.")
-    tasks: GroupTasks | None = Field(None, description="How many tasks wait for this group, and are with it.")
+    replicas: int | None = Field(None, description="Number of worker pods, ready or not.")
+    available_replicas: int | None = Field(
+        None,
+        description="Number of available workers. Absent: unknown, as for a scaleTargetRef without a pod selector.",
+    )
+    desired_replicas: int | None = Field(None, description="Desired number of workers.")
+    selector: str | None = Field(
+        None, max_length=1024, description="Label selector of the worker pods, for the scale subresource."
+    )
+    tasks: GroupTasks | None = Field(None, description="Number of tasks of this group by state.")
 
     def condition(self, kind: str) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type == kind), None)

@@ -1,12 +1,18 @@
-"""Why a resource cannot be made what it asks for. Each carries the reason its condition shows."""
+"""Why a resource cannot be made what it asks for. Each error has the reason its condition shows, and when to retry."""
 
 from typing import ClassVar
 
 
 class Refusal(Exception):
-    """What is asked for stays undone until somebody changes something; asking again sooner would not help."""
+    """What is asked for stays undone. Terminal, until somebody changes something, unless it says when to retry."""
 
     reason: ClassVar[str]
+    retry_s: ClassVar[float | None] = None
+    """After how many seconds to look again, where nothing tells that the cause has gone."""
+    backs_off: ClassVar[bool] = False
+    """Whether to look again with growing pauses."""
+    is_error: ClassVar[bool] = True
+    """False for a state that passes by itself, and is documented to: metrics do not count it."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -29,12 +35,14 @@ class ForeignAsset(Refusal):
     """Something of that name exists and belongs to somebody else; it is left alone."""
 
     reason = "ForeignAsset"
+    retry_s = 30.0
 
 
 class TakenOver(Refusal):
     """A stream that was this Queue's belongs to another of the same name, in another cluster; tried again in time."""
 
     reason = "TakenOver"
+    retry_s = 30.0
 
 
 class QueueNotFound(Refusal):
@@ -49,10 +57,26 @@ class QueueNotReady(Refusal):
     reason = "QueueNotReady"
 
 
+class DeadLetterQueueNotFound(Refusal):
+    """The queue that is to get the dead letters does not exist, or is on its way out."""
+
+    reason = "DeadLetterQueueNotFound"
+
+
+class DeadLetterQueueNotReady(Refusal):
+    """The queue that is to get the dead letters has not been made yet, or is refused itself."""
+
+    reason = "DeadLetterQueueNotReady"
+    retry_s = 30.0
+    is_error = False
+
+
 class LevelsGrowing(Refusal):
     """Priority levels were added, and the groups of a Broadcast queue do not all listen to them yet."""
 
     reason = "LevelsGrowing"
+    backs_off = True
+    is_error = False
 
 
 class QueueHasGroup(Refusal):
@@ -65,6 +89,7 @@ class ScaleTargetTaken(Refusal):
     """Another group sizes the object that `scaleTargetRef` names: two would set its size in turns."""
 
     reason = "ScaleTargetTaken"
+    retry_s = 30.0
 
 
 class SecretNotFound(Refusal):
@@ -83,12 +108,15 @@ class Moving(Refusal):
     """The queue is to live in another NATS account, and there may be tasks in the one it is to leave."""
 
     reason = "Moving"
+    retry_s = 5.0
+    is_error = False
 
 
 class BrokerRefused(Refusal):
     """JetStream understood a request and refused it, such as three replicas on one server; asked again with backoff."""
 
     reason = "NatsRefused"
+    backs_off = True
 
 
 class QuotaExceeded(BrokerRefused):
@@ -101,6 +129,7 @@ class BrokerUnavailable(Exception):
     """NATS did not answer; asked again with backoff, and at once when the connection is back."""
 
     reason = "NatsUnavailable"
+    is_error: ClassVar[bool] = True
 
 
 class Unanswered(BrokerUnavailable):

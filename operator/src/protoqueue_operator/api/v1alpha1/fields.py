@@ -1,15 +1,17 @@
 """The value types the resources are made of: each reads one text form and states its own JSON schema."""
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from protoqueue.durations import PATTERN as DURATION_PATTERN
-from protoqueue.durations import format_duration, parse_duration
+from protoqueue.protocol.durations import PATTERN as DURATION_PATTERN
+from protoqueue.protocol.durations import format_duration, parse_duration
 
 _NUMBER = "[0-9]+(?:[.][0-9]+)?"
 _UNIT = "k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][0-9]{1,2}"
@@ -26,7 +28,9 @@ def parse_quantity(value: str | int) -> int:
     """Bytes of a Kubernetes quantity such as `10Gi` or `1e9`; raises ValueError that shows how one is written."""
     match = _QUANTITY.fullmatch(str(value))
     if not match:
-        raise ValueError(f"{value!r} is no size: write a number of bytes, or one with a unit such as 512Ki, 10Gi or 1G")
+        raise ValueError(
+            f"{value!r} is not a size: write a number of bytes, or one with a unit such as 512Ki, 10Gi or 1G"
+        )
     unit = match[2] or "e0"
     return int(Decimal(match[1]) * (_FACTORS.get(unit) or 10 ** int(unit[1:])))
 
@@ -59,6 +63,17 @@ Quantity = Annotated[
     ),
 ]
 
+
+@dataclass(frozen=True)
+class AtLeast:
+    """The least value of a duration, stated beside the field; the schema cannot refuse less."""
+
+    duration: timedelta
+
+
+Moment = Annotated[Duration, AtLeast(timedelta(milliseconds=100))]
+"""A duration of at least 100 ms."""
+
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=f"^{_LABEL}$")]
@@ -69,9 +84,63 @@ ObjectName = Annotated[str, StringConstraints(min_length=1, max_length=253, patt
 
 
 class Model(BaseModel):
-    """Base of every part of a resource: camelCase outside, frozen, nothing unknown is passed over in silence."""
+    """Base of every part of a resource: camelCase outside, frozen.
 
-    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    The API server refuses what its definition does not know. What comes from there and is unknown here is a newer
+    definition's: it is left out, and `unknown_fields` tells of it.
+    """
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore")
+
+
+def durations(model: Model, path: str) -> Iterator[tuple[str, timedelta, timedelta]]:
+    """Path, value and least value of each duration that the model has; items of lists are left out."""
+    for name, field in type(model).model_fields.items():
+        value, where = getattr(model, name), f"{path}.{to_camel(name)}"
+        if isinstance(value, timedelta):
+            yield where, value, _least(field.annotation, field.metadata)
+        elif isinstance(value, Model):
+            yield from durations(value, where)
+
+
+def _least(annotation: Any, metadata: Iterable[Any]) -> timedelta:
+    stated = [*metadata, *(each for part in get_args(annotation) for each in getattr(part, "__metadata__", ()))]
+    return next((each.duration for each in stated if isinstance(each, AtLeast)), timedelta(0))
+
+
+def unknown_fields(model: type[Model], value: Any, path: str) -> Iterator[str]:
+    """Paths of what `value` has and the model does not know."""
+    if not isinstance(value, Mapping):
+        return
+    known = {to_camel(name): field.annotation for name, field in model.model_fields.items()}
+    for name, child in sorted(value.items()):
+        if name not in known:
+            yield f"{path}.{name}"
+        elif (inner := _model_in(known[name])) is None:
+            continue
+        elif isinstance(child, list):
+            for index, item in enumerate(child):
+                yield from unknown_fields(inner, item, f"{path}.{name}[{index}]")
+        else:
+            yield from unknown_fields(inner, child, f"{path}.{name}")
+
+
+def _model_in(annotation: Any) -> type[Model] | None:
+    """The model that a field holds: itself, or none, or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def is_deeper_than(levels: int, value: Any) -> bool:
+    """Whether lists and objects are nested in more levels. Does not recurse: others may be unable to read the value."""
+    level = [value]
+    for _ in range(levels + 1):
+        level = [each for each in level if isinstance(each, list | Mapping)]
+        if not level:
+            return False
+        level = [child for each in level for child in (each if isinstance(each, list) else each.values())]
+    return True
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:

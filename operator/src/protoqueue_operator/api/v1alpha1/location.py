@@ -2,24 +2,28 @@
 
 from pydantic import Field
 
-from protoqueue_operator.core.fields import Model
+from protoqueue_operator.api.v1alpha1.fields import Model
 
 
-class Place(Model):
-    """A NATS account. Nothing of it is secret."""
+class NatsLocation(Model):
+    """NATS servers and account of a queue. Contains no secret."""
 
-    servers: str = Field("", description="The servers, without credentials.")
-    account: str = Field("", description="The account, as the server names it; empty where it does not tell.")
-    secret: str | None = Field(None, description="The Secret that named them. Absent: the operator's own connection.")
+    servers: str = Field("", max_length=4096, description="Servers, without credentials.")
+    account: str = Field(
+        "", max_length=256, description="Account, as the server names it. Empty if the server does not tell."
+    )
+    secret: str | None = Field(
+        None, max_length=253, description="Secret of the connection. Absent: the operator's own connection."
+    )
 
     def __str__(self) -> str:
         return f"{self.servers} (account {self.account})" if self.account else self.servers
 
-    def is_same_as(self, other: "Place") -> bool:
+    def is_same_as(self, other: "NatsLocation") -> bool:
         """Whether they are one account of the same servers, through whatever Secret, in the servers' own words."""
         return bool(self.account) and self.account == other.account and self.servers == other.servers
 
-    def may_be(self, other: "Place") -> bool:
+    def may_be(self, other: "NatsLocation") -> bool:
         """Whether nothing that the servers tell makes them two."""
         same_account = self.account == other.account or not (self.account and other.account)
         return same_account and self.servers == other.servers

@@ -24,6 +24,18 @@ def applied_fields(metadata: Mapping[str, Any], manager: str) -> str:
     return "{}"
 
 
+def last_writer(metadata: Mapping[str, Any], *path: str) -> str | None:
+    """The manager that wrote a field last, such as ("spec", "replicas"); None where nobody did, or nobody tells."""
+    found: tuple[str, str] | None = None
+    for entry in metadata.get("managedFields") or ():
+        held: Any = entry.get("fieldsV1") or {}
+        for name in path:
+            held = held.get(f"f:{name}") if isinstance(held, Mapping) else None
+        if held is not None:
+            found = max(found or ("", ""), (entry.get("time", ""), entry.get("manager", "")))
+    return found[1] if found else None
+
+
 def holds_all(fields: str, configuration: Mapping[str, Any]) -> bool:
     """Whether `fields`, from `applied_fields`, have everything that this apply configuration states."""
     return next(lost_fields(fields, configuration), None) is None

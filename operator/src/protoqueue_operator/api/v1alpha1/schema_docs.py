@@ -6,8 +6,8 @@ Bounds and defaults stand in the schema only, and are put into words here; forms
 import json
 from typing import Any
 
-from protoqueue.durations import PATTERN as DURATION_PATTERN
-from protoqueue_operator.core.fields import QUANTITY_PATTERN
+from protoqueue.protocol.durations import PATTERN as DURATION_PATTERN
+from protoqueue_operator.api.v1alpha1.fields import QUANTITY_PATTERN
 
 _FORMS = {
     DURATION_PATTERN: "Written 500ms, 30s, 5m, 12h, 14d or as a sum such as 1h30m.",

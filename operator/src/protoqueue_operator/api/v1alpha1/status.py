@@ -1,85 +1,111 @@
 """Status fields, and the smallest patch that brings a status there."""
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
-from protoqueue.durations import format_duration
-from protoqueue_operator.core.conditions import Condition, Conditions, merge_conditions
-from protoqueue_operator.core.plan import Action, CreateStream
-from protoqueue_operator.core.resources import Group, Queue
-from protoqueue_operator.core.wording import counted
+from protoqueue_operator.api.v1alpha1.conditions import Condition, Conditions, merge_conditions
+from protoqueue_operator.api.v1alpha1.errors import ForeignAsset, ImmutableField, InvalidSpec, TakenOver
+from protoqueue_operator.api.v1alpha1.meta import Meta
 
 Fields = dict[str, Any]
 
 
-def ready(generation: int, message: str) -> Condition:
-    return Condition(type="Ready", status="True", reason="Reconciled", message=message, observed_generation=generation)
+class Status(Protocol):
+    """The status of an object, as its model reads it."""
+
+    @property
+    def conditions(self) -> Conditions: ...
+    def condition(self, kind: str) -> Condition | None: ...
+    def model_dump(self, *, by_alias: bool, mode: str, exclude_none: bool) -> dict[str, Any]: ...
+
+
+class Resource(Protocol):
+    """An object whose status has conditions, of whatever kind."""
+
+    @property
+    def meta(self) -> Meta: ...
+    @property
+    def status(self) -> Status: ...
+
+
+_MOST_NAMED = 5
+
+
+_STALLED = frozenset(refusal.reason for refusal in (InvalidSpec, ImmutableField, ForeignAsset, TakenOver))
+"""What the resource itself is at fault for. What another one may put right a moment later, a Queue or a Secret that is
+applied together with it, is waited for."""
+
+
+def ready(generation: int, message: str, *, paused: bool = False) -> Condition:
+    return Condition(
+        type="Ready",
+        status="True",
+        reason="Paused" if paused else "Reconciled",
+        message=f"{message}; paused: nothing is delivered" if paused else message,
+        observed_generation=generation,
+    )
 
 
 def not_ready(generation: int, reason: str, message: str) -> Condition:
     return Condition(type="Ready", status="False", reason=reason, message=message, observed_generation=generation)
 
 
-def is_ready(resource: Queue | Group) -> bool:
+def noted(message: str, unknown: Sequence[str]) -> str:
+    """The message, and the `unknown` fields of the resource, which have no effect."""
+    if not unknown:
+        return message
+    named = [field[:256] for field in unknown[:_MOST_NAMED]]
+    if more := len(unknown) - len(named):
+        named.append(f"and {more} more")
+    return (
+        f"{message}, except for fields that this version of the operator does not know and ignores: "
+        f"{', '.join(named)}; upgrade the operator"
+    )
+
+
+def is_ready(resource: Resource) -> bool:
     """Whether the status says that this generation is Ready."""
     condition, generation = resource.status.condition("Ready"), resource.meta.generation
     return condition is not None and condition.status == "True" and condition.observed_generation == generation
 
 
-def loss_conditions(queue: Queue, plan: Iterable[Action]) -> list[Condition]:
-    """TasksLost, where a stream has to be made anew that held tasks; it stands until the next generation."""
-    generation, held = queue.meta.generation, queue.status.tasks
-    anew = {action.stream.name for action in plan if isinstance(action, CreateStream)}
-    lost = {
-        queue.name.stream: held.ready + held.in_flight if held else 0,
-        queue.name.later_stream: held.scheduled if held else 0,
-        queue.name.dead_letter_stream: held.dead if held else 0,
-    }
-    gone = [f"{name} with {counted(count, 'task')}" for name, count in lost.items() if name in anew and count]
-    before = queue.status.condition("TasksLost")
-    if gone:
-        message = f"what was stored is lost, and its place was made anew, empty: {', '.join(gone)}"
-        status: Literal["True", "False"] = "True"
-    elif before and before.status == "True" and before.observed_generation != generation:
-        message, status = "", "False"
-    else:
-        return []
-    return [
-        Condition(type="TasksLost", status=status, reason="StreamGone", message=message, observed_generation=generation)
-    ]
+def progress(readiness: Condition) -> tuple[Condition, Condition]:
+    """Reconciling and Stalled, as kstatus reads them, from what Ready says.
+
+    Stalled ends the wait of who rolls out (Flux, `helm --wait`): nothing will change until somebody changes something.
+    """
+    is_stalled = readiness.status == "False" and readiness.reason in _STALLED
+    is_reconciling = readiness.status != "True" and not is_stalled
+    return _echo("Reconciling", is_reconciling, readiness), _echo("Stalled", is_stalled, readiness)
 
 
-def scaling(generation: int, reason: str, message: str) -> Condition:
-    """True while the size follows the backlog, Unknown while the backlog is unknown, False where nothing scales."""
-    status = {"Disabled": "False", "TargetNotFound": "False", "BacklogUnknown": "Unknown"}.get(reason, "True")
-    return Condition.model_validate(
-        {
-            "type": "Scaling",
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "observedGeneration": generation,
-        }
+def _echo(kind: str, holds: bool, readiness: Condition) -> Condition:
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=readiness.reason,
+        message=readiness.message if holds else "",
+        observed_generation=readiness.observed_generation,
     )
 
 
-def tasks(ready: int, in_flight: int, scheduled: int | None = None, dead: int | None = None) -> Fields:
-    """`status.tasks`; the last two only a queue has."""
-    counts: Fields = {"ready": ready, "inFlight": in_flight}
+def tasks(
+    waiting: int, in_flight: int, scheduled: int | None = None, dead: int | None = None, stranded: int | None = None
+) -> Fields:
+    """`status.tasks`; the last three only a queue has."""
+    counts: Fields = {"waiting": waiting, "inFlight": in_flight}
     if scheduled is not None:
         counts["scheduled"] = scheduled
     if dead is not None:
         counts["dead"] = dead
+    if stranded is not None:
+        counts["stranded"] = stranded
     return counts
 
 
-def oldest_age(seconds: int | None) -> str | None:
-    return None if seconds is None else format_duration(timedelta(seconds=seconds))
-
-
 def status_patch(
-    resource: Queue | Group, fields: Mapping[str, Any], conditions: Iterable[Condition], now: datetime
+    resource: Resource, fields: Mapping[str, Any], conditions: Iterable[Condition], now: datetime
 ) -> Fields:
     """The merge patch of the status; empty where it already says all of this. A None among `fields` removes one."""
     old = resource.status.model_dump(by_alias=True, mode="json", exclude_none=True)

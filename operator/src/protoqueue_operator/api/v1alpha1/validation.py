@@ -1,18 +1,20 @@
 """What the schema cannot refuse."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.durations import format_duration
-from protoqueue_operator.core.consumer_group import Autoscale, ConsumerGroupSpec, RetryOverrides
-from protoqueue_operator.core.queue import QueueSpec, RateLimit, Retry, Schedule
-from protoqueue_operator.core.refusals import InvalidSpec
-from protoqueue_operator.core.wording import counted
+from protoqueue.protocol.cron import parse_cron
+from protoqueue.protocol.durations import format_duration
+from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale, ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.errors import InvalidSpec, QuotaExceeded
+from protoqueue_operator.api.v1alpha1.fields import Model, durations, is_deeper_than
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue, Redrive
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec, RateLimit, Schedule
+from protoqueue_operator.api.v1alpha1.redrive import RedriveSpec
+from protoqueue_operator.api.v1alpha1.text import counted
 
-_INSTANT = timedelta(0)
-_MOMENT = timedelta(milliseconds=100)
 _LONGEST = timedelta(days=36_500)
 """JetStream counts nanoseconds in 64 bits, which is 292 years."""
 _MOST = 2**63 - 1
@@ -22,39 +24,100 @@ _LARGEST_TASK = 1 << 20
 _ENVELOPE = 512
 """Room for what surrounds the payload of a recurring task: the message's headers and the task's other fields."""
 
+_DEEPEST_PAYLOAD = 64
+"""Workers in any language read it."""
+
+
+def valid_queue_spec(queue: Queue) -> QueueSpec:
+    """Raises InvalidSpec."""
+    if isinstance(queue.spec, InvalidSpec):
+        raise queue.spec
+    check_queue(queue.spec)
+    return queue.spec
+
+
+def valid_group_spec(group: Group, queue: QueueSpec) -> ConsumerGroupSpec:
+    """Raises InvalidSpec."""
+    if isinstance(group.spec, InvalidSpec):
+        raise group.spec
+    check_group(group.spec, queue)
+    return group.spec
+
+
+def valid_redrive_spec(redrive: Redrive) -> RedriveSpec:
+    """Raises InvalidSpec."""
+    if isinstance(redrive.spec, InvalidSpec):
+        raise redrive.spec
+    check_redrive(redrive.spec)
+    return redrive.spec
+
+
+def check_redrive(spec: RedriveSpec) -> None:
+    """Raises InvalidSpec, naming the field."""
+    _check_durations(spec, "spec")
+
 
 def check_queue(spec: QueueSpec) -> None:
     """Raises InvalidSpec, naming the field."""
-    _check_duration("spec.visibilityTimeout", spec.visibility_timeout, _MOMENT)
-    _check_duration("spec.deduplicationWindow", spec.deduplication_window, _MOMENT)
-    _check_duration("spec.deadLetter.maxAge", spec.dead_letter.max_age, _MOMENT)
-    _check_duration("spec.limits.maxAge", spec.limits.max_age, _MOMENT)
+    _check_durations(spec, "spec")
     _check_count("spec.deadLetter.maxTasks", spec.dead_letter.max_tasks, _MOST)
+    _check_count("spec.history.maxTasks", spec.history.max_tasks if spec.history else None, _MOST)
     _check_count("spec.limits.maxTasks", spec.limits.max_tasks, _MOST)
     _check_size("spec.limits.maxBytes", spec.limits.max_bytes, _MOST)
     _check_size("spec.limits.maxTaskSize", spec.limits.max_task_size, 2**31 - 1)
-    _check_retry(spec.retry)
     _check_rate_limit(spec.rate_limit)
     for schedule in spec.schedules:
         _check_schedule(schedule, spec.limits.max_task_size or _LARGEST_TASK)
 
 
+def check_reservation(queue: Queue, others: Iterable[Queue], most: int | None) -> None:
+    """JetStream sets `maxBytes` aside, on each replica, whether it is used or not: one tenant could take all there is.
+
+    `others` are the Queues of the namespace; the older ones go first. Raises InvalidSpec and QuotaExceeded.
+    """
+    if most is None:
+        return
+    field = "spec.limits.maxBytes"
+    mine = _reserved(queue)
+    if mine is None:
+        raise InvalidSpec("must be stated: this operator limits what the Queues of a namespace reserve", field=field)
+    age = (queue.meta.created, queue.meta.name)
+    before = sum(_reserved(each) or 0 for each in others if (each.meta.created, each.meta.name) < age)
+    if before + mine > most:
+        raise QuotaExceeded(
+            f"reserves {mine} bytes with its replicas, the older Queues of the namespace reserve {before}, and this "
+            f"operator allows {most} per namespace (--max-bytes-per-namespace): lower it, or delete Queues",
+            field=field,
+        )
+
+
+def _reserved(queue: Queue) -> int | None:
+    """Bytes in the operator's own NATS: what another one is to hold is not its business. None where it has no limit."""
+    spec = queue.spec
+    if isinstance(spec, InvalidSpec) or spec.nats is not None:
+        return 0
+    return spec.limits.max_bytes * spec.replicas if spec.limits.max_bytes is not None else None
+
+
 def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
     """Raises InvalidSpec, naming the field."""
-    _check_duration("spec.visibilityTimeout", spec.visibility_timeout, _MOMENT)
-    _check_retry(spec.retry)
+    _check_durations(spec, "spec")
     _check_rate_limit(spec.rate_limit)
-    _check_count("spec.replicas", spec.replicas, _MOST_REPLICAS)
     levels = queue.effective_priority_levels
     if spec.priority_weights is not None and len(spec.priority_weights) != levels:
         weights = counted(len(spec.priority_weights), "weight")
         raise InvalidSpec(
             f"has {weights}, but the queue has {counted(levels, 'priority level')}", field="spec.priorityWeights"
         )
-    if spec.autoscale:
-        _check_autoscale(spec.autoscale)
+    check_scaling(spec)
     if spec.worker and spec.worker.template is not None:
-        _check_template(spec.worker.template)
+        _check_template(spec.worker.template.parsed())
+
+
+def _check_durations(model: Model, path: str) -> None:
+    """The bounds are stated beside the fields."""
+    for field, value, least in durations(model, path):
+        _check_duration(field, value, least)
 
 
 def _check_duration(field: str, value: timedelta | None, least: timedelta) -> None:
@@ -76,16 +139,8 @@ def _check_size(field: str, value: int | None, most: int) -> None:
         raise InvalidSpec(f"must be at least one byte and at most {most}", field=field)
 
 
-def _check_retry(retry: Retry | RetryOverrides | None) -> None:
-    if retry:
-        _check_duration("spec.retry.initialDelay", retry.initial_delay, _INSTANT)
-        _check_duration("spec.retry.maxDelay", retry.max_delay, _INSTANT)
-
-
 def _check_rate_limit(limit: RateLimit | None) -> None:
-    """Of no time at all there is no rate."""
     if limit:
-        _check_duration("spec.rateLimit.per", limit.per, timedelta(milliseconds=1))
         _check_count("spec.rateLimit.tasks", limit.tasks, _MOST)
         _check_count("spec.rateLimit.burst", limit.burst, _MOST)
 
@@ -93,20 +148,46 @@ def _check_rate_limit(limit: RateLimit | None) -> None:
 def _check_schedule(schedule: Schedule, most: int) -> None:
     """One task too large for the queue's stream would stop everything that comes due after it."""
     field = f"spec.schedules[{schedule.name}]"
-    size = len(json.dumps(schedule.payload, separators=(",", ":"))) + len(schedule.type.encode()) + _ENVELOPE
+    _check_payload(schedule.payload, f"{field}.payload")
+    size = len(schedule.payload.encode()) + len(schedule.type.encode()) + _ENVELOPE
     if size > most:
         raise InvalidSpec(f"comes to {size} bytes as a task, and {most} are allowed", field=f"{field}.payload")
     _check_duration(f"{field}.every", schedule.every, timedelta(seconds=1))
-    # Both become headers of a message: a line break would begin another header.
-    for name, text in (("cron", schedule.cron), ("timeZone", schedule.time_zone)):
-        if text is not None and not text.isprintable():
-            raise InvalidSpec("must be one line of printable characters", field=f"{field}.{name}")
+    if schedule.cron is not None:
+        try:
+            parse_cron(schedule.cron)
+        except ValueError as error:
+            raise InvalidSpec(str(error), field=f"{field}.cron") from error
+    # It becomes a header of a message: a line break would begin another header.
+    if schedule.time_zone is not None and not schedule.time_zone.isprintable():
+        raise InvalidSpec("must be one line of printable characters", field=f"{field}.timeZone")
+
+
+def _check_payload(payload: str, field: str) -> None:
+    """Whatever a worker cannot read would fail at each firing."""
+    try:
+        deep = is_deeper_than(_DEEPEST_PAYLOAD, json.loads(payload, parse_constant=_no_number))
+    except ValueError as error:
+        raise InvalidSpec(f"is not valid JSON: {error}", field=field) from error
+    except RecursionError:
+        deep = True
+    if deep:
+        raise InvalidSpec(f"is nested in more than {_DEEPEST_PAYLOAD} levels", field=field)
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def check_scaling(spec: ConsumerGroupSpec) -> None:
+    """The part of a group that says how many workers there are to be. Raises InvalidSpec, naming the field."""
+    _check_count("spec.replicas", spec.replicas, _MOST_REPLICAS)
+    if spec.autoscale:
+        _check_autoscale(spec.autoscale)
 
 
 def _check_autoscale(autoscale: Autoscale) -> None:
-    _check_duration("spec.autoscale.target.drainTime", autoscale.target.drain_time, _MOMENT)
-    _check_duration("spec.autoscale.scaleDownDelay", autoscale.scale_down_delay, _INSTANT)
-    _check_duration("spec.autoscale.idleDelay", autoscale.idle_delay, _INSTANT)
+    _check_durations(autoscale, "spec.autoscale")
     _check_count("spec.autoscale.maxReplicas", autoscale.max_replicas, _MOST_REPLICAS)
 
 

@@ -1,0 +1,73 @@
+"""Before some of a group's workers go: idle ones first.
+
+The workers themselves know what they have to do. They are asked all at once, over NATS, and the ReplicaSet controller
+reads the answers from the pods' annotations. It is an attempt: nothing that fails, or takes long, holds up the scaling.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from contextlib import suppress
+
+from protoqueue.protocol.worker_status import WorkerStatus
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.autoscaling.deletion_order import DELETION_COST, WorkerPod, costs_to_write, parse_pod
+from protoqueue_operator.jetstream.broker import Brokers
+from protoqueue_operator.runtime.client import ApiError, Conflict, Gone, Kubernetes
+
+logger = logging.getLogger(__name__)
+
+_ANSWER_S = 0.3
+_LIMIT_S = 2.0
+"""For everything: a size that comes so much later does no harm."""
+
+
+class DeletionCosts:
+    """Marks the pods of a group by how much each has to do."""
+
+    def __init__(self, kubernetes: Kubernetes, brokers: Brokers) -> None:
+        self._kubernetes = kubernetes
+        self._brokers = brokers
+
+    async def write(self, group: Group, selector: str, workers: int) -> None:
+        """Mark the pods that `selector` finds. Raises nothing."""
+        try:
+            async with asyncio.timeout(_LIMIT_S):
+                running = await self._running(group, workers)
+                if running:
+                    await self._mark(group, selector, running)
+        except (TimeoutError, BrokerUnavailable, ApiError) as error:
+            logger.warning(
+                "pod deletion costs not written: object=%s error=%r; workers that are ended hand back their tasks",
+                group.meta.key,
+                error,
+            )
+
+    async def _running(self, group: Group, workers: int) -> Counter[str]:
+        """Tasks by pod."""
+        running: Counter[str] = Counter()
+        if broker := self._brokers.known(group.queue_key):
+            for answer in await broker.connection.request_many(group.name.status_requests, workers, _ANSWER_S):
+                try:
+                    status = WorkerStatus.decode(answer)
+                except (ValueError, RecursionError) as error:
+                    logger.warning("worker status not read: object=%s error=%s", group.meta.key, error)
+                    continue
+                running[status.host] += status.running
+        return running
+
+    async def _mark(self, group: Group, selector: str, running: Counter[str]) -> None:
+        namespace = group.meta.namespace
+        pods = [
+            parse_pod(body)
+            async for page in self._kubernetes.pages("Pod", namespace, selector)
+            for body in page["items"]
+        ]
+
+        async def mark(pod: WorkerPod, cost: str) -> None:
+            with suppress(Gone, Conflict):  # it went meanwhile; the others are to be marked all the same
+                await self._kubernetes.annotate(Key("Pod", namespace, pod.name), pod.uid, {DELETION_COST: cost})
+
+        await asyncio.gather(*(mark(pod, cost) for pod, cost in costs_to_write(pods, running).items()))

@@ -1,0 +1,69 @@
+"""Checkpoints in the streams of a queue: found, told to be settled, and removed."""
+
+import asyncio
+import base64
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from protoqueue_operator.api.v1alpha1.objects import Queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.broker import Broker
+from protoqueue_operator.jetstream.layout import Layout
+from protoqueue_operator.redrive.checkpoint import Checkpoint
+from protoqueue_operator.redrive.state import Turn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a queue's tasks and dead letters lie."""
+
+    broker: Broker
+    queue: Queue
+    spec: QueueSpec
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint as it lies in a stream."""
+
+    stream: str
+    sequence: int
+    checkpoint: Checkpoint
+
+
+async def find(place: Place, redrive: str) -> list[Found]:
+    """Those of the Redrive with that uid, at most one in a stream. Raises BrokerUnavailable and BrokerRefused."""
+    subject = place.queue.name.checkpoint(redrive)
+    found = await asyncio.gather(*(_last(place, stream, subject) for stream in place.layout.holding))
+    return [each for each in found if each]
+
+
+async def settle(place: Place, turn: Turn, redrives: Collection[str]) -> None:
+    """See to it that what any Redrive has put back is no dead letter any more.
+
+    What those have stored that are none of `redrives` is forgotten. To be called with the turn. Raises
+    BrokerUnavailable and BrokerRefused.
+    """
+    if turn.is_settled:
+        return
+    name, jetstream = place.queue.name, place.broker.jetstream
+    for stream in place.layout.holding:
+        for subject in await jetstream.subjects(stream, name.all_checkpoints):
+            if found := await _last(place, stream, subject):
+                await jetstream.delete_messages(name.dead_letter_stream, found.checkpoint.letters)
+            if subject.rpartition(".")[2] not in redrives:
+                await jetstream.purge(stream, subject)
+    turn.is_settled = True
+
+
+async def remove(place: Place, redrive: str) -> None:
+    """Forget how far it has come. Raises BrokerUnavailable and BrokerRefused."""
+    subject = place.queue.name.checkpoint(redrive)
+    await asyncio.gather(*(place.broker.jetstream.purge(stream, subject) for stream in place.layout.holding))
+
+
+async def _last(place: Place, stream: str, subject: str) -> Found | None:
+    message = await place.broker.jetstream.last_message(stream, subject)
+    checkpoint = Checkpoint.decode(base64.b64decode(message.get("data", ""))) if message else None
+    return Found(stream, message["seq"], checkpoint) if message and checkpoint else None

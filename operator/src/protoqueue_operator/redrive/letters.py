@@ -1,0 +1,79 @@
+"""Dead letters as they are read, and the messages that put them back."""
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from protoqueue.protocol.dead_letters import KEPT, failed_at, redriven_headers, redriven_subject, sealed
+from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.task_codec import count_of
+from protoqueue.protocol.task_ids import anonymous_id, recurring_id
+from protoqueue.protocol.v1 import task_pb2
+from protoqueue_operator.jetstream.atomic_batch import Message
+from protoqueue_operator.jetstream.stream_reader import RawHeaders, Stored
+from protoqueue_operator.redrive.plan import Letter
+
+
+@dataclass(slots=True)  # frozen costs a microsecond a letter
+class DeadLetter:
+    """A letter with all that putting it back needs."""
+
+    letter: Letter
+    task_id: str
+    priority: int
+    ordering_key: str
+    data: bytes
+    headers: RawHeaders
+    follows_others: bool = False
+    """Whether letters that do not match lie before it, of those that were read."""
+    message: Message | None = None
+    """That which puts it back, once it is put together."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a queue: its levels or its partitions, of which one is 0."""
+
+    queue: QueueName
+    levels: int
+    partitions: int
+
+
+def parse(stored: Stored, queue: QueueName, *, with_reason: bool) -> DeadLetter:
+    """Bytes that are no task are a letter too. `with_reason`: read what a filter looks at, which costs time."""
+    headers, sequence = stored.headers, stored.sequence
+    try:
+        task = task_pb2.Task.FromString(stored.data)
+    except DecodeError:
+        task = task_pb2.Task()
+    letter = Letter(
+        sequence=sequence,
+        group=stored.subject.removeprefix(queue.dead_letter("")),
+        reason=headers.get(Header.REASON, "") if with_reason else "",
+        type=task.type,
+        error_type=headers.get(Header.ERROR_TYPE, "") if with_reason else "",
+        failed_at=failed_at(headers) if with_reason else None,
+        size=len(stored.data),
+    )
+    return DeadLetter(
+        letter=letter,
+        task_id=recurring_id(headers, sequence) or task.id or anonymous_id(sequence),
+        priority=task.metadata.priority,
+        ordering_key=task.ordering_key,
+        data=stored.data,
+        headers=headers,
+    )
+
+
+def put_back(dead: DeadLetter, shape: Shape, key: bytes) -> Message:
+    """The message that puts it back; `key` seals the ids of the group's messages."""
+    letter = dead.letter
+    subject = redriven_subject(
+        shape.queue, letter.group, dead.priority, dead.ordering_key, levels=shape.levels, partitions=shape.partitions
+    )
+    others = list(dead.headers.foreign())
+    others += [(name, text) for name in KEPT if (text := dead.headers.get(name)) is not None]
+    redrives = count_of(dead.headers.get(Header.REDRIVES))
+    headers = redriven_headers(others, redrives, dead.task_id, letter.group, letter.sequence)
+    headers[Header.MSG_ID] = sealed(headers[Header.MSG_ID], key)
+    return Message(subject, dead.data, headers)

@@ -1,0 +1,81 @@
+"""Which dead letters a Redrive moves, and how many at once. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from protoqueue_operator.api.v1alpha1.redrive import RedriveFilter, RedriveSpec
+from protoqueue_operator.redrive.checkpoint import MOST_RUNS
+
+MOST_AT_ONCE = 999
+"""With their checkpoint these are as many messages as the server takes in a batch."""
+
+MOST_BYTES = 4 * 1024 * 1024
+
+MESSAGE_OVERHEAD = 512
+"""Bytes of a stored message beside its data, at most: headers, subject, and what the server notes."""
+
+
+@dataclass(slots=True)  # frozen costs a microsecond a letter
+class Letter:
+    """What of a dead letter it is chosen by."""
+
+    sequence: int
+    group: str
+    reason: str
+    type: str
+    error_type: str
+    failed_at: datetime | None
+    size: int
+    """Bytes of its data."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the stream of the queue takes more; None: without a limit."""
+
+    messages: int | None = None
+    bytes: int | None = None
+
+
+def matches(letter: Letter, wanted: RedriveFilter | None) -> bool:
+    """Whether a filter takes the letter. One that does not say when it failed is taken by no time."""
+    if wanted is None:
+        return True
+    at = letter.failed_at
+    return (
+        (wanted.reasons is None or letter.reason in wanted.reasons)
+        and (wanted.types is None or letter.type in wanted.types)
+        and (wanted.error_types is None or letter.error_type in wanted.error_types)
+        and (wanted.failed_after is None or (at is not None and at >= wanted.failed_after))
+        and (wanted.failed_before is None or (at is not None and at < wanted.failed_before))
+    )
+
+
+def is_selective(wanted: RedriveFilter | None) -> bool:
+    """Whether a filter may leave letters out, so that only reading all of them tells how many it takes."""
+    return wanted is not None and any(value is not None for _, value in wanted)
+
+
+def target(spec: RedriveSpec, matched: int) -> int:
+    """How many letters are to be moved."""
+    return matched if spec.limit is None else min(matched, spec.limit)
+
+
+def take(letters: Sequence[Letter], most: int, room: Room) -> int:
+    """How many of the first letters go into one batch: what is allowed, fits, and whose sequences can be noted."""
+    most = min(most, len(letters), MOST_AT_ONCE)
+    if room.messages is not None:
+        most = min(most, room.messages)
+    size_left = MOST_BYTES
+    runs, expected = 0, 0
+    for count in range(most):
+        letter = letters[count]
+        size_left -= letter.size
+        runs += letter.sequence != expected
+        expected = letter.sequence + 1
+        taken_bytes = MOST_BYTES - size_left + (count + 1) * MESSAGE_OVERHEAD
+        no_room = room.bytes is not None and taken_bytes > room.bytes
+        if no_room or runs > MOST_RUNS or (size_left < 0 and count):
+            return count
+    return max(0, most)

@@ -1,0 +1,218 @@
+"""What was measured of one queue, as blocks of samples that grow with time. Pure: the clock is an argument."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
+
+from protoqueue.protocol.samples import COARSE, FINE, UNKNOWN, Resolution
+from protoqueue.protocol.v1 import samples_pb2 as pb
+
+MOST_CHANGES = {FINE: 20, COARSE: 100}
+"""Changes of the number of workers that a block keeps: more of them are not told apart in a chart."""
+
+LONGEST_MESSAGE = 200
+"""Characters of the sentence to a change that are kept."""
+
+
+class Counts(NamedTuple):
+    """How many tasks a queue held at a moment."""
+
+    waiting: int
+    in_flight: int
+    scheduled: int
+    dead: int
+    oldest_at: float | None = None
+    """When the oldest task that is due was stored, in seconds since the epoch; None: there is none."""
+
+
+class Progress(NamedTuple):
+    """Deliveries of one group, counted since its consumers were made."""
+
+    arrived: int
+    """Tasks that became due for it."""
+    ended: int
+    """Attempts that ended."""
+
+
+class Series:
+    """The newest blocks of a queue. Moments are seconds since the epoch, each no earlier than the one before."""
+
+    def __init__(self, uid: str, now: float) -> None:
+        self.uid = uid
+        self._step = int(now // FINE.step_s)
+        self._last: Counts | None = None
+        """None: nobody knows what the queue holds."""
+        self._is_measured = False
+        """Whether somebody has looked within the step."""
+        self._peak = [0, 0, 0, 0]
+        self._oldest_age = UNKNOWN
+        self._groups: dict[str, Progress] = {}
+        self._totals: dict[str, tuple[int, int]] = {}
+        self._counted = (0, 0)
+        """What had arrived and ended, of the group that is furthest; and the same when the step began."""
+        self._before = (0, 0)
+        self._changes: list[pb.WorkerChange] = []
+        self._told: tuple[int, ...] = ()
+        self.has_news = False
+        """Whether the fine block tells of more than that all is as it was; to be reset once that is written."""
+        self.fine = _block(uid, FINE, now)
+        self.coarse = _block(uid, COARSE, now)
+
+    def observe(self, now: float, counts: Counts, groups: Mapping[str, Progress] | None) -> None:
+        """Take in what a look has found. `groups` None: nobody asked for them, as nothing has happened."""
+        if groups:
+            self._count(groups)
+        elif groups is not None:  # without a group everything waits
+            before = self._last.waiting if self._last else counts.waiting
+            self._groups, self._totals = {}, {}
+            self._counted = self._counted[0] + max(0, counts.waiting - before), self._counted[1]
+        self._last, self._is_measured = counts, True
+        # Every queue with work comes here more than once a second: no function is called, and nothing made.
+        waiting, in_flight, scheduled, dead, oldest_at = counts
+        peak = self._peak
+        if waiting > peak[0]:
+            peak[0] = waiting
+        if in_flight > peak[1]:
+            peak[1] = in_flight
+        if scheduled > peak[2]:
+            peak[2] = scheduled
+        if dead > peak[3]:
+            peak[3] = dead
+        if oldest_at is not None and now - oldest_at > self._oldest_age:
+            self._oldest_age = int(now - oldest_at)
+
+    def lose_sight(self) -> None:
+        """From now on nobody knows what the queue holds, until the next look."""
+        self._last = None
+
+    def change_workers(self, change: pb.WorkerChange) -> None:
+        """Keep that the number of workers was changed."""
+        change.message = change.message[:LONGEST_MESSAGE]
+        self._changes = [*self._changes, change][-MOST_CHANGES[FINE] :]
+
+    def roll(
+        self, now: float, was_swept: Callable[[int], bool], workers: Callable[[], tuple[int, int]]
+    ) -> list[tuple[Resolution, pb.SampleBlock]]:
+        """Close the steps that have ended; returns the blocks that are finished with it.
+
+        `was_swept` tells of a step whether a look at everything was finished in it: a queue that none found changed is
+        then as it was. `workers` gives how many are to be there and are available.
+        """
+        step, finished = int(now // FINE.step_s), dict[Resolution, pb.SampleBlock]()
+        for each in range(max(self._step, step - FINE.per_block), step):
+            if each * FINE.step_s >= self.fine.start + FINE.block_s:
+                finished |= self._finish_block(each * FINE.step_s)
+            if self._last is not None and (self._is_measured or was_swept(each)):
+                self._append(each, self._last, workers())
+        self._step = max(step, self._step)
+        self._take_changes()
+        return list(finished.items())
+
+    def resume(self, blocks: Mapping[Resolution, list[bytes]]) -> bool:
+        """Go on from what is stored; returns whether that is of an earlier queue of this name, and is to be removed.
+
+        `blocks` are the fine one before the present one, the present one, and the present coarse one, as far as they
+        are there.
+        """
+        stored = {resolution: [*map(_parsed, found)] for resolution, found in blocks.items()}
+        known = [block for found in stored.values() for block in found if block is not None]
+        if any(block.queue_uid != self.uid for block in known):
+            return True
+        for block in filter(None, stored.get(COARSE, [])):
+            if block.start == self.coarse.start and not self.coarse.index:
+                self.coarse = block
+        for block in filter(None, stored.get(FINE, [])):
+            if block.start == self.fine.start and not self.fine.index:
+                self.fine = block
+            elif block.start == self.fine.start - FINE.block_s and block.start >= self.coarse.start:
+                _summarize(block, self.coarse)
+        return False
+
+    def _count(self, groups: Mapping[str, Progress]) -> None:
+        """A step back (a purge, a new consumer) counts as no movement; a group that is new is as far as any."""
+        known = self._groups
+        if groups.keys() != known.keys():
+            self._groups, self._totals = dict(groups), dict.fromkeys(groups, self._counted)
+            return
+        for name, progress in groups.items():
+            before = known[name]
+            if progress == before:
+                continue
+            known[name] = progress
+            arrived, ended = self._totals[name]
+            arrived += max(0, progress.arrived - before.arrived)
+            ended += max(0, progress.ended - before.ended)
+            self._totals[name] = arrived, ended
+            self._counted = max(self._counted[0], arrived), max(self._counted[1], ended)
+
+    def _append(self, step: int, last: Counts, workers: tuple[int, int]) -> None:
+        block, at, age = self.fine, step * FINE.step_s, self._oldest_age
+        if not self._is_measured and last.oldest_at is not None:
+            age = int(max(0.0, at + FINE.step_s - last.oldest_at))
+        arrivals, completions = self._counted[0] - self._before[0], self._counted[1] - self._before[1]
+        told = (*map(max, self._peak, last[:4]), arrivals, completions, *workers)
+        if told != self._told or arrivals or not block.index:
+            self._told, self.has_news = told, True
+        block.index.append((at - block.start) // FINE.step_s)
+        for column, value in zip(_columns(block), (*told[:6], age, *workers), strict=True):
+            column.append(value)
+        self._before, self._peak, self._oldest_age, self._is_measured = self._counted, [0, 0, 0, 0], UNKNOWN, False
+
+    def _finish_block(self, now: float) -> dict[Resolution, pb.SampleBlock]:
+        """Begin the next fine block, and put the last one into the coarse one; returns what is not written again."""
+        self._take_changes()
+        finished = {FINE: self.fine}
+        if self.fine.start >= self.coarse.start + COARSE.block_s:
+            self.coarse = _block(self.uid, COARSE, self.fine.start)
+        _summarize(self.fine, self.coarse)
+        finished[COARSE] = self.coarse
+        self.fine = _block(self.uid, FINE, now)
+        return finished
+
+    def _take_changes(self) -> None:
+        """Those that are waiting to be kept, into the block that is being written."""
+        if self._changes:
+            _keep(self.fine, [*self.fine.changes, *self._changes], FINE)
+            self._changes, self.has_news = [], True
+
+
+def _columns(block: pb.SampleBlock) -> tuple[Any, ...]:
+    return (
+        block.waiting, block.in_flight, block.scheduled, block.dead, block.arrivals, block.completions,
+        block.oldest_age, block.workers_desired, block.workers_available,
+    )  # fmt: skip
+
+
+def _summarize(fine: pb.SampleBlock, coarse: pb.SampleBlock) -> None:
+    """One sample of all those of a fine block, unless it is there already; nothing where there are none."""
+    index = (fine.start - coarse.start) // COARSE.step_s
+    if not fine.index or index in coarse.index:
+        return
+    coarse.index.append(index)
+    for name in ("waiting", "in_flight", "scheduled", "dead", "oldest_age"):
+        getattr(coarse, name).append(max(getattr(fine, name)))
+    for name in ("arrivals", "completions"):
+        getattr(coarse, name).append(sum(getattr(fine, name)))
+    for name in ("workers_desired", "workers_available"):
+        getattr(coarse, name).append(getattr(fine, name)[-1])
+    _keep(coarse, [*coarse.changes, *fine.changes], COARSE)
+
+
+def _keep(block: pb.SampleBlock, changes: list[pb.WorkerChange], resolution: Resolution) -> None:
+    kept = [pb.WorkerChange.FromString(change.SerializeToString()) for change in changes[-MOST_CHANGES[resolution] :]]
+    del block.changes[:]
+    block.changes.extend(kept)
+
+
+def _block(uid: str, resolution: Resolution, now: float) -> pb.SampleBlock:
+    return pb.SampleBlock(queue_uid=uid, start=resolution.start_of(now), step=resolution.step_s)
+
+
+def _parsed(data: bytes) -> pb.SampleBlock | None:
+    """None for what is not a block, or has columns of different lengths."""
+    try:
+        block = pb.SampleBlock.FromString(data)
+    except DecodeError:
+        return None
+    return block if {len(column) for column in _columns(block)} == {len(block.index)} else None

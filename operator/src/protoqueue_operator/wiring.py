@@ -1,0 +1,324 @@
+"""Which part is handed what: the one place where all rooms meet."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from protoqueue_operator.api.v1alpha1.deployment import Deployment, parse_deployment
+from protoqueue_operator.api.v1alpha1.kinds import CONSUMER_GROUP, DEPLOYMENT, QUEUE, REDRIVE
+from protoqueue_operator.api.v1alpha1.labels import FINALIZER
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue, Redrive, parse_group, parse_queue, parse_redrive
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.autoscaling.activation import Activation
+from protoqueue_operator.autoscaling.deletion_cost import DeletionCosts
+from protoqueue_operator.autoscaling.evaluation import Evaluation
+from protoqueue_operator.autoscaling.executor import Executor
+from protoqueue_operator.autoscaling.sampler import Sampler
+from protoqueue_operator.autoscaling.scale_target import ScaleTargets
+from protoqueue_operator.autoscaling.scale_target_poller import ScaleTargetPoller
+from protoqueue_operator.autoscaling.state import GroupStates
+from protoqueue_operator.autoscaling.target_claims import TargetClaims
+from protoqueue_operator.autoscaling.throttles import Throttles
+from protoqueue_operator.autoscaling.worker_health import WorkerHealth
+from protoqueue_operator.consumergroup.deletion import GroupDeletion
+from protoqueue_operator.consumergroup.reconciler import GroupReconciler
+from protoqueue_operator.consumergroup.workload import Workload
+from protoqueue_operator.jetstream.assets import Consumer, Stream
+from protoqueue_operator.jetstream.broker import Broker, Brokers
+from protoqueue_operator.jetstream.drift import DriftWatch
+from protoqueue_operator.jetstream.layout import Layout
+from protoqueue_operator.nats.secret_poller import SecretPoller
+from protoqueue_operator.queue.dead_letter_rules import target_of
+from protoqueue_operator.queue.dead_letter_target import DeadLetterTargets
+from protoqueue_operator.queue.deletion import QueueDeletion
+from protoqueue_operator.queue.reconciler import QueueReconciler
+from protoqueue_operator.queue.relocation import Relocation
+from protoqueue_operator.queue.state import QueueStates
+from protoqueue_operator.redrive.mover import Mover
+from protoqueue_operator.redrive.reconciler import RedriveReconciler
+from protoqueue_operator.redrive.state import Turns
+from protoqueue_operator.runtime.cache import Cache, Index
+from protoqueue_operator.runtime.client import Kubernetes
+from protoqueue_operator.runtime.controller import Controller
+from protoqueue_operator.runtime.deletion import Deletion
+from protoqueue_operator.runtime.event_recorder import EventRecorder
+from protoqueue_operator.runtime.finalizers import Finalizers
+from protoqueue_operator.runtime.gc_freeze import GcFreeze
+from protoqueue_operator.runtime.metrics import Metrics
+from protoqueue_operator.runtime.namespaces import Namespaces
+from protoqueue_operator.runtime.status_writer import StatusWriter
+from protoqueue_operator.timeseries.recorder import Recorder, SeriesStore
+
+RESYNC_PATIENCE_S = 30.0
+"""What is looked at only to be sure, as after a start, lets go first what somebody waits for."""
+
+_TENANTS_WORKERS = 4
+"""How many workers the queues of one namespace have together that live in a NATS of its own: it may be slow."""
+
+_NOT_WORTH_AN_EVENT = ("QueueNotReady", "LevelsGrowing")
+"""What passes within moments, as when a Queue and its group are created together."""
+
+
+class Caches:
+    """What the watches last said, by kind."""
+
+    def __init__(self) -> None:
+        self.queues: Cache[Queue] = Cache(QUEUE, parse_queue)
+        self.groups: Cache[Group] = Cache(CONSUMER_GROUP, parse_group)
+        self.redrives: Cache[Redrive] = Cache(REDRIVE, parse_redrive)
+        self.deployments: Cache[Deployment] = Cache(DEPLOYMENT, lambda body, _: parse_deployment(body))
+        self.groups_of: Index[Group, Key] = self.groups.index(lambda group: group.queue_key)
+        """The groups that consume each queue."""
+        self.senders_to: Index[Queue, Key] = self.queues.index(target_of)
+        """The queues whose dead letters are to be tasks of each queue."""
+        self.redrives_of: Index[Redrive, Key] = self.redrives.index(lambda redrive: redrive.queue_key)
+        """The Redrives of each queue's dead letters."""
+
+    def resources(self) -> dict[str, Cache[Any]]:
+        """Those with a status and Events of the operator's."""
+        return {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: self.redrives}
+
+    def __len__(self) -> int:
+        return len(self.queues) + len(self.groups) + len(self.redrives) + len(self.deployments)
+
+
+@dataclass(frozen=True)
+class DesiredAssets:
+    """What the assets of each queue are to be, as far as that is known."""
+
+    queue_states: QueueStates
+    group_states: GroupStates
+    groups_of: Index[Group, Key]
+
+    def streams(self, queue: Key) -> Iterable[Stream]:
+        return self.queue_states.streams.get(queue, ())
+
+    def layout(self, queue: Key) -> Layout | None:
+        """In which of them its tasks lie."""
+        return self.queue_states.layouts.get(queue)
+
+    def consumers(self, queue: Key) -> Iterable[Consumer]:
+        for group in self.groups_of.get(queue):
+            state = self.group_states.of(group)
+            if state.last_applied and not state.is_refused:  # else a look would repair nothing
+                yield from state.last_applied.consumers
+
+
+class Wiring:
+    """Builds every part from what it needs, and nothing more."""
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        caches: Caches,
+        brokers: Brokers,
+        status: StatusWriter,
+        events: EventRecorder,
+        metrics: Metrics,
+        *,
+        worker_nats_url: str | None,
+        max_bytes_per_namespace: int | None,
+        target_period_s: float,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._caches = caches
+        self._brokers = brokers
+        self._status = status
+        self._now = now
+        self._monotonic = monotonic
+        self._gc_freeze = GcFreeze()
+        self.stored: dict[Key, int] = {}
+        """Of each queue, how many tasks have ever been stored in its stream, as last sampled."""
+        self.group_states = GroupStates()
+        self.queue_states = QueueStates()
+        self.samples = SeriesStore()
+        namespaces, finalizers = Namespaces(kubernetes), Finalizers(kubernetes, caches.resources())
+        deletion = Deletion(kubernetes, finalizers, status, events, now)
+        self.claims = TargetClaims(caches.groups, caches.deployments)
+        self.targets = ScaleTargets(kubernetes, caches.deployments, self.claims)
+        self.executor = Executor(
+            kubernetes, caches.deployments, self.group_states, self.claims, self.targets,
+            DeletionCosts(kubernetes, brokers), status, events, self.samples.resized, now, monotonic,
+        )  # fmt: skip
+        self.relocation = Relocation(brokers, caches.queues, caches.groups_of, self.queue_states, namespaces, events)
+        self.queue_deletion = QueueDeletion(caches.groups_of, self.relocation, namespaces, deletion)
+        self.group_deletion = GroupDeletion(caches.queues, self.group_states, self.relocation, namespaces, deletion)
+        self.queues = QueueReconciler(
+            queues=caches.queues,
+            groups_of=caches.groups_of,
+            states=self.queue_states,
+            brokers=brokers,
+            relocation=self.relocation,
+            namespaces=namespaces,
+            finalizers=finalizers,
+            deletion=self.queue_deletion,
+            dead_letters=DeadLetterTargets(kubernetes, caches.queues),
+            status=status,
+            events=events,
+            max_bytes_per_namespace=max_bytes_per_namespace,
+            requeue_groups=self.requeue_groups,
+            requeue_senders=self.requeue_senders,
+            count_error=lambda key, error: self.controller.count_error(key, error),
+            now=now,
+        )
+        self.groups = GroupReconciler(
+            kubernetes=kubernetes,
+            queues=caches.queues,
+            groups_of=caches.groups_of,
+            deployments=caches.deployments,
+            states=self.group_states,
+            brokers=brokers,
+            homes=self.relocation,
+            finalizers=finalizers,
+            workload=Workload(kubernetes, caches.deployments, self.group_states, status, events, worker_nats_url),
+            targets=self.targets,
+            claims=self.claims,
+            executor=self.executor,
+            deletion=self.group_deletion,
+            status=status,
+            events=events,
+            refused_queues=self.queue_states.refused,
+            layout=self.queue_states.layouts.get,
+            requeue=lambda key: self.controller.work.add(key),
+            count_error=lambda key, error: self.controller.count_error(key, error),
+        )
+        turns = Turns()
+        self.mover = Mover(
+            kubernetes=kubernetes,
+            redrives=caches.redrives,
+            queues=caches.queues,
+            known_broker=lambda queue: brokers.known(queue),
+            layout=self.queue_states.layouts.get,
+            is_taken_over=self.relocation.is_taken_over,
+            turns=turns,
+            status=status,
+            events=events,
+            observer=metrics.work_queue("redrive"),
+            now=now,
+            monotonic=monotonic,
+        )
+        redrives = RedriveReconciler(
+            kubernetes=kubernetes,
+            redrives=caches.redrives,
+            mover=self.mover,
+            turns=turns,
+            finalizers=finalizers,
+            deletion=deletion,
+            status=status,
+            now=now,
+        )
+        self.controller = Controller(
+            caches.resources(),
+            {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: redrives},
+            metrics,
+            share_of=self._tenant_of,
+            share=_TENANTS_WORKERS,
+        )
+        self.health = WorkerHealth(kubernetes, caches.deployments, monotonic, self.groups.report_readiness)
+        self.secret_poller = SecretPoller(kubernetes, caches.queues, brokers, self.requeue)
+        self.target_poller = ScaleTargetPoller(
+            caches.groups, self.group_states, self.claims, self.targets, self.executor,
+            lambda key: self.controller.work.add(key), target_period_s,
+        )  # fmt: skip
+
+    def requeue(self, queue: Key) -> None:
+        """Something about a queue or its groups has changed outside Kubernetes."""
+        if queue in self._caches.queues:
+            self.controller.work.add(queue)
+            self.requeue_groups(queue)
+
+    def requeue_groups(self, queue: Key, within_s: float = 0.0) -> None:
+        for group in self._caches.groups_of.get(queue):
+            self.controller.work.add(group.meta.key, within_s)
+
+    def requeue_senders(self, queue: Key, within_s: float = 0.0) -> None:
+        """The queues whose dead letters go to this one, also by way of others: what they may name has changed."""
+        seen, left = {queue}, [queue]
+        while left:
+            for sender in self._caches.senders_to.get(left.pop()):
+                if sender.meta.key not in seen:
+                    seen.add(sender.meta.key)
+                    left.append(sender.meta.key)
+                    self.controller.work.add(sender.meta.key, within_s)
+
+    def requeue_redrives(self, queue: Key) -> None:
+        """Those that wait for the queue, or are to stop."""
+        for redrive in self._caches.redrives_of.get(queue):
+            self.controller.work.add(redrive.meta.key)
+
+    def requeue_all_of(self, broker: Broker) -> None:
+        """Whatever this broker holds is in question, as after it went away or came back."""
+        for key in self._brokers.queues_referring_to(broker):
+            self.controller.work.add(key, RESYNC_PATIENCE_S)
+            self.requeue_groups(key, RESYNC_PATIENCE_S)
+
+    def sampler(self, broker: Broker) -> Sampler:
+        """For the queues that live there."""
+        caches = self._caches
+        desired = DesiredAssets(self.queue_states, self.group_states, caches.groups_of)
+        drift = DriftWatch(broker, self._brokers, caches.queues, desired, self.requeue)
+        recorder, throttles = self.recorder(broker), Throttles(broker, self._now, self._monotonic)
+        return Sampler(
+            broker, self._brokers, caches.queues, caches.groups_of, self.group_states, self.executor, drift,
+            desired.layout, self._is_redriven,
+            lambda activation: self.evaluation(activation, recorder, throttles), recorder, self._swept,
+        )  # fmt: skip
+
+    def recorder(self, broker: Broker) -> Recorder:
+        """Of what is measured of the queues that live there."""
+        return Recorder(
+            broker, lambda: self._brokers.queues_of(broker), lambda key: self._queue_in(broker, key), self.samples,
+            self._workers_of,
+        )  # fmt: skip
+
+    def evaluation(self, activation: Activation, recorder: Recorder, throttles: Throttles) -> Evaluation:
+        return Evaluation(
+            self._caches.groups_of, self.group_states, self.executor, self.health, activation, throttles, self._status,
+            recorder, self.stored, self._monotonic,
+        )  # fmt: skip
+
+    def _queue_in(self, broker: Broker, key: Key) -> Queue | None:
+        """None where it is gone, or lives elsewhere."""
+        return self._caches.queues.get(key) if self._brokers.known(key) is broker else None
+
+    def _workers_of(self, queue: Key) -> tuple[int | None, int | None]:
+        """How many are to be there and are available, over all groups; None where that is not known of any."""
+        groups = self._caches.groups_of.get(queue)
+        sizes = [size for each in groups if (size := self.executor.known_size(each, self.group_states.of(each)))]
+        if not sizes:
+            return None, None
+        return sum(size.wanted for size in sizes), sum(size.ready for size in sizes)
+
+    def _is_redriven(self, queue: Key) -> bool:
+        """Whether Redrives may have stored in its streams how far they have come."""
+        return any(FINALIZER in redrive.meta.finalizers for redrive in self._caches.redrives_of.get(queue))
+
+    def _swept(self) -> None:
+        self.group_states.keep_only(self._caches.groups.keys())
+        self.samples.keep_only(self._caches.queues.keys())
+        for key in self.stored.keys() - self._caches.queues.keys():
+            del self.stored[key]
+        self._gc_freeze.observe(len(self._caches))
+
+    def _tenant_of(self, key: Key) -> str | None:
+        """The namespace of a queue, or of a group of one, that lives where a Secret of the namespace says."""
+        group = self._caches.groups.get(key)
+        queue = self._caches.queues.get(group.queue_key if group else key)
+        spec = queue.spec if queue else None
+        return key.namespace if isinstance(spec, QueueSpec) and spec.nats and spec.nats.connection_secret_ref else None
+
+
+def make_status_writer(
+    kubernetes: Kubernetes, caches: Caches, now: Callable[[], datetime], metrics: Metrics
+) -> tuple[StatusWriter, EventRecorder]:
+    """And the recorder of the Events that go with it."""
+    resources = caches.resources()
+    events = EventRecorder(kubernetes, resources, now, metrics.work_queue("events"))
+    status = StatusWriter(
+        kubernetes, resources, events, now,
+        observer=metrics.work_queue("status"), not_worth_an_event=_NOT_WORTH_AN_EVENT,
+    )  # fmt: skip
+    return status, events
