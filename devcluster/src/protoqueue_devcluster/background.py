@@ -14,23 +14,26 @@ from protoqueue_devcluster.cluster import recorded_supervisor
 from protoqueue_devcluster.lifeline import DirectoryInUse, lock_directory
 from protoqueue_devcluster.processes import StartFailed, log_tail
 
-_START_TIMEOUT_S = 150.0
 _STOP_TIMEOUT_S = 45.0
+_DYING_S = 5.0
+"""How long what a killed cluster left behind may hold its directory."""
 
 
 class NotStopped(Exception):
     """The cluster could not be stopped; the message says what is known of it."""
 
 
-def start_detached(directory: Path, arguments: Sequence[str]) -> str:
+def start_detached(directory: Path, arguments: Sequence[str], timeout_s: float) -> str:
     """Start `up` with these arguments in a session of its own and wait for its report.
 
-    Returns what is not ready, empty if everything is; raises StartFailed with the log's end if it did not start.
+    Returns what is not ready, empty if everything is; raises DirectoryInUse, before the log of who runs there is
+    touched, and StartFailed with the log's end if it did not start.
     """
     log = directory / "logs" / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    lock_directory(directory, 0.0 if recorded_supervisor(directory) else _DYING_S).close()
     read_end, write_end = os.pipe()
-    with log.open("wb") as output:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as output:  # it shows the key
         process = subprocess.Popen(
             [sys.executable, "-m", "protoqueue_devcluster", "up", *arguments, "--report-to", str(write_end)],
             stdin=subprocess.DEVNULL,
@@ -41,9 +44,9 @@ def start_detached(directory: Path, arguments: Sequence[str]) -> str:
         )
     os.close(write_end)
     with os.fdopen(read_end) as reports:
-        if not select.select([reports], [], [], _START_TIMEOUT_S)[0]:
+        if not select.select([reports], [], [], timeout_s)[0]:
             process.terminate()
-            raise StartFailed(f"not up within {_START_TIMEOUT_S:g} s:\n{log_tail(log)}")
+            raise StartFailed(f"not up within {timeout_s:g} s:\n{log_tail(log)}")
         report = reports.read()
     if not report:  # closed without a word: it ended
         process.wait()

@@ -19,6 +19,10 @@ WorkingDir = Annotated[
 ]
 
 
+_LEAST_START_S = 30.0
+"""A short --ready-timeout is meant for what was applied, not for the cluster that it is applied to."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the `protoqueue` command line."""
     app.command(name="up")(up)
@@ -31,17 +35,33 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return once everything is ready.")] = False,
     nats_port: Port = 0,
     api_port: Port = 0,
+    gateway_port: Port = 0,
+    gateway_host: Annotated[str, typer.Option(help="Address the gateway listens at.")] = "127.0.0.1",
+    gateway: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Serve the queues over HTTP.")] = True,
     workdir: WorkingDir = None,
-    ready_timeout: Annotated[float, typer.Option(help="Seconds that what was applied may take to get Ready.")] = 60.0,
+    ready_timeout: Annotated[
+        float, typer.Option(help="Seconds until what was applied is to be Ready, and until each part is to answer.")
+    ] = 60.0,
+    logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show what workers print, and their crashes.")] = True,
     report_to: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a whole ProtoQueue on this machine: Kubernetes API, NATS, operator and worker processes."""
+    """Run a whole ProtoQueue on this machine: Kubernetes API, NATS, operator, HTTP gateway and worker processes."""
     from protoqueue_devcluster import commands
 
     options = commands.UpOptions(
-        commands.ClusterOptions(directory.resolve(), (workdir or Path.cwd()).resolve(), api_port, nats_port),
+        commands.ClusterOptions(
+            directory.resolve(),
+            (workdir or Path.cwd()).resolve(),
+            api_port,
+            nats_port,
+            gateway=gateway,
+            gateway_host=gateway_host,
+            gateway_port=gateway_port,
+            start_timeout_s=max(ready_timeout, _LEAST_START_S),
+        ),
         [path.resolve() for path in manifests or []],
         ready_timeout,
+        logs=logs and not detach,
     )
     try:
         if detach:

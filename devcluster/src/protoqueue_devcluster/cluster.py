@@ -1,11 +1,11 @@
-"""A whole ProtoQueue on this machine: Kubernetes API, NATS, controllers, node and operator as one process tree."""
+"""A whole ProtoQueue on this machine, from the Kubernetes API to the HTTP gateway, as one process tree."""
 
 import asyncio
 import contextlib
 import json
 import os
 import shlex
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from protoqueue_devcluster.components import (
     apiserver_command,
     controllers_command,
     crds_command,
+    gateway_command,
     node_command,
     node_is_ready,
     operator_command,
 )
+from protoqueue_devcluster.first_key import first_key
 from protoqueue_devcluster.kube.client import KubeClient
 from protoqueue_devcluster.lifeline import Lifeline
 from protoqueue_devcluster.manifests import apply_manifests
@@ -42,7 +44,13 @@ class ClusterOptions:
     api_port: int = 0
     nats_port: int = 0
     nats_sync_interval: str | None = None
+    gateway: bool = False
+    """Whether the queues are served over HTTP."""
+    gateway_host: str = "127.0.0.1"
+    gateway_port: int = 0
     restart_backoff_s: float | None = None
+    start_timeout_s: float = 60.0
+    """Seconds that each part may take until it answers."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,16 @@ class Cluster:
     nats_url: str
     components: dict[str, Supervised]
     lost: "asyncio.Future[str]"
+    gateway: dict[str, str] = field(default_factory=dict)
+    """Where the gateway is and the key to it, as variables of the environment; empty without one."""
 
     @property
     def env(self) -> dict[str, str]:
         """What a process needs to use the cluster."""
-        return {"KUBECONFIG": str(self.kubeconfig), "PROTOQUEUE_NATS_URL": self.nats_url}
+        return {"KUBECONFIG": str(self.kubeconfig), "PROTOQUEUE_NATS_URL": self.nats_url, **self.gateway}
 
     def process(self, name: str) -> Process:
-        """The process of `apiserver`, `nats`, `controllers`, `node` or `operator`."""
+        """The process of `apiserver`, `nats`, `controllers`, `node`, `operator` or `gateway`."""
         return self.components[name].process
 
 
@@ -75,8 +85,8 @@ async def running_cluster(options: ClusterOptions | Path) -> AsyncIterator[Clust
         options = ClusterOptions(options)
     directory = options.directory.resolve()
     async with contextlib.AsyncExitStack() as stack:
-        patience_s = 0.0 if recorded_supervisor(directory) else 5.0
-        lifeline = stack.enter_context(Lifeline(directory, patience_s))
+        timeout_s = 0.0 if recorded_supervisor(directory) else 5.0
+        lifeline = stack.enter_context(Lifeline(directory, timeout_s))
         stack.enter_context(_prepared(directory))
         yield await _start(options, directory, lifeline, stack)
 
@@ -91,7 +101,9 @@ async def _start(
     stack.push_async_callback(_stop_all, cluster)
 
     async def start(component: Component) -> None:
-        supervised = cluster.components[component.command.name] = Supervised(component, lifeline, lost)
+        supervised = cluster.components[component.command.name] = Supervised(
+            component, lifeline, lost, options.start_timeout_s
+        )
         await supervised.start()
 
     nats = nats_command(directory, nats_port, options.nats_sync_interval)
@@ -107,9 +119,30 @@ async def _start(
         start(Component(controllers_command(cluster.kubeconfig, directory), _at_once)),
         start(_node(options, cluster, client)),
         start(_operator(cluster)),
+        *([_serve_http(options, cluster, client, start)] if options.gateway else []),
     )
-    (directory / "env").write_text(environment_file(cluster.env))
+    _write_private(directory / "env", environment_file(cluster.env))
     return cluster
+
+
+async def _serve_http(
+    options: ClusterOptions,
+    cluster: Cluster,
+    client: KubeClient,
+    start: Callable[[Component], Coroutine[Any, Any, None]],
+) -> None:
+    port = free_port(options.gateway_port)
+    url = f"http://127.0.0.1:{port}"
+    key = await first_key(client, cluster.directory)
+    command = gateway_command(cluster.kubeconfig, cluster.nats_url, cluster.directory, options.gateway_host, port)
+    await start(Component(command, lambda: answers_ok(f"{url}/healthz")))
+    cluster.gateway.update({"PROTOQUEUE_GATEWAY_URL": url, "PROTOQUEUE_API_KEY": key})
+
+
+def _write_private(file: Path, text: str) -> None:
+    """For its owner alone: it holds a key."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        opened.write(text)
 
 
 def environment_file(variables: Mapping[str, str]) -> str:
@@ -119,7 +152,7 @@ def environment_file(variables: Mapping[str, str]) -> str:
 
 
 def _apiserver(options: ClusterOptions, cluster: Cluster) -> Component:
-    command = apiserver_command(cluster.directory, options.api_port)
+    command = apiserver_command(cluster.directory, options.api_port, keep=cluster.directory / "objects" / "objects.db")
     return Component(command, lambda: api_is_ready(cluster.kubeconfig), essential=True)
 
 
@@ -156,7 +189,7 @@ async def _install_crds(kubeconfig: Path, directory: Path) -> None:
 
 async def _stop_all(cluster: Cluster) -> None:
     """The operator first, so that it does not react to the end; NATS after the workers, which hand back tasks."""
-    for name in ("operator", "node", "controllers", "nats", "apiserver"):
+    for name in ("gateway", "operator", "node", "controllers", "nats", "apiserver"):
         if name in cluster.components:
             await cluster.components[name].stop()
 

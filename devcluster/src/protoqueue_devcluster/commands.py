@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.logging import RichHandler
 
 from protoqueue_devcluster.background import NotStopped, send_report, start_detached, stop_detached
 from protoqueue_devcluster.cluster import ClusterOptions
+from protoqueue_devcluster.first_key import KEY_FILE
 from protoqueue_devcluster.foreground import UpOptions, run_up
 from protoqueue_devcluster.lifeline import DirectoryInUse
 from protoqueue_devcluster.manifests import ManifestRefused
@@ -19,7 +21,8 @@ from protoqueue_devcluster.supervision import ComponentLost
 
 __all__ = ["ClusterOptions", "CommandFailed", "UpOptions", "down", "up_in_background", "up_in_foreground"]
 
-_PURGED = ("nats", "node", "logs", "crds")
+_APPLY_S = 60.0
+_PURGED = ("nats", "node", "logs", "crds", "objects")
 
 
 class CommandFailed(Exception):
@@ -37,11 +40,10 @@ def up_in_foreground(options: UpOptions, report_to: int | None = None) -> None:
         if report_to is not None:
             send_report(report_to, problem)
 
-    shown = _shown(options.cluster.directory)
     try:
         asyncio.run(run_up(options, console, report))
     except DirectoryInUse as error:
-        raise CommandFailed(f"a cluster runs in {shown} already: `protoqueue down --dir {shown}` stops it") from error
+        raise _in_use(options.cluster.directory) from error
     except ManifestRefused as error:
         raise CommandFailed(f"kubectl could not apply the manifests, everything was stopped again:\n{error}") from error
     except (StartFailed, ComponentLost, FileNotFoundError) as error:
@@ -53,11 +55,17 @@ def up_in_background(options: UpOptions) -> None:
     cluster = options.cluster
     arguments = ["--dir", str(cluster.directory), "--workdir", str(cluster.working_dir)]
     arguments += ["--nats-port", str(cluster.nats_port), "--api-port", str(cluster.api_port)]
-    arguments += ["--ready-timeout", str(options.ready_timeout_s)]
+    arguments += ["--gateway-port", str(cluster.gateway_port), "--gateway-host", cluster.gateway_host]
+    arguments += ["--gateway" if cluster.gateway else "--no-gateway"]
+    arguments += ["--ready-timeout", str(options.ready_timeout_s), "--no-logs"]
     for path in options.manifests:
         arguments += ["-f", str(path)]
+    # Two waves of parts, then the manifests, each with a time of its own: this one is for when none of them is kept.
+    timeout_s = 2 * cluster.start_timeout_s + options.ready_timeout_s + _APPLY_S
     try:
-        problem = start_detached(cluster.directory, arguments)
+        problem = start_detached(cluster.directory, arguments, timeout_s)
+    except DirectoryInUse as error:
+        raise _in_use(cluster.directory) from error
     except StartFailed as error:
         raise CommandFailed(f"ProtoQueue did not start:\n{error}") from error
     shown = _shown(cluster.directory)
@@ -66,8 +74,26 @@ def up_in_background(options: UpOptions) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    made = _variables(cluster.directory / "env")
+    if url := made.get("PROTOQUEUE_GATEWAY_URL"):
+        Console().print(
+            f"Queues over HTTP: {url} with the key {made['PROTOQUEUE_API_KEY']}, which may do everything\n"
+            f"In a browser, with the same key: {url}/dashboard",
+            highlight=False,
+            soft_wrap=True,
+        )
     if problem:
         raise CommandFailed(problem)
+
+
+def _variables(file: Path) -> dict[str, str]:
+    lines = [line.removeprefix("export ").partition("=") for line in file.read_text().splitlines()]
+    return {name: shlex.split(value)[0] for name, _, value in lines}
+
+
+def _in_use(directory: Path) -> CommandFailed:
+    shown = _shown(directory)
+    return CommandFailed(f"a cluster runs in {shown} already: `protoqueue down --dir {shown}` stops it")
 
 
 def down(directory: Path, purge: bool) -> None:
@@ -81,7 +107,8 @@ def down(directory: Path, purge: bool) -> None:
     if purge:
         for name in _PURGED:
             shutil.rmtree(directory / name, ignore_errors=True)
-        (directory / "nats.conf").unlink(missing_ok=True)
+        for name in ("nats.conf", KEY_FILE):
+            (directory / name).unlink(missing_ok=True)
         console.print(f"purged {shown}")
 
 

@@ -17,8 +17,10 @@ from protoqueue_devcluster.processes import Command, Process, running, wait_read
 NODE_NAME = "process-node"
 
 
-def apiserver_command(directory: Path, port: int, request_log: Path | None = None) -> Command:
+def apiserver_command(directory: Path, port: int, request_log: Path | None = None, keep: Path | None = None) -> Command:
     arguments = ["--dir", str(directory), "--port", str(port)]
+    if keep is not None:
+        arguments += ["--keep", str(keep)]
     if request_log is not None:
         arguments += ["--request-log", str(request_log)]
     return _python("apiserver", "protoqueue_devcluster.apiserver", arguments, directory)
@@ -53,6 +55,11 @@ def operator_command(
 ) -> Command:
     variables = {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url, **(env or {})}
     return _python("operator", "protoqueue_operator", ["run", *arguments], directory, variables)
+
+
+def gateway_command(kubeconfig: Path, nats_url: str, directory: Path, host: str, port: int) -> Command:
+    variables = {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url}
+    return _python("gateway", "protoqueue_gateway", ["--host", host, "--port", str(port)], directory, variables)
 
 
 def crds_command(target: Path, directory: Path) -> Command:

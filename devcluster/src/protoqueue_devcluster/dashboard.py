@@ -15,7 +15,7 @@ class Row:
     """A queue and its groups; counts are None until the operator has reported them."""
 
     queue: str
-    ready: int | None
+    waiting: int | None
     in_flight: int | None
     scheduled: int | None
     dead: int | None
@@ -26,7 +26,7 @@ class Row:
         counts = " ".join(
             f"{name}={'?' if count is None else count}"
             for name, count in (
-                ("ready", self.ready),
+                ("waiting", self.waiting),
                 ("in_flight", self.in_flight),
                 ("scheduled", self.scheduled),
                 ("dead", self.dead),
@@ -50,7 +50,7 @@ def rows(queues: Iterable[Object], groups: Iterable[Object]) -> list[Row]:
         result.append(
             Row(
                 f"{namespace}/{name}",
-                ready=tasks.get("ready"),
+                waiting=tasks.get("waiting"),
                 in_flight=tasks.get("inFlight"),
                 scheduled=tasks.get("scheduled"),
                 dead=tasks.get("dead"),
@@ -73,10 +73,10 @@ def table(content: Sequence[Row], caption: str) -> Table:
     """The live table."""
     result = Table(caption=caption, caption_justify="left", min_width=72)
     result.add_column("QUEUE", no_wrap=True)
-    for name in ("READY", "IN FLIGHT", "SCHEDULED", "DEAD", "WORKERS"):
+    for name in ("WAITING", "IN FLIGHT", "SCHEDULED", "DEAD", "WORKERS"):
         result.add_column(name, justify="right")
     for row in content:
-        counts = ["-" if count is None else str(count) for count in (row.ready, row.in_flight, row.scheduled)]
+        counts = ["-" if count is None else str(count) for count in (row.waiting, row.in_flight, row.scheduled)]
         dead = Text("-" if row.dead is None else str(row.dead), style="red" if row.dead else "")
         queue = Text(row.queue)
         if row.trouble:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from protoqueue_devcluster.cluster import Cluster, ClusterOptions, running_cluster
 from protoqueue_devcluster.dashboard import rows, table
@@ -18,6 +19,7 @@ from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, KubeClien
 from protoqueue_devcluster.kube.informer import Informer
 from protoqueue_devcluster.manifests import apply_manifests, wait_until_ready
 from protoqueue_devcluster.supervision import ComponentLost
+from protoqueue_devcluster.worker_logs import WorkerLogs
 
 Report = Callable[[str], None]
 """Told once how the start went: empty when everything is ready, else what is not."""
@@ -28,6 +30,8 @@ class UpOptions:
     cluster: ClusterOptions
     manifests: Sequence[Path]
     ready_timeout_s: float
+    logs: bool = True
+    """Whether to show what workers print."""
 
 
 async def run_up(options: UpOptions, console: Console, report: Report) -> None:
@@ -43,9 +47,9 @@ async def _run(options: UpOptions, console: Console, report: Report) -> None:
     started = time.monotonic()
     async with running_cluster(options.cluster) as cluster, KubeClient(cluster.kubeconfig, "protoqueue-up") as client:
         problem = await _apply(options, cluster, client, console)
-        console.print(_welcome(cluster, time.monotonic() - started), highlight=False)
+        console.print(_welcome(cluster, time.monotonic() - started), highlight=False, soft_wrap=True)
         report(problem)
-        showing = asyncio.create_task(_show(client, console))
+        showing = asyncio.create_task(_show(client, console, logs=options.logs))
         try:
             await asyncio.wait({cluster.lost})
         finally:
@@ -67,8 +71,8 @@ async def _apply(options: UpOptions, cluster: Cluster, client: KubeClient, conso
     return problem
 
 
-async def _show(client: KubeClient, console: Console) -> None:
-    """Keep the table current; without a terminal print a line for every row that changes."""
+async def _show(client: KubeClient, console: Console, *, logs: bool) -> None:
+    """Keep the table current below what workers print; without a terminal print a line for every row that changes."""
     changed = asyncio.Event()
     informers = [Informer(client, kind) for kind in (QUEUES, CONSUMER_GROUPS)]
     for informer in informers:
@@ -79,6 +83,8 @@ async def _show(client: KubeClient, console: Console) -> None:
         async with asyncio.TaskGroup() as group:
             for informer in informers:
                 group.create_task(informer.run())
+            if logs:
+                group.create_task(WorkerLogs(client, lambda line: _print_line(console, line)).run())
             shown: set[str] = set()
             while True:
                 content = rows(*informers)
@@ -95,10 +101,21 @@ async def _show(client: KubeClient, console: Console) -> None:
                 await asyncio.sleep(0.25)  # changes come in bursts: one refresh for all of them
 
 
+def _print_line(console: Console, line: str) -> None:
+    """A line of a worker as it is, except for what a terminal would obey."""
+    shown = "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+    console.print(Text(shown), soft_wrap=True)
+
+
 def _welcome(cluster: Cluster, seconds: float) -> str:
     relative = os.path.relpath(cluster.directory)
     env = cluster.directory / "env" if relative.startswith("..") else Path(relative) / "env"
-    return f"ProtoQueue is up after {seconds:.1f} s. In another shell: source {env}"
+    lines = [f"ProtoQueue is up after {seconds:.1f} s. In another shell: source {env}"]
+    if cluster.gateway:
+        url, key = cluster.gateway["PROTOQUEUE_GATEWAY_URL"], cluster.gateway["PROTOQUEUE_API_KEY"]
+        lines.append(f"Queues over HTTP: {url} with the key {key}, which may do everything")
+        lines.append(f"In a browser, with the same key: {url}/dashboard")
+    return "\n".join(lines)
 
 
 def _cancel_on_signals() -> None:

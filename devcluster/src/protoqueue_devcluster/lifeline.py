@@ -34,13 +34,13 @@ class DirectoryInUse(Exception):
 class Lifeline:
     """The hold of one owner on one directory and on every process started with `environment`.
 
-    Raises DirectoryInUse when the directory is still taken after `patience_s`: a predecessor that was killed holds it
+    Raises DirectoryInUse when the directory is still taken after `timeout_s`: a predecessor that was killed holds it
     for the moment its reaper needs.
     """
 
-    def __init__(self, directory: Path, patience_s: float = 5.0) -> None:
+    def __init__(self, directory: Path, timeout_s: float = 5.0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_directory(directory, patience_s)
+        self._lock = lock_directory(directory, timeout_s)
         marker = marker_of(directory)
         kill_marked(marker)
         inherited = os.environ.get(MARKER, "").split()
@@ -68,10 +68,10 @@ class Lifeline:
         self._lock.close()
 
 
-def lock_directory(directory: Path, patience_s: float = 0.0) -> IO[bytes]:
+def lock_directory(directory: Path, timeout_s: float = 0.0) -> IO[bytes]:
     """Take the directory's lock, which the returned file holds while it is open; raises DirectoryInUse."""
     file = (directory / "lock").open("ab")
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

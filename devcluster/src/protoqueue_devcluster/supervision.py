@@ -33,8 +33,11 @@ class Component:
 class Supervised:
     """One component at work: restarted with growing delays when it ends by itself."""
 
-    def __init__(self, component: Component, lifeline: Lifeline, lost: "asyncio.Future[str]") -> None:
+    def __init__(
+        self, component: Component, lifeline: Lifeline, lost: "asyncio.Future[str]", start_timeout_s: float = 60.0
+    ) -> None:
         self._component, self._lifeline, self._lost = component, lifeline, lost
+        self._start_timeout_s = start_timeout_s
         self._process: Process | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -59,7 +62,7 @@ class Supervised:
 
     async def _start(self) -> None:
         self._process = await spawn(self._component.command, self._lifeline)
-        await wait_ready(self._process, self._component.ready)
+        await wait_ready(self._process, self._component.ready, self._start_timeout_s)
 
     async def _keep_running(self) -> None:
         name = self._component.command.name

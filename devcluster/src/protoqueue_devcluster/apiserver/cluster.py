@@ -3,6 +3,7 @@
 from .crds import Definitions
 from .deletion import Deletion
 from .garbage import GarbageCollector
+from .journal import Journal
 from .kinds import Kinds
 from .listing import Lister
 from .namespaces import Namespaces
@@ -23,6 +24,10 @@ class Cluster:
         self.namespaces = Namespaces(self.registry)
         self.definitions = Definitions(self.registry, self.deletion)
 
-    def start(self) -> None:
-        """Create what a new cluster holds."""
-        self.namespaces.start()
+    def start(self, journal: Journal | None = None) -> None:
+        """Bring back what the journal kept, or create what a new cluster holds; from then on keep every write."""
+        is_new = journal is None or not journal.restore(self.store)
+        if journal is not None:
+            journal.follow(self.store)
+        if is_new:
+            self.namespaces.start()

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import statuses
+from .decoding import as_read
 from .definition_checks import definition_causes
 from .deletion import CLEANUP_FINALIZER, DeleteOptions, Deletion
 from .kinds import METADATA, Column, Kind, Kinds, ScalePaths
 from .options import WriteOptions
 from .registry import Registry, timestamp
+from .rule_costs import costly
 from .schema import Node, parse_schema
 from .storage import Event, Key
 from .strategies import missing_fields
@@ -57,7 +60,14 @@ class Definitions:
             return
         if event.before is None or event.before.object["spec"] != spec:
             self._kinds.install(*resource, versions_of(event.item.object))
+            self._reread(resource)
         asyncio.get_running_loop().call_soon(self._settle, event.item.object["metadata"]["name"])
+
+    def _reread(self, resource: tuple[str, str]) -> None:
+        """Real servers prune and complete by the present schema whenever they read from etcd; here that is once."""
+        kind = self._kinds.storage(*resource)
+        if kind is not None:
+            self._registry.store.collection(resource).replace_all(lambda obj: as_read(kind, obj))
 
     def _settle(self, name: str) -> None:
         """Accept the names; of a definition that is being deleted, delete all objects and then let it go."""
@@ -126,7 +136,7 @@ def versions_of(definition: Object) -> tuple[Kind, ...]:
                 version=version["name"],
                 kind=names["kind"],
                 plural=names["plural"],
-                schema=parse_schema(raw, METADATA) if raw else ANY_FIELD,
+                schema=_parsed(raw) if raw else ANY_FIELD,
                 singular=names["singular"],
                 list_kind=names["listKind"],
                 namespaced=spec["scope"] == "Namespaced",
@@ -144,6 +154,10 @@ def versions_of(definition: Object) -> tuple[Kind, ...]:
             )
         )
     return tuple(made)
+
+
+def _parsed(raw: Mapping[str, Any]) -> Node:
+    return replace(parse_schema(raw, METADATA), costly=costly(raw))
 
 
 def _scale_paths(scale: Mapping[str, str]) -> ScalePaths:

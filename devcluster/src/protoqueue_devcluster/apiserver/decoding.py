@@ -2,14 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from . import defaults
 from .builtin import model_node
 from .kinds import METADATA, Kind
+from .rules import quantity
 from .schema import MISSING, Unknown, fill_defaults, prune
+from .shapes import shape
 from .statuses import ApiError, bad_request
-from .validation import shape
 
 Object = dict[str, Any]
 OPTIONAL_METADATA = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
@@ -80,6 +81,8 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
     the very objects of `known`, an object accepted before, are not looked at again.
     """
     obj, unknown = _known(kind, body, known)
+    if _has_quantities(kind) and (why := _unfit_quantity(obj, "")):
+        raise _unreadable(kind.kind, kind.version, why)
     warnings = [f'unknown field "{path}"' for path in unknown.paths]
     if warnings and field_validation == "Strict":
         raise _unreadable(kind.kind, kind.version, "strict decoding error: " + ", ".join(warnings))
@@ -89,18 +92,21 @@ def decode(kind: Kind, body: Object, field_validation: str, known: Object | None
 def decode_configuration(kind: Kind, body: Object) -> Object:
     """Accept `body` as what a server-side apply names: of a kind that is said, with no field that is unknown.
 
-    Raises ApiError 400, and 500, whatever the field validation, for unknown fields: so real servers do.
+    Raises ApiError 400, and 500, whatever the field validation, for unknown fields and for quantities that are none:
+    so real servers do.
     """
     version, named = body.get("apiVersion", ""), body.get("kind", "")
     if (version, named) != (kind.group_version, kind.kind):
         raise bad_request(f"invalid object type: {version or '/'}, Kind={named}")
     obj, unknown = _known(kind, body, None)
+    metadata = obj["metadata"]
+    what = f"({metadata.get('namespace', '')}/{metadata.get('name', '')}; {version}, Kind={named})"
     if unknown.paths:
-        metadata = obj["metadata"]
-        what = f"({metadata.get('namespace', '')}/{metadata.get('name', '')}; {version}, Kind={named})"
         found = [f".{path}: field not declared in schema" for path in unknown.paths]
         why = found[0] if len(found) == 1 else "errors:\n  " + "\n  ".join(found)
         raise ApiError(500, "", f"failed to create typed patch object {what}: {why}")
+    if _has_quantities(kind) and (why := _unfit_quantity(obj, "")):
+        raise ApiError(500, "", f"failed to convert new object {what} to proper version ({version}): {why}")
     return obj
 
 
@@ -112,7 +118,9 @@ def _known(kind: Kind, body: Object, known: Object | None) -> tuple[Object, Unkn
     obj["metadata"] = _metadata(prune(obj.get("metadata") or {}, METADATA, unknown, "metadata"))
     settled, obj = _settled(obj, known)
     if not kind.custom:
-        obj = {name: _without_nulls(value, name) for name, value in obj.items() if value is not None}
+        # In a definition a field of that name is a schema.
+        quantities = frozenset() if kind.group == "apiextensions.k8s.io" else QUANTITIES
+        obj = {name: _without_nulls(value, name, quantities) for name, value in obj.items() if value is not None}
     obj = prune(obj, kind.schema, unknown)
     _check_types(kind, obj)
     return {**settled, **obj}, unknown
@@ -136,6 +144,11 @@ def fill(kind: Kind, obj: Object, known: Object | None = None) -> Object:
     return default(obj) if default is not None else obj
 
 
+def as_read(kind: Kind, obj: Object) -> Object:
+    """An object that was stored under another schema, as this one lets it be seen; the same where nothing differs."""
+    return cast("Object", fill_defaults(prune(obj, kind.schema), kind.schema))
+
+
 def _unreadable(kind: str, version: str, why: str) -> ApiError:
     return bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {why}')
 
@@ -146,15 +159,36 @@ def _metadata(metadata: Object) -> Object:
     return {name: value for name, value in metadata.items() if name not in empty} if empty else metadata
 
 
-def _without_nulls(value: Any, name: str) -> Any:
+def _without_nulls(value: Any, name: str, quantities: frozenset[str] = QUANTITIES) -> Any:
     """Built-in types have no nulls (they decode to absence), and quantities may be written as numbers."""
     if isinstance(value, dict):
-        if name in QUANTITIES:
+        if name in quantities:
             value = {key: _quantity(each) for key, each in value.items()}
-        return {key: _without_nulls(each, key) for key, each in value.items() if each is not None}
+        return {key: _without_nulls(each, key, quantities) for key, each in value.items() if each is not None}
     if isinstance(value, list):
-        return [_without_nulls(each, "") for each in value]
+        return [_without_nulls(each, "", quantities) for each in value]
     return value
+
+
+def _has_quantities(kind: Kind) -> bool:
+    """A definition's schema may have fields called as those of quantities are."""
+    return not kind.custom and kind.kind != "CustomResourceDefinition"
+
+
+def _unfit_quantity(value: Any, name: str) -> str:
+    """What is wrong with the first quantity of a built-in type that is none, or nothing."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if name in QUANTITIES and isinstance(each, str):
+                try:
+                    quantity(each)
+                except ValueError as error:
+                    return str(error)
+            elif why := _unfit_quantity(each, key):
+                return why
+    if isinstance(value, list):
+        return next(filter(None, (_unfit_quantity(each, "") for each in value)), "")
+    return ""
 
 
 def _quantity(value: Any) -> Any:

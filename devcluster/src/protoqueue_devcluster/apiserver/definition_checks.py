@@ -1,7 +1,7 @@
 """What is wrong with a definition: its names, its versions, and schemas that are not structural.
 
-Not looked at are the types in a rule, such as a field that the schema does not know, and how much work a rule may be:
-real servers compile rules against the schema and refuse those whose estimated cost exceeds a budget.
+Also rules that may be too much work (see `rule_costs`). Not looked at are the types in a rule, such as a field that the
+schema does not know: real servers compile rules against the schema.
 """
 
 import re
@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from .builtin import model_node
+from .expression_costs import cost
 from .names import LABEL, LABEL_TEXT, SUBDOMAIN
+from .rule_costs import cost_causes
+from .rule_syntax import SyntaxFault
+from .rule_types import ANY
 from .rules import InvalidRule, parse_rules
 from .schema import MISSING, go_pattern, parse_schema
+from .shapes import shape
 from .statuses import Cause, forbidden_field, invalid_value, not_supported, required
-from .validation import shape
 
 Object = dict[str, Any]
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
@@ -45,13 +49,20 @@ def definition_causes(obj: Object, old: Object | None) -> Iterator[Cause]:
         if schema is None:
             yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
         else:
-            yield from _root_causes(schema, f"{where}.openAPIV3Schema")
+            malformed = list(_root_causes(schema, f"{where}.openAPIV3Schema"))
+            yield from malformed or cost_causes(schema, f"{where}.openAPIV3Schema", _unchanged(version, old))
     if old is not None:
         for field in ("group", "scope"):
             if spec.get(field) != old["spec"].get(field):
                 yield invalid_value(f"spec.{field}", spec.get(field), "field is immutable")
         if names.get("kind") != old["spec"]["names"].get("kind"):
             yield invalid_value("spec.names.kind", names.get("kind"), "field is immutable")
+
+
+def _unchanged(version: Object, old: Object | None) -> bool:
+    """Whether an update leaves the schema of a version as it was."""
+    before = () if old is None else old["spec"].get("versions") or ()
+    return any(each["name"] == version.get("name") and each.get("schema") == version["schema"] for each in before)
 
 
 def _presentation_causes(version: Object, path: str) -> Iterator[Cause]:
@@ -156,8 +167,11 @@ def _expression_causes(schema: Object, path: str) -> Iterator[Cause]:
 def _rule_causes(rule: Object, path: str) -> Iterator[Cause]:
     try:
         parse_rules([rule])
-    except InvalidRule as error:
-        yield invalid_value(f"{path}.rule", rule.get("rule", ""), str(error))
+        for expression in (rule.get("rule"), rule.get("messageExpression")):
+            cost(expression or "''", ANY)  # also by the grammar of `rule_syntax`
+    except (InvalidRule, SyntaxFault) as error:
+        text = str(error) if isinstance(error, InvalidRule) else f"compilation failed: {error}"
+        yield invalid_value(f"{path}.rule", rule.get("rule", ""), text)
     message = rule.get("message", "")
     if "\n" in message:
         yield invalid_value(f"{path}.message", message, "must not contain line breaks")

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .schema import MISSING, Node
-from .validation import item_key
+from .shapes import item_key
 
 Path = tuple[str, ...]
 Paths = frozenset[Path]
 NOTHING: Paths = frozenset()
+DEEPEST = 100
+"""What lies deeper is owned as a whole: a path for each level would take room with the square of their number."""
 
 
 def _compact(value: Any) -> str:
@@ -28,8 +30,10 @@ def element(item: Any, node: Node) -> str:
     return "v:" + _compact(item)
 
 
-def granular(value: Any, node: Node | None) -> bool:
+def granular(value: Any, node: Node | None, path: Path = ()) -> bool:
     """Whether a value is owned part by part rather than as a whole."""
+    if len(path) >= DEEPEST:
+        return False
     if isinstance(value, dict):
         return node is None or not node.atomic
     return isinstance(value, list) and node is not None and node.list_type in {"map", "set"}
@@ -47,7 +51,7 @@ def below(value: Any, node: Node | None) -> Iterator[tuple[str, Any, Node | None
 
 def leaves(value: Any, node: Node | None, path: Path = ()) -> Iterator[Path]:
     """What an applied configuration owns: leaves, and every list item it names."""
-    if not granular(value, node) or not value:
+    if not granular(value, node, path) or not value:
         yield path
         return
     for part, each, child in below(value, node):
@@ -61,7 +65,7 @@ def leaves(value: Any, node: Node | None, path: Path = ()) -> Iterator[Path]:
 
 def members(value: Any, node: Node | None, path: Path, bare: bool) -> Iterator[Path]:
     """What appears with `value`: itself and all below. `bare` says it is part of an empty object's skeleton."""
-    whole = granular(value, node)
+    whole = granular(value, node, path)
     hidden = bare and node is not None and node.bare and (whole or value in (None, ""))
     if not hidden:
         yield path
@@ -92,7 +96,7 @@ def _compare(old: Any, new: Any, node: Node | None, path: Path, bare: bool, out:
         out.removed.update(members(old, node, path, bare))
     elif old == new:
         return
-    elif type(old) is not type(new) or not (granular(old, node) and granular(new, node)):
+    elif type(old) is not type(new) or not (granular(old, node, path) and granular(new, node, path)):
         out.modified.add(path)
     else:
         skeleton = bare and node is not None and node.bare

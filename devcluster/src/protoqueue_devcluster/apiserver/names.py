@@ -29,6 +29,7 @@ QUALIFIED_TEXT = (
     "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
     "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
 )
+MOST_OF_ANNOTATIONS = 256 * 1024
 LABELS_ONLY = frozenset({("", "namespaces"), ("", "services")})
 PATH_SEGMENTS = frozenset({"roles", "rolebindings", "clusterroles", "clusterrolebindings"})
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -63,8 +64,12 @@ def metadata_causes(metadata: dict[str, Any]) -> list[Cause]:
             causes.append(invalid_value("metadata.labels", text, "must be no more than 63 bytes"))
         elif text and not QUALIFIED.match(text):
             causes.append(invalid_value("metadata.labels", text, LABEL_VALUE_TEXT))
-    for key in metadata.get("annotations") or {}:
+    annotations = metadata.get("annotations") or {}
+    for key in annotations:
         causes += _key_causes("metadata.annotations", key.lower())
+    if sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items()) > MOST_OF_ANNOTATIONS:
+        text = f"Too long: may not be more than {MOST_OF_ANNOTATIONS} bytes"
+        causes.append(Cause("FieldValueTooLong", text, "metadata.annotations"))
     for index, owner in enumerate(metadata.get("ownerReferences") or []):
         for name in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(name):

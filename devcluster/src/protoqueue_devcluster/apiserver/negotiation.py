@@ -12,6 +12,8 @@ from .statuses import ApiError, bad_request, unsupported_media_type
 JSON = "application/json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 YAML_TYPES = frozenset({"application/yaml", "application/apply-patch+yaml"})
+DEEPEST = 10_000
+"""Levels of objects and lists that Go's JSON decoder takes."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,30 @@ def parse_body(raw: bytes, content_type: str, kind: str) -> Any:
             return yaml.load(raw, Loader=yaml.CSafeLoader)
         except yaml.YAMLError as error:
             raise bad_request(f"error parsing YAML: {error}") from None
+        except RecursionError:
+            raise bad_request("error parsing YAML: exceeded max depth") from None
     if media == PROTOBUF:
         return parse_protobuf(raw)
     if media and media != JSON and not media.endswith("+json"):
         raise unsupported_media_type(JSON_TYPES)
     try:
-        return json.loads(raw)
+        parsed = json.loads(raw)
     except ValueError as error:
         raise _not_json(raw, kind, error) from None
+    except RecursionError:
+        raise bad_request("json: exceeded max depth") from None
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST and _depth(parsed) > DEEPEST:
+        raise bad_request("json: exceeded max depth")
+    return parsed
+
+
+def _depth(value: Any) -> int:
+    """Levels of objects and lists, counted without recursion."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _not_json(raw: bytes, kind: str, error: ValueError) -> ApiError:

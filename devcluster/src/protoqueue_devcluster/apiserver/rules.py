@@ -121,6 +121,7 @@ class Rule:
     source: str
     program: Any
     message: str
+    message_expression: str
     message_program: Any
     reason: str
     field_path: str
@@ -136,15 +137,23 @@ class Rule:
             return value
         return {name: value[name] for name in self.parts if name in value}
 
+    def applies(self, has_old: bool) -> bool:
+        return has_old or self.optional_old or not self.transition
+
+    def variables(self, value: Any, old: Any) -> dict[str, Any]:
+        """What the rule speaks of; an optional old value is left to who runs it."""
+        variables = {"self": self._readable(value)}
+        if self.transition and not self.optional_old:
+            variables["oldSelf"] = self._readable(old)
+        return variables
+
     def failure(self, value: Any, old: Any, has_old: bool) -> str | None:
         """Why the rule refuses `value`; None when it holds or, being a transition rule, does not apply."""
-        variables = {"self": self._readable(value)}
+        if not self.applies(has_old):
+            return None
+        variables = self.variables(value, old)
         if self.optional_old:
             variables["oldSelf"] = cel.OptionalValue.of(self._readable(old)) if has_old else cel.OptionalValue.none()
-        elif self.transition:
-            if not has_old:
-                return None
-            variables["oldSelf"] = self._readable(old)
         context = cel.Context(variables, self.functions)
         try:
             if self.program.execute(context) is True:
@@ -173,11 +182,13 @@ def _escaped(value: Any) -> Any:
         return [_escaped(each) for each in value]
     if not isinstance(value, dict):
         return value
-    result = {}
-    for name, each in value.items():
-        plain = name.replace("__", "__underscores__").replace(".", "__dot__").replace("-", "__dash__")
-        result[f"__{name}__" if name in RESERVED else plain.replace("/", "__slash__")] = _escaped(each)
-    return result
+    return {escaped_name(name): _escaped(each) for name, each in value.items()}
+
+
+def escaped_name(name: str) -> str:
+    """A field's name as rules write it."""
+    plain = name.replace("__", "__underscores__").replace(".", "__dot__").replace("-", "__dash__")
+    return f"__{name}__" if name in RESERVED else plain.replace("/", "__slash__")
 
 
 def _compiled(source: str) -> Any:
@@ -221,6 +232,7 @@ def _parse_rule(raw: Mapping[str, Any]) -> Rule:
         source=source,
         program=program,
         message=raw.get("message", ""),
+        message_expression=expression or "",
         message_program=message_program,
         reason=raw.get("reason", "FieldValueInvalid"),
         field_path=raw.get("fieldPath", ""),

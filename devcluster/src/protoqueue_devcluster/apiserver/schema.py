@@ -65,6 +65,8 @@ class Node:
     bounds: Bounds = NO_BOUNDS
     junctors: tuple[tuple[str, tuple["Node", ...]], ...] = ()
     rules: tuple[Rule, ...] = ()
+    costly: frozenset[str] = frozenset()
+    """At the root: the expressions of which it is to be counted what running them takes."""
     patch_key: str = ""
     patch_strategy: str = ""
 
@@ -201,7 +203,8 @@ def prune(value: Any, node: Node | None, unknown: Unknown | None = None, path: s
 def _prune_map(value: dict[str, Any], node: Node, unknown: Unknown | None, path: str) -> dict[str, Any]:
     properties = node.properties
     if properties is None and node.additional is None:
-        if node.preserve or node.type != "object":
+        # Of an object where a scalar belongs clients are told its type; what was stored as such is emptied.
+        if node.preserve or not node.type or (node.type != "object" and unknown is not None):
             return value
         properties = {}
     result = value

@@ -232,5 +232,7 @@ def _response(answer: Answer, accepted: Accepted) -> web.Response:
         return web.Response(text=text, status=answer.status, content_type="application/yaml")
     response = _json(answer.body, answer.status)
     for warning in answer.warnings:
-        response.headers.add("Warning", '299 - "' + warning.replace("\\", "\\\\").replace('"', '\\"') + '"')
+        # What a client sent is quoted in it: a header holds no line breaks and no other control characters.
+        text = "".join(each if each.isprintable() else " " for each in warning)
+        response.headers.add("Warning", '299 - "' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
     return response

@@ -7,9 +7,9 @@ from typing import Any
 
 from . import columns
 from .kinds import Column, Kind
+from .shapes import type_name
 from .statuses import bad_request
 from .storage import Item
-from .validation import type_name
 
 Object = dict[str, Any]
 INCLUDES = frozenset({"None", "Metadata", "Object"})

@@ -58,6 +58,7 @@ REPLICA_SETS = Kind("apps", "v1", "replicasets", "ReplicaSet")
 STATEFUL_SETS = Kind("apps", "v1", "statefulsets", "StatefulSet")
 QUEUES = Kind("protoqueue.dev", "v1alpha1", "queues", "Queue")
 CONSUMER_GROUPS = Kind("protoqueue.dev", "v1alpha1", "consumergroups", "ConsumerGroup")
+REDRIVES = Kind("protoqueue.dev", "v1alpha1", "redrives", "Redrive")
 
 
 class KubeClient:
@@ -137,6 +138,18 @@ class KubeClient:
                 if event["type"] == "ERROR":
                     raise _api_error(event["object"].get("code", 500), event["object"])
                 yield event
+
+    async def log_lines(
+        self, pod: str, namespace: str, container: str, *, previous: bool = False
+    ) -> AsyncIterator[str]:
+        """Follow the log of a container's present start, or of the one before, from its beginning to its end."""
+        url = self._access.server + PODS.path(namespace, pod, "log")
+        params = {"container": container, "follow": "true"} | ({"previous": "true"} if previous else {})
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        async with self._session.get(url, params=params, timeout=endless) as response:
+            await _raise_for_status(response)
+            async for line in _lines(response.content):
+                yield line.decode(errors="replace")
 
     async def _request(
         self,
