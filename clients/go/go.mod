@@ -1,0 +1,3 @@
+module protoqueue
+
+go 1.23

@@ -1,0 +1,1 @@
+"""ProtoQueue's queues over HTTP."""

@@ -1,0 +1,3 @@
+from protoqueue_gateway.main import main
+
+main()

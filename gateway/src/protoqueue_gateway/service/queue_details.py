@@ -1,0 +1,210 @@
+"""One queue in detail: its groups with the workers that answer, schedules, settings and events."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from protoqueue import GroupStats, ProtoQueueError
+from protoqueue.protocol.names import QueueName
+from protoqueue_gateway.kubernetes.client import EVENTS, Json, Kubernetes
+from protoqueue_gateway.kubernetes.errors import KubernetesError
+from protoqueue_gateway.service.conditions import Notice, condition_of, notices_of, ready_condition
+from protoqueue_gateway.service.connection import Connection
+from protoqueue_gateway.service.errors import NoSuchQueue, ServiceError
+from protoqueue_gateway.service.fresh import Fresh
+from protoqueue_gateway.service.live_queues import LiveQueues
+from protoqueue_gateway.service.queue_rows import Health, QueueRow, has_workers, health_of, moment
+
+_ANSWER_S = 0.5
+_WORKERS_S = 2.0
+_EVENTS_S = 5.0
+_MOST_EVENTS = 50
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker that answers: where it runs, and how many tasks it runs."""
+
+    host: str
+    running: int
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """A ConsumerGroup as it is now. `scaling` says why there are as many workers as there are."""
+
+    name: str
+    waiting: int
+    in_flight: int
+    levels: tuple[tuple[int, int], ...]
+    paused: bool
+    available: int | None
+    desired: int | None
+    health: Health
+    reason: str
+    message: str
+    scaling: str
+    notices: tuple[Notice, ...]
+    workers: tuple[WorkerView, ...]
+
+
+@dataclass(frozen=True)
+class ScheduleView:
+    """When a schedule fires. `next_at` is None where only the server knows, as of `every`."""
+
+    name: str
+    when: str
+    time_zone: str
+    type: str
+    next_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EventView:
+    at: datetime | None
+    kind: str
+    name: str
+    is_warning: bool
+    reason: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True)
+class QueueDetails:
+    row: QueueRow
+    spec: Json
+    conditions: tuple[tuple[str, str, str, str], ...]
+    """Type, status, reason, message."""
+    notices: tuple[Notice, ...]
+    groups: tuple[GroupView, ...]
+    schedules: tuple[ScheduleView, ...]
+    events: tuple[EventView, ...]
+
+    @property
+    def is_paused(self) -> bool:
+        return bool(self.spec.get("paused"))
+
+
+class Details:
+    """Every method raises NoSuchQueue and Away. To be asked within `LiveQueues.watching`."""
+
+    def __init__(self, kubernetes: Kubernetes, connection: Connection, live: LiveQueues) -> None:
+        self._kubernetes = kubernetes
+        self._connection = connection
+        self._live = live
+        self._workers = Fresh(self._ask_workers, _WORKERS_S)
+        self._events = Fresh(self._ask_events, _EVENTS_S)
+
+    async def look(self, name: QueueName) -> QueueDetails:
+        found = self._live.find(name)
+        if found is None:
+            raise NoSuchQueue(f"there is no queue {name}")
+        groups = [str(group["metadata"]["name"]) for group in found.groups]
+        workers, events = await asyncio.gather(
+            asyncio.gather(*(self._workers.get((name, group)) for group in groups)),
+            self._events.get((name, tuple(groups))),
+        )
+        stats = found.stats.groups if found.stats else {}
+        return QueueDetails(
+            row=found.row,
+            spec=dict(found.body.get("spec") or {}),
+            conditions=tuple(
+                tuple(str(each.get(field, "")) for field in ("type", "status", "reason", "message"))  # type: ignore[misc]
+                for each in (found.body.get("status") or {}).get("conditions") or []
+            ),
+            notices=notices_of(found.body),
+            groups=tuple(
+                _group(body, stats.get(group), present)
+                for body, group, present in zip(found.groups, groups, workers, strict=True)
+            ),
+            schedules=tuple(_schedules(found.body)),
+            events=events,
+        )
+
+    async def _ask_workers(self, key: tuple[QueueName, str]) -> tuple[WorkerView, ...]:
+        """Nobody, where NATS cannot be asked."""
+        try:
+            queue = await self._connection.queue(key[0])
+            return tuple(WorkerView(each.host, each.running) for each in await queue.workers(key[1], wait=_ANSWER_S))
+        except (ProtoQueueError, ServiceError):
+            return ()
+
+    async def _ask_events(self, key: tuple[QueueName, Sequence[str]]) -> tuple[EventView, ...]:
+        """The newest first; none where the gateway may not list them."""
+        queue, groups = key
+        wanted = [("Queue", queue.name), *(("ConsumerGroup", group) for group in groups)]
+        try:
+            found = await asyncio.gather(
+                *(
+                    self._kubernetes.objects(
+                        EVENTS,
+                        queue.namespace,
+                        fields={"involvedObject.kind": kind, "involvedObject.name": name},
+                    )
+                    for kind, name in wanted
+                )
+            )
+        except KubernetesError:
+            return ()
+        events = sorted((_event(body) for each in found for body in each), key=_when, reverse=True)
+        return tuple(events[:_MOST_EVENTS])
+
+
+def _group(body: Json, stats: GroupStats | None, workers: tuple[WorkerView, ...]) -> GroupView:
+    status, spec = body.get("status") or {}, body.get("spec") or {}
+    tasks = status.get("tasks") or {}
+    health, reason, message = health_of(ready_condition(body))
+    ours = has_workers(body)
+    return GroupView(
+        name=str(body["metadata"]["name"]),
+        waiting=stats.waiting if stats else tasks.get("waiting", 0),
+        in_flight=stats.in_flight if stats else tasks.get("inFlight", 0),
+        levels=tuple(stats.levels.items()) if stats else (),
+        paused=bool(spec.get("paused")) or bool(stats and stats.paused),
+        available=status.get("availableReplicas") if ours else None,
+        desired=status.get("desiredReplicas") if ours else None,
+        health=health,
+        reason=reason,
+        message=message,
+        scaling=str(condition_of(body, "Scaling").get("message", "")),
+        notices=notices_of(body),
+        workers=workers,
+    )
+
+
+def _schedules(body: Json) -> list[ScheduleView]:
+    status = {
+        each.get("name"): moment(each.get("nextTime")) for each in (body.get("status") or {}).get("schedules") or []
+    }
+    return [
+        ScheduleView(
+            name=str(each.get("name", "")),
+            when=str(each.get("cron") or f"every {each.get('every', '')}"),
+            time_zone=str(each.get("timeZone") or "UTC"),
+            type=str(each.get("type", "")),
+            next_at=status.get(each.get("name")),
+        )
+        for each in (body.get("spec") or {}).get("schedules") or []
+    ]
+
+
+def _event(body: Json) -> EventView:
+    about: dict[str, Any] = body.get("involvedObject") or {}
+    series: dict[str, Any] = body.get("series") or {}
+    at = series.get("lastObservedTime") or body.get("lastTimestamp") or body.get("eventTime")
+    return EventView(
+        at=moment(at or body["metadata"].get("creationTimestamp")),
+        kind=str(about.get("kind", "")),
+        name=str(about.get("name", "")),
+        is_warning=body.get("type") == "Warning",
+        reason=str(body.get("reason", "")),
+        message=str(body.get("message", "")),
+        count=int(series.get("count") or body.get("count") or 1),
+    )
+
+
+def _when(event: EventView) -> float:
+    return event.at.timestamp() if event.at else 0.0
