@@ -21,8 +21,8 @@ async def main() -> None:
                 await asyncio.sleep(0.5)  # the operator is told of the Queue at the same moment as we are
         receipt = await queue.enqueue({"from": "helm test"})
         stats = await queue.stats()
-        print(f"enqueued {receipt.id} into {name}, {stats.ready} ready")
-        if stats.ready < 1:
+        print(f"enqueued {receipt.id} into {name}, {stats.waiting} ready")
+        if stats.waiting < 1:
             raise SystemExit(f"{name} holds no task although one was stored")
 
 

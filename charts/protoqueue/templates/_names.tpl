@@ -21,6 +21,10 @@
 {{- printf "%s-nats" (include "protoqueue.fullname" .) -}}
 {{- end -}}
 
+{{- define "protoqueue.gatewayName" -}}
+{{- printf "%s-gateway" (include "protoqueue.fullname" .) -}}
+{{- end -}}
+
 {{- define "protoqueue.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "protoqueue.fullname" .) .Values.serviceAccount.name -}}
@@ -57,6 +61,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: nats
 {{- end -}}
 
+{{- define "protoqueue.gatewaySelector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "protoqueue.gatewayLabels" -}}
+{{ include "protoqueue.gatewaySelector" . }}
+{{ include "protoqueue.chartLabels" . }}
+{{- end -}}
+
 {{- define "protoqueue.labels" -}}
 {{ include "protoqueue.selector" . }}
 {{ include "protoqueue.chartLabels" . }}
@@ -71,4 +86,10 @@ app.kubernetes.io/component: nats
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: test
+{{- end -}}
+
+{{- define "protoqueue.releaseSelector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: release
 {{- end -}}

@@ -7,9 +7,11 @@ port: 4222
 http_port: 8222
 pid_file: /tmp/nats.pid
 max_payload: {{ int64 .Values.nats.bundled.maxPayload }}
+{{- if gt (int $bundled.replicas) 1 }}
 # A server that leaves tells its clients, who go elsewhere before it is gone.
 lame_duck_grace_period: "5s"
 lame_duck_duration: "30s"
+{{- end }}
 
 jetstream {
   # One server and three keep apart what they store: three would delete as orphaned what one has stored alone.

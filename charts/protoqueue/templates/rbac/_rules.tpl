@@ -1,14 +1,18 @@
 {{/* What the operator does in a namespace it serves. `helm template` of this is compared with the requests it makes. */}}
 {{- define "protoqueue.namespaceRules" -}}
 - apiGroups: [protoqueue.dev]
-  resources: [queues, consumergroups]
+  resources: [queues, consumergroups, redrives]
   verbs: [list, watch, patch]
+# A Redrive goes some time after it has finished, if it says so.
+- apiGroups: [protoqueue.dev]
+  resources: [redrives]
+  verbs: [delete]
 # A group may be seen before its Queue: what is not known is asked for before it is called missing.
 - apiGroups: [protoqueue.dev]
   resources: [queues]
   verbs: [get]
 - apiGroups: [protoqueue.dev]
-  resources: [queues/status, consumergroups/status]
+  resources: [queues/status, consumergroups/status, redrives/status]
   verbs: [patch]
 # The owner reference of a group's Deployment blocks the group's deletion, which some admission plugins ask this for.
 - apiGroups: [protoqueue.dev]
@@ -36,22 +40,22 @@
 {{- end }}
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, patch]
 # Whether the namespace is on its way out, so that nothing in it holds it up for ever.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
 {{- end -}}
 
-{{/* What the operator does outside of namespaces, wherever it may. */}}
+{{/*
+With `namespaces`, what has to outlive a namespace's contents. Its Role and its RoleBinding go with all the rest when the
+namespace is deleted, in any order; without these rights nobody could take the finalizers off what goes after them.
+*/}}
 {{- define "protoqueue.clusterRules" -}}
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  verbs: [list, watch]
-{{- if .Values.namespaces }}
-# Whether the namespaces it is to serve exist.
+- apiGroups: [protoqueue.dev]
+  resources: [queues, consumergroups, redrives]
+  verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [namespaces]
-  verbs: [list, watch]
-{{- end }}
+  verbs: [get]
 {{- end -}}
