@@ -12,9 +12,10 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from protoqueue import errors
-from protoqueue_operator.core.crds import crds
+from protoqueue_operator.api.v1alpha1.crd import crds
 from sitegen.alerts import alerts_section
 from sitegen.commands import commands_page
+from sitegen.http_api import http_page
 from sitegen.metrics import metric_table, operator_registry, series, worker_registry
 from sitegen.resources import resource_page
 from sitegen.rights import rights
@@ -26,7 +27,7 @@ _ASKED = re.compile(r"^\{\{ generated: (?P<what>[a-z-]+) \}\}$", re.MULTILINE)
 def pages() -> dict[str, str]:
     """Generated pages by their path in the site."""
     resources = {f"reference/{plural}.md": resource_page(definition) for plural, definition in crds().items()}
-    return {**resources, "reference/cli.md": commands_page()}
+    return {**resources, "reference/cli.md": commands_page(), "reference/http.md": http_page()}
 
 
 def _proto(name: str) -> Callable[[], str]:
@@ -55,6 +56,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "operator-metrics": lambda: metric_table(operator_registry()),
     "task-proto": _proto("task.proto"),
     "config-proto": _proto("config.proto"),
+    "samples-proto": _proto("samples.proto"),
 }
 
 

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from protoqueue.durations import PATTERN as DURATION_PATTERN
-from protoqueue_operator.core.fields import QUANTITY_PATTERN
+from protoqueue.protocol.durations import PATTERN as DURATION_PATTERN
+from protoqueue_operator.api.v1alpha1.fields import QUANTITY_PATTERN
 
 Schema = Mapping[str, Any]
 
 _PATTERNS = {DURATION_PATTERN: "duration", QUANTITY_PATTERN: "size"}
-_FREE_FORM = "x-kubernetes-preserve-unknown-fields"
+_POD_TEMPLATE = ".worker.template"
+"""What is in it Kubernetes documents."""
 
 
 def resource_page(definition: Schema) -> str:
@@ -36,6 +37,8 @@ def resource_page(definition: Schema) -> str:
 
 def field_paths(schema: Schema, path: str) -> Iterator[str]:
     """The path of every field below `schema`; `[]` stands for the items of a list."""
+    if path.endswith(_POD_TEMPLATE):
+        return
     for name, child in schema.get("properties", {}).items():
         yield f"{path}.{name}"
         yield from field_paths(_inner(child), _inner_path(child, f"{path}.{name}"))
@@ -69,19 +72,20 @@ def _section(schema: Schema, path: str) -> Iterator[str]:
     required = schema.get("required", ())
     for name, child in schema["properties"].items():
         below = _inner_path(child, f"{path}.{name}")
-        title = f"[`{name}`](#{_anchor(below)})" if _has_fields(child) else f"`{name}`"
+        title = f"[`{name}`](#{_anchor(below)})" if _has_fields(child, below) else f"`{name}`"
         default = "**required**" if name in required else _default(child)
         yield f"| {title} | {type_of(child)} | {default} | {_cell(child.get('description', ''))} |"
     yield ""
-    yield from _rules(_rules_of(schema))
+    yield from _rules(_rules_of(schema, path))
     for name, child in schema["properties"].items():
-        if _has_fields(child):
+        below = _inner_path(child, f"{path}.{name}")
+        if _has_fields(child, below):
             yield ""
-            yield from _section(_inner(child), _inner_path(child, f"{path}.{name}"))
+            yield from _section(_inner(child), below)
 
 
-def _has_fields(schema: Schema) -> bool:
-    return "properties" in _inner(schema) and not _inner(schema).get(_FREE_FORM)
+def _has_fields(schema: Schema, path: str) -> bool:
+    return "properties" in _inner(schema) and not path.endswith(_POD_TEMPLATE)
 
 
 def _inner(schema: Schema) -> Schema:
@@ -100,9 +104,9 @@ def _default(schema: Schema) -> str:
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
-def _rules_of(schema: Schema) -> list[Schema]:
+def _rules_of(schema: Schema, path: str) -> list[Schema]:
     """The rules of an object and of its fields; those of objects below stand in their own section."""
-    children = [child for child in schema["properties"].values() if not _has_fields(child)]
+    children = [child for name, child in schema["properties"].items() if not _has_fields(child, f"{path}.{name}")]
     return [rule for node in (schema, *children) for rule in node.get("x-kubernetes-validations", ())]
 
 

@@ -7,7 +7,7 @@ _DEFINE = re.compile(r'\{\{- define "protoqueue\.(?P<name>\w+)Rules" -\}\}(?P<bo
 _RULE = re.compile(
     r"- apiGroups: \[(?P<groups>[^\]]*)\]\s+resources: \[(?P<resources>[^\]]*)\]\s+verbs: \[(?P<verbs>[^\]]*)\]"
 )
-_TITLES = {"namespace": "In a namespace it serves", "cluster": "Outside of namespaces"}
+_TITLES = {"namespace": "In a namespace it serves", "cluster": "Everywhere, where `namespaces` names some"}
 
 
 def rights(template: str) -> str:
