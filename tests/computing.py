@@ -62,3 +62,26 @@ def _imported_once() -> Callable[[], str]:
 class DeadlyToImport:
     def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
         return os._exit, (9,)
+
+
+def add_one(number: int) -> int:
+    return number + 1
+
+
+def give_a_lambda(_payload: object) -> object:
+    return lambda: None
+
+
+class OneWay:
+    """Can be pickled, and not read again."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return _unreadable, ()
+
+
+def _unreadable() -> None:
+    raise ValueError("unreadable")
+
+
+def give_what_only_it_reads(_payload: object) -> OneWay:
+    return OneWay()

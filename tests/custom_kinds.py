@@ -9,7 +9,7 @@ import yaml
 from protoqueue_devcluster.apiserver.crds import versions_of
 from protoqueue_devcluster.apiserver.schema import Unknown, fill_defaults, prune
 from protoqueue_devcluster.apiserver.validation import validate
-from protoqueue_operator.core.crds import crds
+from protoqueue_operator.api.v1alpha1.crd import crds
 
 PROMETHEUS_OPERATOR = Path(__file__).parent / "chart" / "prometheus_operator"
 DEFINITIONS = [*crds().values(), *(yaml.safe_load(path.read_text()) for path in PROMETHEUS_OPERATOR.iterdir())]

@@ -13,7 +13,7 @@ from nats.aio.client import RawCredentials
 
 from nats_accounts import Accounts, public, seed
 from nats_server import NatsServer
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,13 @@ def mutual_tls(directory: Path) -> Door:
     return _encrypted(directory, client=True)
 
 
+def tls_with_password(directory: Path) -> Door:
+    """What the page on production sets up: a certificate that names localhost, a user and a password."""
+    word = f"{password()}@"
+    door = _encrypted(directory, client=False, settings=users(queues=word), access={"user": "queues", "password": word})
+    return Door(door.server, door.secret | {"user": "queues", "password": word}, (word,))
+
+
 DOORS: dict[str, Callable[[Path], Door]] = {
     made.__name__: made for made in (creds, nkey, token, user, url, encoded_url, several, tls, mutual_tls)
 }
@@ -97,7 +104,7 @@ def password() -> str:
     return f"pl4nted{secrets.token_hex(8)}"
 
 
-def _encrypted(directory: Path, *, client: bool) -> Door:
+def _encrypted(directory: Path, *, client: bool, settings: str = "", access: dict[str, str] | None = None) -> Door:
     directory.mkdir(parents=True, exist_ok=True)
     authority = trustme.CA()
     ca = directory / "ca.pem"
@@ -113,6 +120,6 @@ def _encrypted(directory: Path, *, client: bool) -> Door:
         key = issued.private_key_pem.bytes().decode()
         secret |= {"tls.crt": issued.cert_chain_pems[0].bytes().decode(), "tls.key": key}
         hidden = (key.splitlines()[1],)
-    settings = f'tls {{ cert_file: "{pem}", key_file: "{pem}", ca_file: "{ca}", verify: {str(client).lower()} }}'
-    server = NatsServer(directory / "nats", settings, tls=context)
+    tls = f'tls {{ cert_file: "{pem}", key_file: "{pem}", ca_file: "{ca}", verify: {str(client).lower()} }}'
+    server = NatsServer(directory / "nats", f"{tls}\n{settings}", tls=context, access=access)
     return Door(server, {"url": server.url, **secret}, hidden)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import protoqueue
-from protoqueue.cancellation import cancel
-from protoqueue.connection import Broker, Delivery, Inbox
-from protoqueue.connection.broker import Ended, Receive
-from protoqueue.naming import DONE_BUCKET
+from protoqueue.aio import cancel
+from protoqueue.broker import Broker, Delivery, Inbox
+from protoqueue.broker.interface import Ended, Receive
+from protoqueue.protocol.names import DONE_BUCKET
 
 
 class Mortal:
@@ -49,11 +49,15 @@ class Mortal:
             await asyncio.Event().wait()
 
     async def read_key(self, bucket: str, key: str, timeout_s: float) -> Any:
-        if bucket == DONE_BUCKET:
+        if _is_ledger(bucket, key):
             await self.step("before looking into the ledger")
+        self._die_if_killed()
         return await self._broker.read_key(bucket, key, timeout_s)
 
     async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
+        if not _is_ledger(bucket, key):
+            self._die_if_killed()
+            return await self._broker.write_key(bucket, key, value, revision, timeout_s)
         await self.step("before the ledger")
         number = await self._broker.write_key(bucket, key, value, revision, timeout_s)
         await self.step("after the ledger")
@@ -70,6 +74,11 @@ class Mortal:
                 receive(delivery)
 
         return self._broker.open_inbox(stream, consumer, heard, ended)
+
+
+def _is_ledger(bucket: str, key: str) -> bool:
+    """The notes about deliveries lie in the same bucket, under longer keys."""
+    return bucket == DONE_BUCKET and key.count(".") == 3
 
 
 async def live(worker: protoqueue.Worker, mortal: Mortal, deaths: Counter[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import nats
 from nats_server import NatsServer
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
 from waiting import eventually
 
 
@@ -44,7 +44,7 @@ class NatsCluster:
                 and len(followed[0]) == len(seen) - 1
             )
 
-        await eventually(whole, timeout_s=30)
+        await eventually(whole)
 
     async def leader(self, stream: str | None = None) -> str:
         """The server that leads a stream, or without one the cluster itself."""
@@ -68,7 +68,7 @@ class NatsCluster:
         """A plain request to JetStream, by a connection of its own."""
         connection = await nats.connect(self.url.split(","), connect_timeout=2)
         try:
-            answer = await connection.request(f"$JS.API.{subject}", json.dumps(request or {}).encode(), timeout=5)
+            answer = await connection.request(f"$JS.API.{subject}", json.dumps(request or {}).encode(), timeout=60)
             body: dict[str, Any] = json.loads(answer.data)
             return body
         finally:

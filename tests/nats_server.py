@@ -1,23 +1,27 @@
 """A real nats-server as a child process, to be stopped, killed and started again on the same port and store."""
 
 import asyncio
+import atexit
 import contextlib
+import json
 import shutil
 import signal
 import ssl
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+from nats.aio.client import Client as Nats
 
 import nats
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
 from waiting import eventually
 
-START_TIMEOUT_S = 15
+START_TIMEOUT_S = 60
 
 
 def nats_server_binary() -> str:
@@ -56,6 +60,7 @@ class NatsServer:
         directory.mkdir(parents=True, exist_ok=True)
         self._store = directory / "store"
         self._write(settings)
+        atexit.register(self.kill)  # a test that fails before it comes to that leaves no server behind
 
     def _write(self, settings: str) -> None:
         self._config.write_text(
@@ -79,6 +84,12 @@ class NatsServer:
         url = f"http://127.0.0.1:{self._monitoring}{path}"
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             answer: dict[str, Any] = await response.json()
+            return answer
+
+    def asked(self, path: str) -> dict[str, Any]:
+        """The same for who must not let the event loop turn meanwhile."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._monitoring}{path}", timeout=60) as response:
+            answer: dict[str, Any] = json.load(response)
             return answer
 
     async def connected(self) -> list[str]:
@@ -139,6 +150,12 @@ class NatsServer:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
+
+
+async def taken_in(client: Nats) -> None:
+    """Return once the server has all that was sent: nats-py's `flush` sends its PING past what waits to be sent."""
+    await eventually(lambda: not client.pending_data_size, interval_s=0)
+    await client.flush()
 
 
 async def _ignore(_error: Exception) -> None:

@@ -8,8 +8,14 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PATIENCE_S = 100.0
+"""What takes a few seconds may take so long on a machine ten times slower. A test that states how soon something
+happens measures that itself, or gives a time of its own."""
 
-async def eventually(probe: Callable[[], T | Awaitable[T]], timeout_s: float = 20, interval_s: float = 0.05) -> T:
+
+async def eventually(
+    probe: Callable[[], T | Awaitable[T]], timeout_s: float = PATIENCE_S, interval_s: float = 0.05
+) -> T:
     """Call `probe` until it returns something truthy and give that back.
 
     A probe may also assert: an AssertionError counts as "not yet", and the last one is what the test fails with.

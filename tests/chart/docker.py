@@ -25,10 +25,14 @@ HOSTS_OWN = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 
 @dataclass(frozen=True)
 class Docker:
-    """The command line against one daemon. `base` is the image to build from, or empty for the Dockerfile's own."""
+    """The command line against one daemon. `base` is the image to build from, or empty for the Dockerfile's own.
+
+    A daemon of our own has no networks but the host's.
+    """
 
     host: str
     base: str
+    has_networks: bool = True
 
     def __call__(self, *arguments: str, stdin: int | None = None, check: bool = True) -> str:
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"} | ({"DOCKER_HOST": self.host} if self.host else {})
@@ -72,17 +76,18 @@ def docker() -> Iterator[Docker]:
     # Not one of pytest's directories, of which it keeps the last three: an image store is a gigabyte.
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="protoqueue-docker-")))
-        if shutil.which("docker") and answers(""):
+        is_ours = not (shutil.which("docker") and answers(""))
+        if not is_ours:
             host = ""
         else:
             require("no docker daemon answers", "docker", "dockerd")
             host = stack.enter_context(daemon(scratch))
         if can_pull(host):
-            yield Docker(host, "")
+            yield Docker(host, "", not is_ours)
         else:
             require("the Dockerfile's base image cannot be pulled", "debootstrap")
             import_base(scratch / "base", host, LOCAL_BASE)
-            yield Docker(host, LOCAL_BASE)
+            yield Docker(host, LOCAL_BASE, not is_ours)
 
 
 def require(trouble: str, *tools: str) -> None:
@@ -107,7 +112,7 @@ def can_pull(host: str) -> bool:
 
 def answers(host: str) -> bool:
     environment = os.environ | ({"DOCKER_HOST": host} if host else {})
-    return subprocess.run([program(), "version"], env=environment, capture_output=True, timeout=20).returncode == 0
+    return subprocess.run([program(), "version"], env=environment, capture_output=True, timeout=100).returncode == 0
 
 
 @contextlib.contextmanager

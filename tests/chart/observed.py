@@ -5,9 +5,16 @@ import re
 
 from chart.rendering import MATRIX, Object, only, render
 
-METRIC = re.compile(r"\bprotoqueue_[a-z_]+")
+METRIC = re.compile(r"\b(?:protoqueue|workqueue|controller_runtime)_[a-z_]+")
 
-OPERATOR = ("protoqueue_operator_", "protoqueue_queue_", "protoqueue_group_")
+OPERATOR = (
+    "protoqueue_operator_",
+    "protoqueue_queue_",
+    "protoqueue_group_",
+    "protoqueue_resource_",
+    "workqueue_",
+    "controller_runtime_",
+)
 """How the names of what the operator exports begin; the rest is a worker's."""
 
 

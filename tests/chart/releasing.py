@@ -14,8 +14,8 @@ from typing import Any
 from chart.rbac import Request, operator_requests
 from chart.rendering import CHART, HELM, Values
 from nats_server import NatsServer
+from ports import free_port
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
-from protoqueue_devcluster.processes import free_port
 
 NAMESPACE = "queues"
 KUBECTL = Path(sys.executable).with_name("kubectl")

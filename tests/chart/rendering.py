@@ -25,7 +25,7 @@ MATRIX: dict[str, Values] = {
     "one operator": {"replicas": 1},
     "two namespaces": {"namespaces": ["orders", "mail"]},
     "no rights": {"rbac": {"create": False}, "serviceAccount": {"create": False, "name": "mine"}},
-    "no secrets": {"rbac": {"connectionSecrets": False}},
+    "secrets": {"rbac": {"connectionSecrets": True}},
     "three servers, every write synced": {"nats": {"bundled": {"replicas": 3, "syncInterval": "always"}}},
     "one server with a password": {"nats": {"bundled": {"authSecret": "door"}}},
     "three servers with a password and TLS": {
@@ -57,6 +57,12 @@ MATRIX: dict[str, Values] = {
             "natsFrom": [{"namespaceSelector": {"matchLabels": {"queues": "yes"}}}],
         },
         "nats": {"bundled": {"replicas": 3}},
+    },
+    "egress to a list": {
+        "networkPolicy": {
+            "enabled": True,
+            "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}], "ports": [{"port": 6443, "protocol": "TCP"}]}],
+        }
     },
     "closed to nobody in particular": {"networkPolicy": {"enabled": True}},
     "everything scheduled": {
@@ -91,6 +97,41 @@ MATRIX: dict[str, Values] = {
         },
     },
     "the platform assigns users": {"runAsUser": None},
+    "gateway": {"gateway": {"enabled": True}},
+    "gateway of two namespaces": {"gateway": {"enabled": True}, "namespaces": ["orders", "mail"]},
+    "gateway with everything": {
+        "imagePullSecrets": [{"name": "registry"}],
+        "networkPolicy": {
+            "enabled": True,
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            "natsFrom": [{"namespaceSelector": {"matchLabels": {"queues": "yes"}}}],
+            "gatewayFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}],
+        },
+        "metrics": {"serviceMonitor": {"enabled": True}},
+        "nats": {"bundled": {"authSecret": "door"}},
+        "gateway": {
+            "enabled": True,
+            "corsOrigins": ["https://a.example.org", "https://b.example.org"],
+            "service": {"type": "LoadBalancer", "port": 443, "annotations": {"a": "b"}},
+            "ingress": {
+                "enabled": True,
+                "className": "nginx",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-read-timeout": "90"},
+                "hosts": ["queues.example.org"],
+                "tls": [{"secretName": "certificate", "hosts": ["queues.example.org"]}],
+            },
+            "autoscaling": {"enabled": True},
+            "serviceAccount": {"annotations": {"a": "b"}},
+            "image": {"digest": f"sha256:{'0' * 64}"},
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+            "affinity": {"podAntiAffinity": {}},
+            "priorityClassName": "system-cluster-critical",
+            "extraEnv": [{"name": "A", "value": "b"}],
+        },
+    },
     "long names": {"fullnameOverride": "a-name-as-long-as-a-label-may-be-and-then-a-little-longer-still"},
 }
 """Values that together make every template render, and every branch of it."""
@@ -108,14 +149,15 @@ def helm(*arguments: str, stdin: str | None = None, check: bool = True) -> subpr
     )
 
 
-def render(values: Values, release: str = "pq", namespace: str = "queues") -> list[Object]:
-    """Every object of the release, the hooks of `helm test` too."""
-    return list(_render(json.dumps(values), release, namespace))
+def render(values: Values, release: str = "pq", namespace: str = "queues", version: str = "") -> list[Object]:
+    """Every object of the release, the hooks of `helm test` too; `version` is that of Kubernetes."""
+    return list(_render(json.dumps(values), release, namespace, version))
 
 
 @cache
-def _render(values: str, release: str, namespace: str) -> tuple[Object, ...]:
-    done = helm("template", release, str(CHART), "--namespace", namespace, "--values", "-", stdin=values, check=False)
+def _render(values: str, release: str, namespace: str, version: str) -> tuple[Object, ...]:
+    options = ["--namespace", namespace, "--values", "-", *(["--kube-version", version] if version else [])]
+    done = helm("template", release, str(CHART), *options, stdin=values, check=False)
     assert done.returncode == 0, done.stderr
     return tuple(each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each)
 

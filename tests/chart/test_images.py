@@ -4,16 +4,19 @@ Two minutes, most of them for the base image and the packages in it.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 
 from chart.docker import Docker, docker
 from chart.releasing import Cluster, running_cluster
 from chart.rendering import ROOT
+from ports import free_port
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)  # a base system, a virtual environment and three images are made
@@ -39,6 +42,16 @@ def cli_image(engine: Docker) -> str:
 
 
 @pytest.fixture(scope="module")
+def gateway_image(engine: Docker) -> str:
+    return engine.build("gateway", ROOT)
+
+
+@pytest.fixture(scope="module")
+def standalone_image(engine: Docker) -> str:
+    return engine.build("standalone", ROOT)
+
+
+@pytest.fixture(scope="module")
 def worker_image(engine: Docker) -> str:
     return engine.build("worker", ROOT)
 
@@ -49,7 +62,7 @@ def inspect(engine: Docker, image: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("image", ["operator_image", "cli_image"])
+@pytest.mark.parametrize("image", ["operator_image", "gateway_image", "cli_image"])
 def test_an_image_made_from_scratch_is_small(engine: Docker, image: str, request: pytest.FixtureRequest) -> None:
     name = request.getfixturevalue(image)
     size = inspect(engine, name)["Size"]
@@ -69,7 +82,7 @@ def ours(files: dict[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
     return {path: about for path, about in files.items() if path.startswith(("opt/", "usr/"))}
 
 
-@pytest.mark.parametrize("image", ["operator_image", "cli_image", "worker_image"])
+@pytest.mark.parametrize("image", ["operator_image", "gateway_image", "cli_image", "worker_image", "standalone_image"])
 def test_an_image_runs_as_a_numeric_user_without_rights_and_says_what_it_is(
     engine: Docker, image: str, request: pytest.FixtureRequest
 ) -> None:
@@ -79,7 +92,7 @@ def test_an_image_runs_as_a_numeric_user_without_rights_and_says_what_it_is(
     assert config["Labels"]["org.opencontainers.image.version"] == "0.1.0"
 
 
-@pytest.mark.parametrize("image", ["operator_image", "cli_image"])
+@pytest.mark.parametrize("image", ["operator_image", "gateway_image", "cli_image"])
 @pytest.mark.parametrize("tool", ["sh", "bash", "pip", "gcc", "apt-get"])
 def test_an_image_made_from_scratch_holds_no_tools(
     engine: Docker, image: str, tool: str, request: pytest.FixtureRequest
@@ -133,6 +146,74 @@ async def test_the_operator_image_reconciles_a_queue(engine: Docker, operator_im
             conditions = (await cluster.get("queue", "email")).get("status", {}).get("conditions", [])
             return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
-        await eventually(ready, timeout_s=30)
+        await eventually(ready)
     finally:
         engine("stop", "--time", "10", "operator", check=False)
+
+
+TOLD = re.compile(r"Queues over HTTP: \S+ with the key (\S+), which may do everything")
+
+
+async def told_key(logs: Callable[[], str]) -> str:
+    found = await eventually(lambda: TOLD.search(logs()))
+    assert found
+    return found[1]
+
+
+async def keeps_a_task(url: str, key: str, restart: Callable[[], object]) -> None:
+    async def call(method: str, path: str, body: object = None) -> Any:
+        async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {key}"}) as session:
+            async with session.request(method, path, json=body) as answer:
+                return await answer.json()
+
+    await call("POST", "/v1/queues?wait=60", {"name": "email"})
+    sent = await call("POST", "/v1/queues/email/messages", {"payload": {"to": "ada"}})
+    restart()
+
+    async def is_received() -> bool:
+        try:
+            answer = await call("GET", "/v1/queues/email/messages?wait=1")
+        except aiohttp.ClientError:
+            return False
+        return [message["id"] for message in answer.get("messages", [])] == [sent["id"]]
+
+    await eventually(is_received)
+
+
+async def test_the_standalone_image_keeps_queues_tasks_and_key_over_a_restart(
+    engine: Docker, standalone_image: str
+) -> None:
+    port = free_port()
+    network = ["--publish", f"127.0.0.1:{port}:8080"] if engine.has_networks else ["--network", "host"]
+    engine("run", "--detach", "--name", "standalone", *network, "--volume", "standalone:/data", standalone_image)
+    try:
+        key = await told_key(lambda: engine("logs", "standalone"))
+        url = f"http://127.0.0.1:{port if engine.has_networks else 8080}"
+        await keeps_a_task(url, key, lambda: engine("restart", "standalone"))
+    finally:
+        engine("rm", "--force", "standalone", check=False)
+        engine("volume", "rm", "standalone", check=False)
+
+
+async def test_docker_compose_up_serves_queues_over_http(engine: Docker, standalone_image: str, tmp_path: Path) -> None:
+    if not engine.has_networks:
+        pytest.skip("the docker daemon has no networks, on which compose puts everything")
+    if "ersion" not in engine("compose", "version", check=False):
+        pytest.skip("there is no docker compose here")
+    stated, port = yaml.safe_load((ROOT / "compose.yaml").read_text()), free_port()
+    service = stated["services"]["protoqueue"]
+    assert service.pop("build") == {"context": ".", "target": "standalone"}
+    assert service["ports"] == ["8080:8080"]
+    service |= {"image": standalone_image, "ports": [f"127.0.0.1:{port}:8080"]}
+    file = tmp_path / "compose.yaml"
+    file.write_text(yaml.safe_dump(stated))
+
+    def compose(*arguments: str, check: bool = True) -> str:
+        return engine("compose", "--project-name", "protoqueue-test", "--file", str(file), *arguments, check=check)
+
+    compose("up", "--detach")
+    try:
+        key = await told_key(lambda: compose("logs", "--no-log-prefix"))
+        await keeps_a_task(f"http://127.0.0.1:{port}", key, lambda: compose("restart"))
+    finally:
+        compose("down", "--volumes", check=False)

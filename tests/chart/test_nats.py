@@ -1,5 +1,6 @@
 """The bundled NATS, judged by the real nats-server."""
 
+import asyncio
 import contextlib
 import itertools
 import re
@@ -7,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import trustme
 
 import nats
 from chart.rendering import Object, Values, only, pod_specs, render
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
 from waiting import eventually
 
 GUARDED: Values = {"nats": {"bundled": {"authSecret": "door", "tlsSecret": "certificate"}}}
@@ -64,7 +66,7 @@ async def test_three_servers_form_a_cluster_that_keeps_three_copies(tmp_path: Pa
     access = {"tls": trusted, "user": "queues", "password": PASSWORD} if guard else {}
     url = f"nats://127.0.0.1:{ports[0]}"
     with running_here(tmp_path, values, ports):
-        await eventually(lambda: keeps_three_copies(url, access), timeout_s=30, interval_s=0.5)
+        await eventually(lambda: keeps_three_copies(url, access), interval_s=0.5)
 
 
 async def test_a_guarded_server_lets_nobody_in_without_password_and_tls(tmp_path: Path) -> None:
@@ -80,6 +82,22 @@ async def test_a_guarded_server_lets_nobody_in_without_password_and_tls(tmp_path
         assert not await lets_in(url, right | {"tls": ssl.create_default_context()})
 
 
+async def test_a_server_alone_that_is_asked_to_end_ends_at_once(tmp_path: Path) -> None:
+    """As the kubelet asks: the hook before the stop, if there is one, then SIGTERM. Nothing is published meanwhile."""
+    port = free_port()
+    (container,) = only(render({}), "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    with running_here(tmp_path, {}, [port, free_port()]) as (server,):
+        await eventually(lambda: lets_in(f"nats://127.0.0.1:{port}", {}), timeout_s=60, interval_s=0.2)
+        async with await nats.connect(f"nats://127.0.0.1:{port}", allow_reconnect=False):
+            asked = time.monotonic()
+            if hook := container.get("lifecycle", {}).get("preStop"):
+                command = [each.replace("/tmp/nats.pid", f"{tmp_path}/0.pid") for each in hook["exec"]["command"]]
+                await asyncio.to_thread(subprocess.run, [str(NATS_SERVER), *command[1:]], check=True, timeout=100)
+            server.terminate()
+            await asyncio.to_thread(server.wait, 60)
+            assert time.monotonic() - asked < 4, "a lame duck's grace alone is five seconds"
+
+
 def certificates(directory: Path) -> ssl.SSLContext:
     """Write the files of the Secret `certificate`; what is given back trusts their authority."""
     authority = trustme.CA()
@@ -93,7 +111,7 @@ def certificates(directory: Path) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def running_here(directory: Path, values: Values, ports: Sequence[int]) -> Iterator[None]:
+def running_here(directory: Path, values: Values, ports: Sequence[int]) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """The servers with their configuration as it is, but for places: a machine's ports for a host each.
 
     `ports` are those for clients, then those for probes, then, of several servers, those for routes.
@@ -105,6 +123,7 @@ def running_here(directory: Path, values: Values, ports: Sequence[int]) -> Itera
     client, monitor, route = ports[:count], ports[count : 2 * count], ports[2 * count :]
     for other, port in enumerate(route):
         text = re.sub(rf"nats://pq-protoqueue-nats-{other}\S+:6222", f"nats://127.0.0.1:{port}", text)
+    servers = []
     with contextlib.ExitStack() as stack:
         for ordinal in range(count):
             own = text.replace("http_port: 8222", f"http_port: {monitor[ordinal]}")
@@ -113,17 +132,18 @@ def running_here(directory: Path, values: Values, ports: Sequence[int]) -> Itera
                 own = own.replace("port: 6222", f"host: 127.0.0.1\nport: {route[ordinal]}")
             own = own.replace("/data", f"{directory}/data-{ordinal}")
             own = own.replace("/tmp/nats.pid", f"{directory}/{ordinal}.pid")
-            stack.enter_context(running(directory, own, environment(container, f"pq-protoqueue-nats-{ordinal}")))
-        yield
+            variables = environment(container, f"pq-protoqueue-nats-{ordinal}")
+            servers.append(stack.enter_context(running(directory, own, variables)))
+        yield servers
 
 
 @contextlib.contextmanager
-def running(directory: Path, text: str, variables: dict[str, str]) -> Iterator[None]:
+def running(directory: Path, text: str, variables: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     file = directory / f"{variables['POD_NAME']}.conf"
     file.write_text(text)
     server = subprocess.Popen([str(NATS_SERVER), "--config", str(file), "--log", f"{file}.log"], env=variables)
     try:
-        yield
+        yield server
     finally:
         server.kill()
         server.wait()
@@ -205,7 +225,7 @@ def test_the_operator_gets_what_a_guarded_server_wants_and_not_the_servers_key()
     environment = {each["name"]: each.get("value") for each in operator_container(GUARDED)["env"]}
     assert environment["PROTOQUEUE_NATS_URL"] == "tls://pq-protoqueue-nats.queues.svc:4222"
     for where, spec in pod_specs(render(GUARDED)):
-        if "StatefulSet" not in where:
+        if "StatefulSet" not in where and not where.endswith("-release"):  # which asks NATS nothing
             (container,) = spec["containers"]
             mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
             assert mounts["nats"] == environment["PROTOQUEUE_NATS_SECRET_DIR"]

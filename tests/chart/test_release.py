@@ -18,8 +18,8 @@ from chart.rbac import Request, denied, permissions
 from chart.releasing import NAMESPACE, Cluster, running_cluster
 from chart.rendering import CHART, render
 from nats_server import NatsServer
-from protoqueue.naming import QueueName
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
+from protoqueue.protocol.names import QueueName
 from waiting import eventually
 
 QUEUE = {"apiVersion": "protoqueue.dev/v1alpha1", "kind": "Queue", "spec": {}}
@@ -55,7 +55,7 @@ async def test_every_operator_metric_used_is_in_a_scrape_of_the_installed_operat
 
 async def test_an_upgrade_replaces_the_operator_and_queues_stay_ready(cluster: Cluster) -> None:
     await apply(cluster, {**QUEUE, "metadata": {"name": "email", "namespace": "default"}})
-    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=20s")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=100s")
     (before,) = await operator_pods(cluster)
 
     # The new pod becomes ready before the old one goes: on one loopback it needs a port of its own for that.
@@ -67,7 +67,7 @@ async def test_an_upgrade_replaces_the_operator_and_queues_stay_ready(cluster: C
 
     await eventually(replaced)
     await cluster.kubectl("annotate", "queue/email", "touched=yes")
-    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=20s")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=100s")
 
 
 async def test_a_rollback_brings_the_earlier_operator_back_and_queues_stay_ready(cluster: Cluster) -> None:
@@ -75,7 +75,7 @@ async def test_a_rollback_brings_the_earlier_operator_back_and_queues_stay_ready
     deployment = await cluster.get("deployment", "pq-protoqueue", "-n", NAMESPACE)
     assert "--log-level=info" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     await cluster.kubectl("annotate", "queue/email", "touched=again", "--overwrite")
-    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=20s")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/email", "--timeout=100s")
 
 
 async def operator_pods(cluster: Cluster) -> list[str]:
@@ -102,9 +102,14 @@ async def test_an_upgrade_brings_the_definitions_of_its_chart(cluster: Cluster, 
 async def test_uninstalling_keeps_definitions_and_queues_and_another_installation_takes_them_over(
     cluster: Cluster,
 ) -> None:
-    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
+    await apply(cluster, {**QUEUE, "metadata": {"name": "orphan", "namespace": "default"}})
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/orphan", "--timeout=60s")
+    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "90s")
     await eventually(lambda: no_operator(cluster))
     assert (await cluster.get("queue", "email"))["spec"]["delivery"] == "WorkQueue"
+    assert "not found" in await cluster.kubectl("get", "lease", "pq-protoqueue", "-n", NAMESPACE, check=False)
+    # Nobody is there to take finalizers off any more, so none may be left.
+    await cluster.kubectl("delete", "queue/orphan", "--timeout=100s")
 
     await cluster.install()
     await cluster.kubectl("patch", "queue/email", "--type=merge", "-p", '{"spec":{"priorityLevels":4}}')
@@ -122,7 +127,7 @@ async def no_operator(cluster: Cluster) -> bool:
 async def test_another_replica_takes_over_from_a_leader_that_is_killed(cluster: Cluster) -> None:
     first = await lease_holder(cluster)
     await cluster.kubectl("apply", "-f", "-", stdin=json.dumps(await replica(cluster, free_port())))
-    await cluster.kubectl("wait", "--for=condition=Ready", "pod/replica", "-n", NAMESPACE, "--timeout=20s")
+    await cluster.kubectl("wait", "--for=condition=Ready", "pod/replica", "-n", NAMESPACE, "--timeout=100s")
     assert await lease_holder(cluster) == first
     # With nobody to start the first again, it is the other one that has to act.
     await cluster.kubectl("scale", "deployment/pq-protoqueue", "--replicas=0", "-n", NAMESPACE)
@@ -131,9 +136,9 @@ async def test_another_replica_takes_over_from_a_leader_that_is_killed(cluster: 
     async def taken_over() -> bool:
         return await lease_holder(cluster) not in ("", first)
 
-    await eventually(taken_over, timeout_s=40)
+    await eventually(taken_over)
     await apply(cluster, {**QUEUE, "metadata": {"name": "later", "namespace": "default"}})
-    await cluster.kubectl("wait", "--for=condition=Ready", "queue/later", "--timeout=20s")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/later", "--timeout=100s")
     await cluster.kubectl("delete", "pod/replica", "-n", NAMESPACE)
 
 
@@ -153,7 +158,7 @@ async def replica(cluster: Cluster, port: int) -> dict[str, object]:
 
 
 async def test_the_roles_of_the_release_allow_all_that_its_operators_have_asked_for(cluster: Cluster) -> None:
-    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
+    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "90s")
     await eventually(lambda: no_operator(cluster))
     requests = cluster.operator_requests()
     assert Request("patch", "protoqueue.dev", "queues/status", "default", "later") in requests
@@ -166,9 +171,9 @@ async def test_an_operator_of_one_namespace_needs_only_its_rights_there(cluster:
     await cluster.install(namespaces=["mail"])
     for namespace in ("mail", "default"):
         await apply(cluster, {**QUEUE, "metadata": {"name": "letters", "namespace": namespace}})
-    await cluster.kubectl("wait", "--for=condition=Ready", "queue/letters", "--timeout=20s", "-n", "mail")
+    await cluster.kubectl("wait", "--for=condition=Ready", "queue/letters", "--timeout=100s", "-n", "mail")
     assert "status" not in await cluster.get("queue", "letters", "-n", "default")
-    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
+    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "90s")
     await eventually(lambda: no_operator(cluster))
 
     granted = permissions(render({"namespaces": ["mail"]}, namespace=NAMESPACE), "pq-protoqueue", NAMESPACE)
@@ -193,7 +198,7 @@ async def test_an_operator_given_a_secret_works_in_the_account_it_names(cluster:
         await cluster.kubectl("create", "secret", "generic", "account", "-n", NAMESPACE, *options)
         await cluster.install(nats={"bundled": {"enabled": False}, "existingSecret": "account"})
         await apply(cluster, {**QUEUE, "metadata": {"name": "private", "namespace": "default"}})
-        await cluster.kubectl("wait", "--for=condition=Ready", "queue/private", "--timeout=20s")
+        await cluster.kubectl("wait", "--for=condition=Ready", "queue/private", "--timeout=100s")
         async with await nats.connect(server.url, user="queues", password="secret") as client:
             assert await client.jetstream().stream_info(QueueName("default", "private").stream)
         assert "1 ready" in await cluster.helm("test", "pq", "--logs", "--timeout", "60s")
@@ -203,7 +208,9 @@ async def test_an_operator_given_a_secret_works_in_the_account_it_names(cluster:
 
 async def test_an_upgrade_does_not_swap_a_server_that_holds_tasks_for_three_that_hold_none(cluster: Cluster) -> None:
     def options(replicas: int) -> list[str]:
-        return [*("--set", f"crds.install=false,replicas=0,nats.bundled.replicas={replicas}"), str(CHART)]
+        # Without the hook: these values do not tell its pod how to reach the API server here.
+        values = f"crds.install=false,replicas=0,nats.bundled.replicas={replicas},uninstall.releaseResources=false"
+        return ["--set", values, str(CHART)]
 
     await cluster.helm("install", "bundled", *options(1))
     refused = await cluster.helm("upgrade", "bundled", *options(3), check=False)
@@ -217,7 +224,7 @@ async def test_an_upgrade_does_not_swap_a_server_that_holds_tasks_for_three_that
 
 
 async def test_a_release_of_another_name_takes_the_definitions_over_when_told_to(cluster: Cluster) -> None:
-    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "30s")
+    await cluster.helm("uninstall", "pq", "--wait", "--timeout", "90s")
     await eventually(lambda: no_operator(cluster))
     assert "invalid ownership metadata" in await cluster.install("other", check=False)
     await cluster.install("other", "--take-ownership")

@@ -103,6 +103,14 @@ def declared(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
             "leave nats.tls.caSecret empty",
         ),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+        ({"gateway": {"enabled": True, "ingress": {"enabled": True}}}, "gateway.ingress.hosts is empty"),
+        ({"gateway": {"enabled": True, "httpRoute": {"enabled": True}}}, "gateway.httpRoute.parentRefs is empty"),
+        (
+            {"gateway": {"enabled": True, "autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}}},
+            "minReplicas is more than maxReplicas",
+        ),
+        ({"gateway": {"corsOrigins": ["app.example.org"]}}, "corsOrigins"),
+        ({"gateway": {"defaultVisibilityTimeout": "soon"}}, "defaultVisibilityTimeout"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )

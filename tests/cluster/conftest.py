@@ -20,7 +20,7 @@ from cluster.rights import RightsProof
 from nats_server import NatsServer
 from protoqueue_devcluster.components import running_apiserver, running_controllers, running_node
 from protoqueue_devcluster.kube.client import NAMESPACES, ApiError, KubeClient
-from protoqueue_operator.core.crds import crds
+from protoqueue_operator.api.v1alpha1.crd import crds
 from waiting import eventually
 
 RESTART_BACKOFF_S = 0.2
@@ -88,7 +88,16 @@ async def operator(
     process = OperatorProcess(kubeconfig, server.url, directory, "--target-period", "1")
     process.start()
     yield process
+    # While there is an operator: without one nobody would take the finalizers off what the tests have left behind.
+    with contextlib.suppress(AssertionError):  # a test that failed has said more than what it leaves
+        await eventually(lambda: _namespaces_are_gone(kube), timeout_s=120, interval_s=0.5)
     process.stop()
+
+
+async def _namespaces_are_gone(kube: KubeClient) -> bool:
+    mine = f"test-{os.getpid()}-"
+    items = (await kube.list(NAMESPACES, None))["items"]
+    return not any(each["metadata"]["name"].startswith(mine) for each in items)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,10 @@ class Detour:
         self.watches_flow.set()
         self.refusal: tuple[int, dict[str, str]] | None = None
         """Status and headers with which every request is answered that is no watch."""
+        self.refuses: Callable[[web.Request], int | None] = lambda _: None
+        """Says with which status a request is refused, watches included; None lets it pass."""
+        self.delay_s = 0.0
+        """How long each request waits before it passes, watches excepted."""
         self.asked: list[Asked] = []
         self._watches: set[web.StreamResponse] = set()
 
@@ -81,6 +85,11 @@ class Detour:
         assert self._session
         await self.open.wait()
         watches = request.query.get("watch") == "true"
+        if (status := self.refuses(request)) is not None:
+            self._note(request, status)
+            return web.json_response({"message": "by way of trial"}, status=status)
+        if self.delay_s and not watches:
+            await asyncio.sleep(self.delay_s)
         if self.refusal and not watches:
             status, headers = self.refusal
             self._note(request, status)

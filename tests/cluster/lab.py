@@ -24,7 +24,7 @@ from protoqueue_devcluster.kube.client import (
     Kind,
     KubeClient,
 )
-from waiting import eventually
+from waiting import PATIENCE_S, eventually
 
 EVENTS = Kind("", "v1", "events", "Event")
 DEFINITIONS = Kind("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
@@ -69,13 +69,24 @@ class Lab:
         else:
             await self.kube.create(SECRETS, {"metadata": {"name": name}, "data": data}, self.namespace)
 
-    async def ready(self, *, queues: tuple[str, ...] = ("email",), groups: tuple[str, ...] = ()) -> None:
+    async def ready(
+        self, *, queues: tuple[str, ...] = ("email",), groups: tuple[str, ...] = (), timeout_s: float = PATIENCE_S
+    ) -> None:
         """Wait until all of these are Ready at their present generation."""
         for kind, names in ((QUEUES, queues), (CONSUMER_GROUPS, groups)):
             for name in names:
-                await self.condition(kind, name, status="True")
+                await self.condition(kind, name, status="True", timeout_s=timeout_s)
 
-    async def condition(self, kind: Kind, name: str, type_: str = "Ready", **expected: str) -> dict[str, Any]:
+    async def statuses(self) -> dict[str, Any]:
+        """Of all queues and groups, with the version that a write would change."""
+        bodies = [
+            each for kind in (QUEUES, CONSUMER_GROUPS) for each in (await self.kube.list(kind, self.namespace))["items"]
+        ]
+        return {each["metadata"]["uid"]: (each["metadata"]["resourceVersion"], each["status"]) for each in bodies}
+
+    async def condition(
+        self, kind: Kind, name: str, type_: str = "Ready", timeout_s: float = PATIENCE_S, **expected: str
+    ) -> dict[str, Any]:
         """Wait for a condition that says all of this about the present generation."""
 
         async def holds() -> dict[str, Any]:
@@ -86,7 +97,7 @@ class Lab:
             assert found[0]["observedGeneration"] == body["metadata"]["generation"]
             return found[0]
 
-        return await eventually(holds)
+        return await eventually(holds, timeout_s)
 
     async def get(self, kind: Kind, name: str) -> dict[str, Any]:
         return await self.kube.get(kind, name, self.namespace)
@@ -127,16 +138,20 @@ class Lab:
         body = await self.find(DEPLOYMENTS, name)
         return -1 if body is None else int(body["spec"]["replicas"])
 
-    async def event_reasons(self, name: str) -> list[str]:
+    async def events(self, name: str) -> list[dict[str, Any]]:
+        """What was said about that object."""
         items = (await self.kube.list(EVENTS, self.namespace))["items"]
-        return [event["reason"] for event in items if event["involvedObject"]["name"] == name]
+        return [event for event in items if event["involvedObject"]["name"] == name]
+
+    async def event_reasons(self, name: str) -> list[str]:
+        return [event["reason"] for event in await self.events(name)]
 
     def stream_name(self, queue: str = "email", suffix: str = "") -> str:
         return f"PQ_{self.namespace}_{queue}{suffix}"
 
     async def api(self, subject: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
         """A plain request to JetStream."""
-        answer = await self.nats.request(f"$JS.API.{subject}", json.dumps(request or {}).encode(), timeout=5)
+        answer = await self.nats.request(f"$JS.API.{subject}", json.dumps(request or {}).encode(), timeout=20)
         body: dict[str, Any] = json.loads(answer.data)
         return body
 
@@ -152,8 +167,9 @@ class Lab:
         return config
 
     async def consumers(self, queue: str = "email") -> dict[str, dict[str, Any]]:
+        """Those of groups; others, which are never pulled, begin with a `_`."""
         answer = await self.api(f"CONSUMER.LIST.{self.stream_name(queue)}", {"offset": 0})
-        return {info["name"]: info for info in answer["consumers"] or ()}
+        return {info["name"]: info for info in answer["consumers"] or () if not info["name"].startswith("_")}
 
     async def entry(self, *names: str) -> dict[str, Any] | None:
         """What `pq-config` says of a queue, or of a queue and a group."""

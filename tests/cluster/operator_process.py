@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
 class OperatorProcess:
-    """`arguments` are those of `run`; `variables` go into its environment."""
+    """`arguments` are those of `run`; `variables` go into its environment, and `before` stands before the command."""
 
     def __init__(
         self,
@@ -18,10 +18,11 @@ class OperatorProcess:
         directory: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self._environment = os.environ | {"KUBECONFIG": str(kubeconfig), "PROTOQUEUE_NATS_URL": nats_url}
         self._environment |= variables or {}
-        self._command = [sys.executable, "-m", "protoqueue_operator", "run", *arguments]
+        self._command = [*before, sys.executable, "-m", "protoqueue_operator", "run", *arguments]
         self._process: subprocess.Popen[bytes] | None = None
         self.log = directory / "operator.log"
 
@@ -29,6 +30,11 @@ class OperatorProcess:
         """Return at once: its work shows in the resources."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        assert self._process, "it is not started"
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -39,7 +45,7 @@ class OperatorProcess:
         """SIGTERM; raises TimeoutExpired where it does not end in an orderly way."""
         if self._process:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait(timeout=15)
+            self._process.wait(timeout=60)
             self._process = None
 
     def kill(self) -> None:

@@ -1,13 +1,13 @@
 """An operator whose metrics can be read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.operator_process import OperatorProcess
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
 
 
 class Replica(OperatorProcess):
@@ -20,10 +20,11 @@ class Replica(OperatorProcess):
         directory: Path,
         *arguments: str,
         variables: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         liveness = ("--liveness", f"{self.url}/healthz")
-        super().__init__(kubeconfig, nats_url, directory, *liveness, *arguments, variables=variables)
+        super().__init__(kubeconfig, nats_url, directory, *liveness, *arguments, variables=variables, before=before)
 
     async def metrics_text(self) -> str:
         """Empty while it does not answer."""

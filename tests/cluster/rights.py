@@ -24,10 +24,12 @@ NEVER_ASKED = {
 
 def granted() -> set[Permission]:
     """What the chart grants an operator of the whole cluster, and one of named namespaces outside of these."""
-    named: dict[str, list[str]] = {"namespaces": ["any"]}
+    named: dict[str, Any] = {"namespaces": ["any"], "rbac": {"connectionSecrets": True}}
     inside_and_outside = permissions(render(named, namespace=NAMESPACE), ACCOUNT, NAMESPACE)
     foreign = {"scaleTargets": [{"apiGroup": "example.com", "resource": "machines"}]}
-    everywhere = permissions(render({"rbac": foreign}, namespace=NAMESPACE), ACCOUNT, NAMESPACE)
+    everywhere = permissions(
+        render({"rbac": {**foreign, "connectionSecrets": True}}, namespace=NAMESPACE), ACCOUNT, NAMESPACE
+    )
     return {*everywhere, *(each for each in inside_and_outside if not each.namespace)}
 
 

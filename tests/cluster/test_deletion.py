@@ -1,12 +1,14 @@
 """What goes with a resource, what stays, and that nothing holds up a namespace for ever."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import protoqueue
 from cluster.lab import Lab
 from nats_server import NatsServer
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, NAMESPACES, QUEUES, ApiError
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, NAMESPACES, QUEUES, SECRETS, ApiError, Kind
 from waiting import eventually
 
 
@@ -48,7 +50,13 @@ async def test_growing_levels_neither_lose_nor_reorder_what_is_stored(lab: Lab) 
             await queue.enqueue({"n": number}, priority=1)
             await queue.enqueue({"n": number + 4}, priority=10)
     await lab.queue(priorityLevels=10)
-    await lab.ready(groups=("mailers",))
+    await lab.ready()
+
+    async def listens_to_all() -> bool:
+        entry = await lab.entry("email", "mailers")
+        return entry is not None and len(entry["consumers"]) == 10
+
+    await eventually(listens_to_all)  # the group, which was Ready before, comes after its queue
     async with await lab.client() as client:
         queue = await client.queue(f"{lab.namespace}/email")
         await queue.enqueue({"n": 8}, priority=10)
@@ -84,7 +92,7 @@ async def test_a_namespace_goes_although_nats_hangs(lab: Lab, server: NatsServer
     await lab.ready(queues=tuple(policies), groups=tuple(f"of-{name}" for name in policies))
     with server.hung():
         await lab.delete_namespace()
-        await eventually(lambda: namespace_is_gone(lab), timeout_s=90)
+        await eventually(lambda: namespace_is_gone(lab))
 
 
 async def test_a_namespace_goes_although_a_queue_to_be_emptied_is_not(lab: Lab) -> None:
@@ -95,7 +103,7 @@ async def test_a_namespace_goes_although_a_queue_to_be_emptied_is_not(lab: Lab) 
     await lab.delete_namespace()
     condition: dict[str, Any] = await lab.condition(QUEUES, "email", status="False", reason="NotEmpty")
     assert "1 task" in condition["message"]
-    await eventually(lambda: namespace_is_gone(lab), timeout_s=60)
+    await eventually(lambda: namespace_is_gone(lab))
     left = await lab.stream()
     assert left is not None
     assert left["state"]["messages"] == 1, "what was not to be lost is not"
@@ -106,3 +114,85 @@ async def test_a_queue_that_never_was_is_deleted_at_once_although_its_secret_is_
     await lab.condition(QUEUES, "email", status="False", reason="SecretNotFound")
     await lab.delete(QUEUES, "email")
     await lab.gone(QUEUES, "email")
+
+
+@pytest.mark.parametrize("first", [CONSUMER_GROUPS, QUEUES], ids=["group first", "queue first"])
+async def test_a_queue_and_its_group_that_are_deleted_together_go_when_the_tasks_are_done(
+    lab: Lab, first: Kind
+) -> None:
+    await lab.queue(deletionPolicy="DeleteIfEmpty")
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue_batch([{"n": number} for number in range(3)])
+        for kind in (first, QUEUES if first is CONSUMER_GROUPS else CONSUMER_GROUPS):
+            await lab.delete(kind, "email" if kind is QUEUES else "mailers")
+        condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="Draining")
+        assert "3 tasks" in condition["message"]
+        done = 0
+        while done < 3:
+            for task in await queue.receive(max_tasks=3, wait=5, group="mailers"):
+                await task.ack()
+                done += 1
+    await lab.gone(CONSUMER_GROUPS, "mailers")
+    await lab.gone(QUEUES, "email")
+    assert await lab.stream() is None
+
+
+async def test_a_group_that_is_deleted_alone_goes_although_its_queue_holds_tasks(lab: Lab) -> None:
+    await lab.queue(deletionPolicy="DeleteIfEmpty")
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
+    await lab.delete(CONSUMER_GROUPS, "mailers")
+    await lab.gone(CONSUMER_GROUPS, "mailers")
+    await lab.ready()
+
+
+async def test_what_lives_in_a_nats_that_is_gone_for_good_goes_on_request(lab: Lab, tmp_path: Path) -> None:
+    elsewhere = NatsServer(tmp_path / "elsewhere")
+    await elsewhere.start()
+    await lab.secret("account", url=elsewhere.url)
+    await lab.queue(nats={"connectionSecretRef": {"name": "account"}})
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    elsewhere.kill()
+    await lab.delete(SECRETS, "account")
+    await lab.delete(CONSUMER_GROUPS, "mailers")
+    await lab.delete(QUEUES, "email")
+    condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="NatsUnavailable")
+    command = f"kubectl annotate -n {lab.namespace} consumergroup mailers protoqueue.dev/abandon=true"
+    assert command in condition["message"]
+    abandon = {"metadata": {"annotations": {"protoqueue.dev/abandon": "true"}}}
+    await lab.kube.merge(CONSUMER_GROUPS, abandon, "mailers", lab.namespace)
+    await lab.gone(CONSUMER_GROUPS, "mailers")
+    await lab.gone(QUEUES, "email")
+    assert "LeftBehind" in await lab.event_reasons("mailers")
+
+
+async def test_a_namespace_that_is_made_again_does_not_get_the_tasks_of_the_one_before_unasked(lab: Lab) -> None:
+    await lab.queue()
+    await lab.ready()
+    async with await lab.client() as client:
+        await (await client.queue(f"{lab.namespace}/email")).enqueue({"secret": 1})
+    await lab.delete_namespace()
+    await eventually(lambda: namespace_is_gone(lab))
+    await lab.kube.create(NAMESPACES, {"metadata": {"name": lab.namespace}})
+    await lab.queue()
+    condition = await lab.condition(QUEUES, "email", status="False", reason="ForeignAsset")
+    assert "annotate the Queue with protoqueue.dev/adopt=<uid of that namespace>" in condition["message"]
+    stream = await lab.stream()
+    assert stream
+    earlier = stream["config"]["metadata"]["protoqueue.dev/namespace-uid"]
+    assert earlier not in condition["message"], "the next tenant must not learn it here"
+    async with await lab.client() as client:
+        with pytest.raises(protoqueue.QueueNotFound):
+            await client.queue(f"{lab.namespace}/email")
+    adopt = {"metadata": {"annotations": {"protoqueue.dev/adopt": earlier}}}
+    await lab.kube.merge(QUEUES, adopt, "email", lab.namespace)
+    await lab.condition(QUEUES, "email", status="True")
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        assert len(await queue.peek(5)) == 1

@@ -6,24 +6,61 @@ import json
 import pytest
 
 from cluster.lab import Lab
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, Kind
 from waiting import eventually
 
 WITHIN_S = 30
 SECOND = 10**9
+MOMENT = "2026-01-01T00:00:00Z"
 
 
 async def test_an_edited_stream_is_set_right_and_an_event_says_so(lab: Lab) -> None:
     await lab.queue(limits={"maxTasks": 50})
     await lab.ready()
-    config = await lab.config()
+    config = await lab.config(suffix="_NEW")
     await lab.api(f"STREAM.UPDATE.{config['name']}", config | {"max_msgs": 3, "description": "an administrator's"})
 
     async def repaired() -> bool:
-        return (await lab.config())["max_msgs"] == 50 and "DriftRepaired" in await lab.event_reasons("email")
+        return (await lab.config(suffix="_NEW"))["max_msgs"] == 50 and "DriftRepaired" in await lab.event_reasons(
+            "email"
+        )
 
     await eventually(repaired, timeout_s=WITHIN_S)
-    assert (await lab.config())["description"] == "an administrator's", "what is not the operator's stays"
+    assert (await lab.config(suffix="_NEW"))["description"] == "an administrator's", "what is not the operator's stays"
+
+
+async def test_a_stream_that_is_edited_all_the_time_costs_few_events(lab: Lab) -> None:
+    await lab.queue(limits={"maxTasks": 50})
+    await lab.ready()
+    config = await lab.config(suffix="_NEW")
+    repairs = 0
+    while repairs < 12:
+        await lab.api(f"STREAM.UPDATE.{config['name']}", config | {"max_msgs": 3})
+
+        async def repaired() -> bool:
+            return bool((await lab.config(suffix="_NEW"))["max_msgs"] == 50)
+
+        await eventually(repaired, timeout_s=WITHIN_S)
+        repairs += 1
+    told = [event for event in await lab.events("email") if event["reason"] == "DriftRepaired"]
+    assert len(told) == 1, "one Event that is counted"
+
+    async def counted() -> bool:
+        (event,) = [event for event in await lab.events("email") if event["reason"] == "DriftRepaired"]
+        return bool(event["count"] == repairs)
+
+    await eventually(counted)
+
+
+@pytest.mark.parametrize("kind", [QUEUES, CONSUMER_GROUPS], ids=["Queue", "ConsumerGroup"])
+async def test_a_status_that_is_edited_is_set_right(lab: Lab, kind: Kind) -> None:
+    await lab.queue()
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    name = "email" if kind is QUEUES else "mailers"
+    false = {"type": "Ready", "status": "False", "reason": "Edited", "message": "", "lastTransitionTime": MOMENT}
+    await lab.kube.merge(kind, {"status": {"conditions": [false]}}, name, lab.namespace, "status")
+    await lab.condition(kind, name, status="True", reason="Reconciled")
 
 
 async def test_a_deleted_stream_is_made_anew_and_the_loss_is_told(lab: Lab) -> None:
@@ -34,7 +71,7 @@ async def test_a_deleted_stream_is_made_anew_and_the_loss_is_told(lab: Lab) -> N
         await (await client.queue(f"{lab.namespace}/email")).enqueue({"n": 1})
 
     async def counted() -> bool:
-        return bool((await lab.get(QUEUES, "email"))["status"].get("tasks", {}).get("ready") == 1)
+        return bool((await lab.get(QUEUES, "email"))["status"].get("tasks", {}).get("waiting") == 1)
 
     await eventually(counted)
     await lab.api(f"STREAM.DELETE.{lab.stream_name()}")
@@ -111,14 +148,14 @@ async def test_edited_consumers_of_idle_queues_are_set_right(lab: Lab, request_:
         body = json.dumps({"stream_name": stream, "config": config}).encode()
         await lab.nats.publish(f"$JS.API.CONSUMER.{request_}.{stream}.{consumer}", body, reply=f"answers.{name}")
     for _ in queues:
-        answer = json.loads((await answers.next_msg(timeout=5)).data)
+        answer = json.loads((await answers.next_msg(60)).data)
         assert answer["config"]["ack_wait"] == SECOND, "whoever asks is answered by JetStream"
 
     async def repaired() -> bool:
         found = [(await lab.consumers(name))[f"of-{name}_p0"]["config"] for name in queues]
         return {config["ack_wait"] for config in found} == {9 * SECOND}
 
-    await eventually(repaired, timeout_s=10)
+    await eventually(repaired)
     await eventually(lambda: lab.event_reasons("of-q0"))
     assert set(await lab.event_reasons("of-q0")) == {"DriftRepaired"}
     assert not answers.pending_msgs, "and by nobody else: the operator only listens"
@@ -128,7 +165,7 @@ async def test_edited_consumers_of_idle_queues_are_set_right(lab: Lab, request_:
 async def test_the_counter_of_scheduled_tasks_is_set_right(lab: Lab) -> None:
     await lab.queue()
     await lab.ready()
-    stream, name = lab.stream_name(suffix="_LATER"), "_scheduled"
+    stream, name = lab.stream_name(), "_scheduled"
     config = (await lab.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
     request = {"stream_name": stream, "config": config | {"max_ack_pending": 7}}
     assert "error" not in await lab.api(f"CONSUMER.CREATE.{stream}.{name}", request)
@@ -143,7 +180,7 @@ async def test_the_counter_of_scheduled_tasks_is_set_right(lab: Lab) -> None:
 async def test_a_purged_schedule_is_set_again(lab: Lab) -> None:
     await lab.queue(schedules=[{"name": "nightly", "cron": "0 0 3 * * *"}])
     await lab.ready()
-    later = lab.stream_name(suffix="_LATER")
+    later = lab.stream_name()
     await lab.api(f"STREAM.PURGE.{later}")
 
     async def is_there() -> bool:

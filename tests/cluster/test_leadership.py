@@ -16,7 +16,8 @@ from nats_server import NatsServer
 from protoqueue_devcluster.kube.client import LEASES, ApiError
 from waiting import eventually
 
-FAILOVER_S = 15
+FAILOVER_S = 30
+"""LEASE_S and then some: a machine under load is slower than the promise."""
 
 
 @dataclass
@@ -97,7 +98,7 @@ async def test_a_leader_that_ends_in_order_hands_over_at_once(lab: Lab, candidat
     first, second = candidates
     await lead(first, second)
     await asyncio.to_thread(first.replica.stop)
-    await eventually(second.replica.leads, timeout_s=5)
+    await eventually(second.replica.leads, timeout_s=12)  # a leader that is killed is waited for LEASE_S
 
 
 async def test_a_leader_ends_in_order_although_the_api_server_does_not_answer(
@@ -110,6 +111,101 @@ async def test_a_leader_ends_in_order_although_the_api_server_does_not_answer(
     await asyncio.to_thread(leader.stop)
 
 
+async def test_a_change_of_leader_writes_no_status_and_tells_of_no_event(lab: Lab, candidates: list[Candidate]) -> None:
+    first, second = candidates
+    await lead(first, second)
+    queues = tuple(f"queue{number}" for number in range(20))
+    groups = tuple(f"group{number}" for number in range(20))
+    await lab.secret("account", url=lab.nats_url)  # half of them through a connection that no standby has
+    through = {"nats": {"connectionSecretRef": {"name": "account"}}}
+    await asyncio.gather(*(lab.queue(name, **(through if number % 2 else {})) for number, name in enumerate(queues)))
+    await asyncio.gather(*(lab.group(group, queue) for group, queue in zip(groups, queues, strict=True)))
+    await lab.ready(queues=queues, groups=groups)
+
+    def scaled() -> bool:
+        return len(first.writes()) > 40
+
+    await eventually(scaled)
+    statuses = await lab.statuses()
+    first.replica.kill()
+    await eventually(second.replica.leads, timeout_s=FAILOVER_S)
+    # All of them have been looked at once this one is: what is new goes first, what is Ready is looked at to be sure.
+    looked_at = ("protoqueue_operator_reconcile_seconds_count", ("ConsumerGroup",))
+
+    async def all_seen() -> bool:
+        return (await second.replica.metrics()).get(looked_at, 0) >= len(groups)
+
+    await eventually(all_seen, timeout_s=90)
+    assert [each for each in second.writes() if "/status" in each.path or "/events" in each.path] == []
+    assert await lab.statuses() == statuses
+
+
+async def test_a_replica_that_cannot_watch_does_not_become_the_leader(lab: Lab, candidates: list[Candidate]) -> None:
+    blind, other = candidates
+    blind.detour.refuses = lambda request: 403 if request.query.get("watch") == "true" else None
+    blind.replica.start()
+    await eventually(lambda: sum(each.status == 403 for each in blind.detour.asked) > 5)
+    assert not blind.looks(), "it does not even ask for the Lease"
+    other.replica.start()
+    await eventually(other.replica.leads)
+    await lab.queue()
+    await lab.ready()
+    blind.detour.refuses = lambda _: None
+    await eventually(blind.looks)
+    assert not await blind.replica.leads()
+
+
+async def test_a_standby_says_that_it_stands_by_and_for_whom(lab: Lab, candidates: list[Candidate]) -> None:
+    first, second = candidates
+    await lead(first, second)
+
+    def said() -> bool:
+        return any("standing by" in line and "holder=" in line for line in second.replica.log.read_text().splitlines())
+
+    await eventually(said)
+
+
+async def test_a_slow_api_server_costs_nobody_the_lead(lab: Lab, candidates: list[Candidate]) -> None:
+    leader = candidates[0]
+    leader.replica.start()
+    await eventually(leader.replica.leads)
+    leader.detour.delay_s = 5.0
+    asked = leader.looks()
+    await eventually(lambda: leader.looks() >= asked + 4, timeout_s=60)
+    assert await leader.replica.leads()
+    assert "leadership lost" not in leader.replica.log.read_text()
+
+
+async def test_labels_and_annotations_of_a_lease_are_kept_and_its_record_is_client_gos(
+    lab: Lab, candidates: list[Candidate], lease: str
+) -> None:
+    namespace, name = lease.split("/")
+    metadata = {"name": name, "labels": {"team": "platform"}, "annotations": {"note": "ours"}}
+    await lab.kube.create(LEASES, {"metadata": metadata, "spec": {}}, namespace)
+    first, second = candidates
+    await lead(first, second)
+    body = await lab.kube.get(LEASES, name, namespace)
+    assert (body["metadata"]["labels"], body["metadata"]["annotations"]) == ({"team": "platform"}, {"note": "ours"})
+    spec = body["spec"]
+    assert spec["leaseDurationSeconds"] == 15
+    assert spec["acquireTime"] <= spec["renewTime"]
+    transitions, acquired = spec["leaseTransitions"], spec["acquireTime"]
+    renewed = spec["renewTime"]
+
+    async def renewed_again() -> bool:
+        spec = (await lab.kube.get(LEASES, name, namespace))["spec"]
+        assert (spec["leaseTransitions"], spec["acquireTime"]) == (transitions, acquired), "the same holder"
+        return bool(spec["renewTime"] > renewed)
+
+    await eventually(renewed_again)
+    await asyncio.to_thread(first.replica.stop)
+    await eventually(second.replica.leads, timeout_s=FAILOVER_S)
+    after = await lab.kube.get(LEASES, name, namespace)
+    assert after["spec"]["leaseTransitions"] > transitions
+    assert after["spec"]["acquireTime"] > acquired
+    assert after["metadata"]["labels"] == {"team": "platform"}
+
+
 async def test_a_leader_cut_off_from_the_api_stops_before_the_other_begins(
     lab: Lab, candidates: list[Candidate]
 ) -> None:
@@ -120,15 +216,20 @@ async def test_a_leader_cut_off_from_the_api_stops_before_the_other_begins(
     first.detour.open.clear()
     cut = time.monotonic()
     await lab.queue("during")
-    await eventually(lambda: first.replica.exit_code == 1, timeout_s=FAILOVER_S)
-    assert not await second.replica.leads(), "the one ended by itself before the other began"
-    await lab.ready(queues=("during",))
-    assert time.monotonic() - cut < FAILOVER_S + 1
+    await eventually(lambda: "leadership lost" in first.replica.log.read_text(), timeout_s=FAILOVER_S)
+    assert not await second.replica.leads(), "the one stopped by itself before the other began"
+    await lab.ready(queues=("during",), timeout_s=FAILOVER_S)
+    assert time.monotonic() - cut < 2 * FAILOVER_S
     assert not [each for each in first.writes() if each.at > cut]
+    assert first.replica.exit_code is None, "it goes on as a standby, which looks like what it is"
     first.detour.open.set()
+    await asyncio.to_thread(second.replica.stop)
+    await lab.queue("after")
+    await lab.ready(queues=("after",), timeout_s=FAILOVER_S)
+    assert await first.replica.leads()
 
 
-async def test_a_leader_whose_lease_was_taken_stops(lab: Lab, candidates: list[Candidate], lease: str) -> None:
+async def test_a_leader_whose_lease_was_taken_stands_by(lab: Lab, candidates: list[Candidate], lease: str) -> None:
     leader = candidates[0].replica
     leader.start()
     await eventually(leader.leads)
@@ -145,7 +246,9 @@ async def test_a_leader_whose_lease_was_taken_stops(lab: Lab, candidates: list[C
         return True
 
     await eventually(taken)
-    await eventually(lambda: leader.exit_code == 1, timeout_s=FAILOVER_S)
+    await eventually(lambda: "standing by" in leader.log.read_text(), timeout_s=FAILOVER_S)
+    assert leader.exit_code is None
+    assert not await leader.leads()
 
 
 @pytest.mark.parametrize("renewed", ["1999-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"])
@@ -153,14 +256,14 @@ async def test_a_lease_is_judged_by_its_changes_and_not_by_anybodys_clock(
     lab: Lab, candidates: list[Candidate], lease: str, renewed: str
 ) -> None:
     namespace, name = lease.split("/")
-    spec = {"holderIdentity": "another", "leaseDurationSeconds": 10, "renewTime": renewed}
+    spec = {"holderIdentity": "another", "leaseDurationSeconds": 15, "renewTime": renewed}
     await lab.kube.create(LEASES, {"metadata": {"name": name}, "spec": spec}, namespace)
     candidate, started = candidates[0].replica, time.monotonic()
     candidate.start()
     await eventually(candidate.metrics)
     seen = time.monotonic()
     await eventually(candidate.leads, timeout_s=FAILOVER_S)
-    assert time.monotonic() - started > 9, "whatever its clock says, the holder may live"
+    assert time.monotonic() - started > 14, "whatever its clock says, the holder may live"
     assert time.monotonic() - seen < FAILOVER_S, "nor is it waited for for ever"
 
 

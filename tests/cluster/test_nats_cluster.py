@@ -13,6 +13,7 @@ import nats
 import protoqueue
 from cluster.lab import Lab
 from nats_cluster import NatsCluster
+from nats_server import taken_in
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 from waiting import eventually
 
@@ -56,11 +57,11 @@ async def test_one_replica_becomes_three_while_tasks_are_stored_and_then_nothing
     await lab.ready(groups=("mailers",))
 
     async def replicated() -> bool:
-        infos = [await cluster.api(f"STREAM.INFO.{lab.stream_name(suffix=end)}") for end in ("", "_LATER", "_DLQ")]
+        infos = [await cluster.api(f"STREAM.INFO.{lab.stream_name(suffix=end)}") for end in ("", "_DLQ")]
         assert infos[0]["state"]["messages"] == 20
         return all([each["current"] for each in info["cluster"].get("replicas", ())] == [True, True] for info in infos)
 
-    await eventually(replicated, timeout_s=30)
+    await eventually(replicated)
     asked = await requests(cluster, AT_REST_S)
     written = {subject: count for subject, count in asked.items() if any(verb in subject for verb in WRITES)}
     assert not written, "equal states plan nothing"
@@ -83,6 +84,7 @@ async def requests(cluster: NatsCluster, for_s: float) -> Counter[str]:
 
     connection = await nats.connect(cluster.url.split(","))
     await connection.subscribe("$JS.API.>", cb=count)
+    await taken_in(connection)
     await asyncio.sleep(for_s)  # how much comes within a time is what is measured
     await connection.close()
     return counted
@@ -95,7 +97,7 @@ async def watched(lab: Lab, seen: set[int]) -> AsyncIterator[None]:
     async def look() -> None:
         while True:
             status = (await lab.get(QUEUES, "still"))["status"]
-            seen.add(status["tasks"]["ready"])
+            seen.add(status["tasks"]["waiting"])
             await asyncio.sleep(0.1)
 
     task = asyncio.create_task(look())
@@ -133,17 +135,17 @@ async def test_servers_that_die_lose_nothing_and_no_backlog_is_read_as_zero(lab:
             victim = cluster.servers[await cluster.leader(stream)]
             progress = len(accepted)
             victim.kill()
-            await eventually(lambda before=progress: len(accepted) > before + 20, timeout_s=40)
+            await eventually(lambda before=progress: len(accepted) > before + 20)
             await victim.start()
             await cluster.is_whole()
         await asyncio.wait_for(producer, 60)
-        await eventually(lambda: {int(number) for _, number in lab.told} == set(range(TASKS)), timeout_s=60)
+        await eventually(lambda: {int(number) for _, number in lab.told} == set(range(TASKS)))
         await recovered(lab, "email", "still")
     assert seen == {100}
 
 
 async def ready_tasks(lab: Lab, count: int) -> bool:
-    return bool((await lab.get(QUEUES, "still"))["status"].get("tasks", {}).get("ready") == count)
+    return bool((await lab.get(QUEUES, "still"))["status"].get("tasks", {}).get("waiting") == count)
 
 
 async def recovered(lab: Lab, *queues: str) -> None:
@@ -157,7 +159,7 @@ async def recovered(lab: Lab, *queues: str) -> None:
             assert ready["status"] == "True", f"{body['metadata']['name']}: {ready}"
         return True
 
-    await eventually(well, timeout_s=30)
+    await eventually(well)
 
 
 async def test_a_server_that_is_away_with_a_queue_does_not_disturb_the_others(lab: Lab, cluster: NatsCluster) -> None:
@@ -175,8 +177,8 @@ async def test_a_server_that_is_away_with_a_queue_does_not_disturb_the_others(la
     async with watched(lab, seen):
         victim.kill()
         await enqueue_until_taken(lab, cluster)
-        await eventually(lambda: ["done", "0"] in lab.told, timeout_s=20)
-        await eventually(lambda: sleeps(lab), timeout_s=20)
+        await eventually(lambda: ["done", "0"] in lab.told)
+        await eventually(lambda: sleeps(lab))
         await victim.start()
         await recovered(lab, "email", "still")
     assert seen == {100}
@@ -195,4 +197,4 @@ async def enqueue_until_taken(lab: Lab, cluster: NatsCluster) -> None:
             return True
         return False
 
-    await eventually(taken, timeout_s=30)
+    await eventually(taken)

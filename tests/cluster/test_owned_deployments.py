@@ -6,7 +6,7 @@ import pytest
 
 from cluster.lab import EVENTS, IDLE, Lab, existing
 from cluster.operator_process import OperatorProcess
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, ApiError
 from waiting import eventually
 
 
@@ -39,9 +39,10 @@ async def merge(lab: Lab, spec: dict[str, Any], subresource: str | None = None) 
 
 
 async def events(lab: Lab) -> list[tuple[str, str]]:
-    """Reason and message of what was said of the group."""
+    """Reason and message of what was said of the group, as often as it was said: the same again is counted."""
     items = (await lab.kube.list(EVENTS, lab.namespace))["items"]
-    return [(each["reason"], each["message"]) for each in items if each["involvedObject"]["name"] == "mailers"]
+    told = [each for each in items if each["involvedObject"]["name"] == "mailers"]
+    return [(each["reason"], each["message"]) for each in told for _ in range(each.get("count", 1))]
 
 
 async def test_an_edit_of_the_template_reaches_the_deployment_and_a_foreign_edit_is_undone(lab: Lab) -> None:
@@ -156,3 +157,11 @@ async def test_a_deployment_of_somebody_else_is_left_alone(lab: Lab) -> None:
     condition = await lab.condition(CONSUMER_GROUPS, "mailers", status="False", reason="ForeignAsset")
     assert "scaleTargetRef" in condition["message"]
     assert (await lab.get(DEPLOYMENTS, "mailers"))["metadata"].get("ownerReferences") is None
+
+
+async def test_a_quantity_that_is_none_is_refused_before_it_is_stored_and_names_its_field(lab: Lab) -> None:
+    resources = {"requests": {"memory": "256MB"}}
+    template = {"spec": {"containers": [{**IDLE["spec"]["containers"][0], "resources": resources}]}}
+    await lab.queue()
+    with pytest.raises(ApiError, match=r"template\.spec\.containers\[0\]\.resources\.requests\.memory.*256MB"):
+        await lab.group(worker={"template": template})

@@ -14,8 +14,8 @@ from cluster.replica import Replica
 from cluster.secrecy import Secrecy
 from doors import DOORS, Door, password, users
 from nats_server import NatsServer
+from ports import free_port
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
-from protoqueue_devcluster.processes import free_port
 from waiting import eventually
 
 WORKER = """
@@ -138,7 +138,7 @@ async def test_a_rotated_password_loses_nothing_and_drops_the_connection_that_ha
     await lab.condition(QUEUES, "email", status="False", reason="NatsUnavailable")
     await lab.secret("account", **secret)
     await eventually(lambda: is_ready(lab, QUEUES, "email"), timeout_s=SECRET_AGAIN_S)
-    await eventually(lambda: {int(number) for _, number in lab.told} == set(range(100)), timeout_s=60)
+    await eventually(lambda: {int(number) for _, number in lab.told} == set(range(100)))
     await eventually(lambda: is_ready(lab, CONSUMER_GROUPS, "mailers"))
     assert (await guarded.server.connected()).count("protoqueue-operator") == 1
     await secrecy.holds(*guarded.hidden, second)

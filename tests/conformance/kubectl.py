@@ -49,5 +49,5 @@ class Kubectl:
     async def _run(self, *arguments: str, given: Any) -> tuple[int | None, str, str]:
         process = await self.start(*arguments)
         text = json.dumps(given).encode() if given is not None else None
-        output, errors = await asyncio.wait_for(process.communicate(text), timeout=30)
+        output, errors = await asyncio.wait_for(process.communicate(text), timeout=60)
         return process.returncode, output.decode(), errors.decode()

@@ -157,6 +157,21 @@ async def test_an_applied_field_that_is_unknown_is_an_error(api: Api, widgets: W
         assert ".spec.sizes: field not declared in schema" in reply.message
 
 
+async def test_a_quantity_that_is_none_is_refused(api: Api, namespace: str) -> None:
+    container = {"name": "c", "image": "i", "resources": {"requests": {"memory": "256MB"}}}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "one"}, "spec": spec}
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    applied = await api.apply(f"{deployments}/one", deployment, "me")
+    assert applied.status == 500
+    assert "failed to convert new object" in applied.message
+    assert "quantities must match the regular expression" in applied.message
+    created = await api.request("POST", deployments, deployment)
+    assert created.status == 400
+    assert "quantities must match the regular expression" in created.message
+
+
 async def test_a_configuration_says_what_it_is(api: Api, widgets: Widgets) -> None:
     reply = await api.apply(widgets.at("one"), {"metadata": {"name": "one"}, "spec": {"size": 1}}, "me")
     assert (reply.status, reply.message) == (400, "invalid object type: /, Kind=")

@@ -90,18 +90,18 @@ async def test_get_watch_follows_changes(kubectl: Kubectl, api: Api, widgets: Wi
     await api.post(widgets.path, widgets.named("one", size=6))
     async with following(kubectl, "get", path, "-w") as lines:
         for expected in (["NAME", "SIZE", "READY"], ["one", "6"]):
-            line = await asyncio.wait_for(lines.readline(), 20)
+            line = await asyncio.wait_for(lines.readline(), 90)
             assert line.decode().split()[: len(expected)] == expected
         await api.patch(widgets.at("one"), {"spec": {"size": 7}})
-        assert (await asyncio.wait_for(lines.readline(), 20)).decode().split()[:2] == ["one", "7"]
+        assert (await asyncio.wait_for(lines.readline(), 90)).decode().split()[:2] == ["one", "7"]
 
 
 async def test_wait_ends_with_the_condition(kubectl: Kubectl, api: Api, widgets: Widgets, path: str) -> None:
     await api.post(widgets.path, widgets.named("one"))
-    process = await kubectl.start("wait", f"{path}/one", "--for=condition=Ready", "--timeout=20s")
+    process = await kubectl.start("wait", f"{path}/one", "--for=condition=Ready", "--timeout=90s")
     status = {"conditions": [{"type": "Ready", "status": "True"}]}
     await api.patch(widgets.at("one", "status"), {"status": status})
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
     assert (process.returncode, b"condition met" in output) == (0, True)
 
 
@@ -131,7 +131,7 @@ async def test_scale_patch_and_delete(kubectl: Kubectl, api: Api, widgets: Widge
 
 async def test_delete_waits_for_finalizers(kubectl: Kubectl, api: Api, widgets: Widgets, path: str) -> None:
     await api.post(widgets.path, widgets.named("one", {"finalizers": ["example.com/hold"]}))
-    process = await kubectl.start("delete", path, "one", "--timeout=20s")
+    process = await kubectl.start("delete", path, "one", "--timeout=90s")
 
     async def being_deleted() -> bool:
         return "deletionTimestamp" in (await api.get(widgets.at("one"))).metadata
@@ -139,7 +139,7 @@ async def test_delete_waits_for_finalizers(kubectl: Kubectl, api: Api, widgets: 
     await eventually(being_deleted)
     assert process.returncode is None
     await api.patch(widgets.at("one"), {"metadata": {"finalizers": None}})
-    await asyncio.wait_for(process.communicate(), 30)
+    await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
 
 

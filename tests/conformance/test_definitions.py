@@ -64,6 +64,64 @@ async def test_a_changed_schema_takes_effect(api: Api, gadgets: str, namespace: 
     await eventually(defaulted)
 
 
+async def test_what_was_stored_before_is_read_with_the_defaults_of_a_newer_schema(
+    api: Api, gadgets: str, namespace: str
+) -> None:
+    path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
+    before = (await api.post(path, gadget(gadgets, "g", size=1))).metadata
+    newer = root(properties={"color": {"type": "string", "default": "blue"}, "size": {"type": "integer"}})
+    await change_schema(api, gadgets, newer)
+
+    async def spec() -> Any:
+        return (await api.get(f"{path}/g")).body["spec"]
+
+    async def has_default() -> bool:
+        return bool(await spec() == {"size": 1, "color": "blue"})
+
+    await eventually(has_default)
+    assert (await api.get(path)).body["items"][0]["spec"]["color"] == "blue"
+    assert (await api.get(f"{path}/g")).metadata["resourceVersion"] == before["resourceVersion"], "it was not written"
+    async with api.watch(path) as watch:
+        assert (await watch.next())[1]["spec"]["color"] == "blue"
+
+
+async def test_what_was_stored_before_is_read_without_what_a_newer_schema_does_not_know(
+    api: Api, gadgets: str, namespace: str
+) -> None:
+    path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
+    await change_schema(api, gadgets, root(properties={"size": {"type": "integer"}, "color": OPEN}))
+
+    async def made() -> bool:
+        if "color" in (await api.post(path, gadget(gadgets, "g", size=1, color={"red": 1}))).body["spec"]:
+            return True
+        await api.delete(f"{path}/g")  # the schema before has taken it
+        return False
+
+    await eventually(made)
+    await change_schema(api, gadgets, root(properties={"color": {"type": "string"}}))
+
+    async def is_pruned() -> bool:
+        return bool((await api.get(f"{path}/g")).body["spec"] == {"color": {}})
+
+    await eventually(is_pruned)
+
+
+async def change_schema(api: Api, group: str, schema: dict[str, Any]) -> None:
+    change = definition(group, schema, "gadgets")
+    versions = {"spec": {"versions": change["spec"]["versions"]}}
+    assert (await api.patch(f"{DEFINITIONS}/gadgets.{group}", versions)).status == 200
+
+
+async def test_a_field_may_be_named_as_quantities_are_elsewhere(api: Api, gadgets: str) -> None:
+    limits = {"type": "object", "maxProperties": 3, "additionalProperties": {"type": "string"}}
+    await change_schema(
+        api, gadgets, root(properties={"limits": limits, "capacity": {"type": "integer", "minimum": 1}})
+    )
+    schema = (await api.get(f"{DEFINITIONS}/gadgets.{gadgets}")).body["spec"]["versions"][0]["schema"]
+    fields = schema["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert (fields["limits"]["maxProperties"], fields["capacity"]["minimum"]) == (3, 1)
+
+
 async def test_a_removed_definition_takes_its_objects_along(api: Api, gadgets: str, namespace: str) -> None:
     path = f"/apis/{gadgets}/v1/namespaces/{namespace}/gadgets"
     await api.post(path, gadget(gadgets))

@@ -42,11 +42,11 @@ async def test_prune_removes_what_is_no_longer_applied(kubectl: Kubectl) -> None
 
 async def test_wait_sees_creation_fields_and_deletion(kubectl: Kubectl, api: Api) -> None:
     maps = f"/api/v1/namespaces/{kubectl.namespace}/configmaps"
-    created = asyncio.create_task(kubectl("wait", "--for=create", "configmap/late", "--timeout=20s"))
+    created = asyncio.create_task(kubectl("wait", "--for=create", "configmap/late", "--timeout=90s"))
     await api.post(maps, {"metadata": {"name": "late"}, "data": {"k": "v"}})
     assert "condition met" in await created
-    assert "condition met" in await kubectl("wait", "--for=jsonpath={.data.k}=v", "configmap/late", "--timeout=20s")
-    deleted = asyncio.create_task(kubectl("wait", "--for=delete", "configmap/late", "--timeout=20s"))
+    assert "condition met" in await kubectl("wait", "--for=jsonpath={.data.k}=v", "configmap/late", "--timeout=90s")
+    deleted = asyncio.create_task(kubectl("wait", "--for=delete", "configmap/late", "--timeout=90s"))
     await api.delete(f"{maps}/late")
     await deleted
 
@@ -61,10 +61,10 @@ async def test_cascades_take_dependents_or_leave_them(kubectl: Kubectl, api: Api
         await api.post(maps, {"metadata": child})
 
     await family("first")
-    await kubectl("delete", "configmap", "first", "--cascade=foreground", "--timeout=20s")
+    await kubectl("delete", "configmap", "first", "--cascade=foreground", "--timeout=90s")
     assert (await api.get(f"{maps}/first-child")).status == 404
     await family("second")
-    await kubectl("delete", "configmap", "second", "--cascade=orphan", "--timeout=20s")
+    await kubectl("delete", "configmap", "second", "--cascade=orphan", "--timeout=90s")
 
     async def let_go() -> bool:
         return "ownerReferences" not in (await api.get(f"{maps}/second-child")).metadata

@@ -3,10 +3,10 @@
 from typing import Any
 
 from custom_kinds import is_known, stored
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.crds import API_VERSION
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.validation import check_group, check_queue
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.crd import API_VERSION
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.validation import check_group, check_queue
 
 Document = dict[str, Any]
 

@@ -114,11 +114,11 @@ async def finishes(worker: protoqueue.Worker, queue: protoqueue.Queue, fence: Fe
 
     async def is_empty() -> bool:
         stats = await queue.stats()
-        return not stats.ready + stats.in_flight + stats.scheduled
+        return not stats.waiting + stats.in_flight + stats.scheduled
 
     await eventually(is_empty)
     worker.stop()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
     letters = [letter async for letter in queue.dead_letters()]
     for letter in letters:
         await letter.delete()

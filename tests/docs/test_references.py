@@ -14,9 +14,10 @@ from sitegen.rights import rights
 import protoqueue
 from docs.fences import ROOT
 from docs.reasons import reasons
-from protoqueue.naming import Header
-from protoqueue.outcomes import Outcome, Reason
-from protoqueue_operator.core.crds import crds
+from protoqueue.outcomes import Reason
+from protoqueue.protocol.names import Header
+from protoqueue.settlement.outcome import Outcome
+from protoqueue_operator.api.v1alpha1.crd import crds
 
 DOCS = ROOT / "docs"
 OPERATOR = ROOT / "operator/src/protoqueue_operator"
@@ -99,7 +100,7 @@ def test_every_public_name_of_the_sdk_is_in_its_reference() -> None:
 
 def test_the_operators_rights_are_read_from_the_chart() -> None:
     table = rights((ROOT / "charts/protoqueue/templates/rbac/_rules.tpl").read_text())
-    assert "| queues, consumergroups | protoqueue.dev |" in table
+    assert "| queues, consumergroups, redrives | protoqueue.dev |" in table
     assert "{{" not in table
 
 

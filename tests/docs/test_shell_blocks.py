@@ -15,7 +15,7 @@ from sitegen.commands import commands
 
 from docs.fences import ROOT, Fence, all_fences, fences
 
-SHELL = {".", "cd", "echo", "export", "mkdir", "python", "source"}
+SHELL = {".", "cd", "curl", "echo", "export", "mkdir", "python", "source"}
 ELSEWHERE = {"docker", "kind"}
 """Tools that a test machine need not have: only that they are among the known ones is checked."""
 
@@ -96,7 +96,7 @@ def help_of(tool: str, verb: str) -> str:
 
 
 def output(*words: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=30)
+    return subprocess.run([BIN / words[0], *words[1:]], capture_output=True, text=True, timeout=280)
 
 
 def test_an_option_that_does_not_exist_is_found() -> None:

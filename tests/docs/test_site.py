@@ -20,7 +20,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=110
+        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
     return target
@@ -61,7 +61,7 @@ def test_a_site_on_the_disk_is_searched(site: Path, tmp_path: Path) -> None:
     assert BROWSER
     page = f"{(site / 'reference/cli.html').as_uri()}?q=deduplicationWindow"
     options = ["--headless", "--no-sandbox", f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom"]
-    shown = subprocess.run([BROWSER, *options, page], capture_output=True, text=True, timeout=60).stdout
+    shown = subprocess.run([BROWSER, *options, page], capture_output=True, text=True, timeout=280).stdout
     assert re.search(r'href="[^"]*reference/queues.html[^"]*#spec" class="md-search-result__link"', shown)
 
 

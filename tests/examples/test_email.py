@@ -6,8 +6,8 @@ from types import ModuleType
 import pytest
 
 from examples.loading import example_module
+from protoqueue.protocol.v1.config_pb2 import GroupConfig
 from protoqueue.testing import InMemory, in_memory
-from protoqueue.v1.config_pb2 import GroupConfig
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not(
 ) -> None:
     async with in_memory("default/email", group="mailers") as memory, smtp_sink.running_sink() as (address, sink):
         monkeypatch.setenv("SMTP_ADDRESS", address)
-        memory.add_group(patient())
+        memory.add_group(retries_forever())
         queue = await memory.client.queue("default/email")
         await queue.enqueue(workers.Mail(to=recipient, subject="Hi", body="There"))
         await worked(memory, workers)
@@ -70,7 +70,7 @@ async def test_a_refusal_for_now_is_tried_again_and_one_for_good_is_not(
     assert reasons == ([] if arrives else ["Rejected"])
 
 
-def patient() -> GroupConfig:
+def retries_forever() -> GroupConfig:
     """The group as the example's manifest has it, as far as retries go."""
     group = GroupConfig(namespace="default", queue="email", name="mailers")
     group.retry.max_attempts, group.retry.multiplier = 5, 2

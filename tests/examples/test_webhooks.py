@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from examples.loading import example_module
+from protoqueue.protocol.v1.config_pb2 import GroupConfig, QueueConfig
 from protoqueue.testing import InMemory, in_memory
-from protoqueue.v1.config_pb2 import GroupConfig, QueueConfig
 
 KEY = b"secret"
 PARTITIONS = 4

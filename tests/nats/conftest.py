@@ -13,8 +13,11 @@ from nats.aio.client import Client as Nats
 
 import nats
 import protoqueue
+from backends import Backend
 from nats_server import NatsServer
-from provisioning import GroupSpec, QueueSpec, provision
+from protoqueue.broker.override import use_broker
+from protoqueue.testing import InMemory
+from provisioning import GroupSpec, QueueSpec, group_config, provision, queue_config
 from worker_process import WorkerProcess
 
 _numbers = itertools.count(1)
@@ -86,7 +89,29 @@ async def start() -> AsyncIterator[Start]:
     yield begin
     for worker, _ in running:
         worker.stop()
-    await asyncio.wait_for(asyncio.gather(*(task for _, task in running)), 30)
+    await asyncio.wait_for(asyncio.gather(*(task for _, task in running)), 60)
+
+
+@pytest_asyncio.fixture(params=["nats", "memory"])
+async def backend(request: pytest.FixtureRequest, server: NatsServer, nc: Nats) -> AsyncIterator[Backend]:
+    if request.param == "nats":
+
+        async def on_nats(spec: QueueSpec, *groups: GroupSpec) -> None:
+            await provision(nc, spec, groups)
+
+        async with await protoqueue.connect(server.url) as client:
+            yield Backend(client, server.url, on_nats)
+        return
+    memory = InMemory()
+
+    async def in_memory(spec: QueueSpec, *groups: GroupSpec) -> None:
+        memory.add_queue(queue_config(spec), max_tasks=spec.limits.get("max_msgs", -1))
+        for group in groups:
+            memory.add_group(group_config(spec, group), start_from="All" if group.deliver_all else "New")
+
+    with use_broker(memory.broker):
+        async with memory.client as client:
+            yield Backend(client, None, in_memory)
 
 
 @pytest.fixture
@@ -103,9 +128,9 @@ def hand_back(make_worker: MakeWorker) -> HandBack:
                 await asyncio.sleep(60)
 
             serving = asyncio.create_task(worker.serve())
-            await asyncio.wait_for(started.wait(), 10)
+            await asyncio.wait_for(started.wait(), 60)
             worker.stop()
-            await asyncio.wait_for(serving, 10)
+            await asyncio.wait_for(serving, 60)
 
     return repeat
 
@@ -115,8 +140,8 @@ def processes(server: NatsServer, queue_name: str, tmp_path: Path) -> Iterator[S
     """Workers in processes of their own, from a module's text: `processes(text, concurrency=1)`."""
     started: list[WorkerProcess] = []
 
-    def begin(text: str, **options: Any) -> WorkerProcess:
-        process = WorkerProcess(text, server.url, f"default/{queue_name}", tmp_path / str(len(started)), **options)
+    def begin(text: str, *, queue: str = f"default/{queue_name}", **options: Any) -> WorkerProcess:
+        process = WorkerProcess(text, server.url, queue, tmp_path / str(len(started)), **options)
         started.append(process)
         return process
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from nats.aio.client import Client as Nats
 
-from protoqueue import DeadLetter, GroupNotFound, InvalidTask, Outgoing, Reject
-from protoqueue.naming import CONFIG_BUCKET, GroupName, QueueName
-from protoqueue_devcluster.processes import free_port
+from ports import free_port
+from protoqueue import DeadLetter, GroupNotFound, InvalidTask, NewTask, Reject
+from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, QueueName
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -48,8 +48,10 @@ async def test_bytes_that_are_no_task_are_buried_unchanged(
     await eventually(lambda: seen == [1])
 
 
-async def test_a_payload_that_is_not_what_the_handler_takes_is_buried_at_once(make_queue, make_worker, start) -> None:
-    queue = await make_queue()
+async def test_a_payload_that_is_not_what_the_handler_takes_is_buried_once_it_has_waited(
+    make_queue, make_worker, start
+) -> None:
+    queue = await make_queue(GroupSpec(retry={"rollout_grace": 1.5, "max_attempts": 1}))
     worker, calls = make_worker(), []
 
     @worker.handler
@@ -80,12 +82,12 @@ async def test_a_queue_without_dead_letters_drops_what_fails_for_good_and_counts
 
     async def gone() -> bool:
         stats = await queue.stats()
-        return bool(calls) and (stats.ready, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 0, 0)
+        return bool(calls) and (stats.waiting, stats.in_flight, stats.scheduled, stats.dead) == (0, 0, 0, 0)
 
     await eventually(gone)
 
     def counted() -> bool:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             found = re.search(r"^protoqueue_dropped_tasks_total\{.*\} (\S+)$", answer.read().decode(), re.MULTILINE)
         return found is not None and float(found[1]) == 1
 
@@ -104,7 +106,7 @@ async def test_redrive_takes_only_what_the_filters_choose_and_no_more_than_the_l
             raise Reject("broken")
         done.append(payload)
 
-    await queue.enqueue_batch([Outgoing(number, type="even" if number % 2 == 0 else "odd") for number in range(10)])
+    await queue.enqueue_batch([NewTask(number, type="even" if number % 2 == 0 else "odd") for number in range(10)])
     start(worker)
     await letters_of(queue, 10)
     healed = True

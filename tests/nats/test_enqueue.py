@@ -9,9 +9,8 @@ import pytest
 
 import protoqueue
 from nats_server import NatsServer
-from protoqueue import InvalidTask, Outgoing, PayloadTooLarge, QueueFull, QueueNotFound, Unavailable
-from protoqueue.naming import QueueName
-from provisioning import GroupSpec
+from protoqueue import InvalidTask, NewTask, PayloadTooLarge, QueueFull, QueueNotFound, Unavailable
+from provisioning import GroupSpec, QueueSpec
 from waiting import eventually
 
 
@@ -24,7 +23,7 @@ async def test_a_queue_that_does_not_exist_is_named_with_what_to_do(client) -> N
 
 async def test_no_nats_is_a_clear_error_within_the_timeout() -> None:
     began = time.monotonic()
-    with pytest.raises(Unavailable, match=r"no NATS server answered at nats://127\.0\.0\.1:1 within 0\.5 s"):
+    with pytest.raises(Unavailable, match=r"no NATS server responded at nats://127\.0\.0\.1:1 within 0\.5 s"):
         await protoqueue.connect("nats://127.0.0.1:1", timeout=0.5)
     assert time.monotonic() - began < 5
 
@@ -47,41 +46,41 @@ async def test_a_second_task_of_one_dedup_id_is_not_stored(make_queue) -> None:
     again = await queue.enqueue(4, dedup_id="welcome-2", delay=60)
     assert (later.duplicate, again.duplicate) == (False, True)
     stats = await queue.stats()
-    assert (stats.ready, stats.scheduled) == (1, 1)
+    assert (stats.waiting, stats.scheduled) == (1, 1)
 
 
 async def test_a_batch_with_duplicates_still_stores_the_rest(make_queue) -> None:
     queue = await make_queue()
     await queue.enqueue("old", dedup_id="a")
-    items = [Outgoing(n, dedup_id=name) for n, name in enumerate(["a", "b", "c", "b"])]
-    receipts = await queue.enqueue_batch([*items, "plain", Outgoing("late", delay=60, dedup_id="a")])
+    items = [NewTask(n, dedup_id=name) for n, name in enumerate(["a", "b", "c", "b"])]
+    receipts = await queue.enqueue_batch([*items, "plain", NewTask("late", delay=60, dedup_id="d")])
     assert [receipt.duplicate for receipt in receipts[:1]] == [True]
     assert sorted(receipt.duplicate for receipt in receipts[1:4]) == [False, False, True]
     assert [receipt.duplicate for receipt in receipts[4:]] == [False, False]
     stats = await queue.stats()
-    assert (stats.ready, stats.scheduled) == (4, 1)
+    assert (stats.waiting, stats.scheduled) == (4, 1)
 
 
 async def test_a_batch_of_thousands_arrives_whole_and_its_receipts_in_order(make_queue) -> None:
     queue = await make_queue(levels=1)
-    receipts = await queue.enqueue_batch(Outgoing(number, delay=60 if number % 2 else None) for number in range(2500))
+    receipts = await queue.enqueue_batch(NewTask(number, delay=60 if number % 2 else None) for number in range(2500))
     assert len({receipt.id for receipt in receipts}) == 2500
     stats = await queue.stats()
-    assert (stats.ready, stats.scheduled) == (1250, 1250)
+    assert (stats.waiting, stats.scheduled) == (1250, 1250)
 
 
 async def test_a_batch_that_does_not_fit_is_not_stored_at_all(make_queue) -> None:
     queue = await make_queue(limits={"max_msgs": 10})
     with pytest.raises(QueueFull):
         await queue.enqueue_batch(list(range(11)))
-    assert (await queue.stats()).ready == 0
+    assert (await queue.stats()).waiting == 0
 
 
 async def test_nothing_of_a_batch_is_sent_when_one_item_is_invalid(make_queue) -> None:
     queue = await make_queue()
     with pytest.raises(InvalidTask):
-        await queue.enqueue_batch([1, 2, Outgoing(3, priority=11)])
-    assert (await queue.stats()).ready == 0
+        await queue.enqueue_batch([1, 2, NewTask(3, priority=11)])
+    assert (await queue.stats()).waiting == 0
 
 
 async def test_a_full_queue_says_so_and_takes_tasks_again_once_there_is_room(make_queue, make_worker, start) -> None:
@@ -131,7 +130,7 @@ async def test_a_payload_over_the_limit_is_refused_before_it_is_sent(make_queue)
         await queue.enqueue(b"x" * 1000)
     unlimited = queue._settings.max_task_size == 0
     assert not unlimited
-    assert (await queue.stats()).ready == 1
+    assert (await queue.stats()).waiting == 1
 
 
 async def test_a_payload_as_large_as_allowed_still_fits_as_a_dead_letter(make_queue, make_worker, start) -> None:
@@ -157,35 +156,35 @@ async def test_a_payload_as_large_as_allowed_still_fits_as_a_dead_letter(make_qu
     ("payload", "options", "says"),
     [
         (object(), {}, "pass bytes, a protobuf message"),
-        (1, {"priority": 11}, "priority 11"),
-        (1, {"priority": -1}, "priority -1"),
+        (1, {"priority": 11}, "not 11"),
+        (1, {"priority": -1}, "not -1"),
         (1, {"at": datetime(2030, 1, 1)}, "time zone"),
         (1, {"delay": -1}, "negative"),
-        (1, {"delay": float("inf")}, "no duration"),
-        (1, {"delay": 1, "at": datetime.now(UTC)}, "not both"),
+        (1, {"delay": float("inf")}, "not a duration in seconds"),
+        (1, {"delay": 1, "at": datetime.now(UTC)}, "mutually exclusive"),
         (1, {"dedup_id": ""}, "dedup_id"),
         (1, {"dedup_id": "a\r\nNats-TTL: 1s"}, "dedup_id"),
         (1, {"ordering_key": "a"}, "spec.ordering"),
         (1, {"metadata": {"a": object()}}, "metadata"),
         (1, {"metadata": {"a": float("nan")}}, "metadata"),
-        (1, {"metadata": "text"}, "metadata is of type Mapping, not str"),
-        (1, {"priority": "high"}, "priority is of type int, not str"),
-        (1, {"priority": 5.5}, "priority is of type int, not float"),
-        (1, {"priority": True}, "priority is of type int, not bool"),
-        (1, {"type": 7}, "type is of type str, not int"),
+        (1, {"metadata": "text"}, "metadata must be of type Mapping, not str"),
+        (1, {"priority": "high"}, "priority must be of type int, not str"),
+        (1, {"priority": 5.5}, "priority must be of type int, not float"),
+        (1, {"priority": True}, "priority must be of type int, not bool"),
+        (1, {"type": 7}, "type must be of type str, not int"),
         (1, {"type": "\udc80"}, "cannot be enqueued"),
-        (1, {"at": "tomorrow"}, "at is of type datetime, not str"),
+        (1, {"at": "tomorrow"}, "at must be of type datetime, not str"),
         (1, {"at": datetime.max.replace(tzinfo=UTC)}, "too far ahead"),
         (1, {"expires": datetime.max.replace(tzinfo=UTC)}, "too far ahead"),
-        (1, {"delay": "5s"}, "no duration"),
+        (1, {"delay": "5s"}, "not a duration in seconds"),
         (1, {"delay": timedelta.max}, "too long"),
-        (1, {"expires": "soon"}, "no duration"),
+        (1, {"expires": "soon"}, "not a duration in seconds"),
         (1, {"expires": -1}, "negative"),
-        (1, {"dedup_id": 7}, "dedup_id is of type str, not int"),
+        (1, {"dedup_id": 7}, "dedup_id must be of type str, not int"),
         (1, {"dedup_id": "x" * 257}, "dedup_id"),
         ({"a": {1, 2, object}}, {}, "cannot be encoded"),
-        ([float("nan")], {}, "neither NaN nor infinity"),
-        ({"a": -float("inf")}, {}, "neither NaN nor infinity"),
+        ([float("nan")], {}, "no NaN or infinity"),
+        ({"a": -float("inf")}, {}, "no NaN or infinity"),
     ],
 )
 async def test_a_task_that_cannot_be_is_refused_with_what_to_do(
@@ -194,15 +193,17 @@ async def test_a_task_that_cannot_be_is_refused_with_what_to_do(
     queue = await make_queue()
     with pytest.raises(InvalidTask, match=says):
         await queue.enqueue(payload, **options)
-    assert (await queue.stats()).ready == 0
+    assert (await queue.stats()).waiting == 0
 
 
 async def test_a_priority_that_is_no_integer_is_refused_also_beside_one_that_is(make_queue) -> None:
     """It would be stored where no consumer looks."""
     queue = await make_queue()
-    with pytest.raises(InvalidTask, match="item 1 of the batch, counted from 0: priority is of type int, not float"):
-        await queue.enqueue_batch([Outgoing(1, priority=5), Outgoing(2, priority=5.0)])
-    assert (await queue.stats()).ready == 0
+    with pytest.raises(
+        InvalidTask, match="item 1 of the batch, counted from 0: priority must be of type int, not float"
+    ):
+        await queue.enqueue_batch([NewTask(1, priority=5), NewTask(2, priority=5.0)])
+    assert (await queue.stats()).waiting == 0
 
 
 @pytest.mark.parametrize("payload", [{"to": "ada@example.org"}, "text", b"bytes"])
@@ -210,15 +211,16 @@ async def test_one_payload_is_not_taken_for_a_batch_of_its_parts(make_queue, pay
     queue = await make_queue()
     with pytest.raises(InvalidTask, match="use enqueue"):
         await queue.enqueue_batch(payload)
-    assert (await queue.stats()).ready == 0
+    assert (await queue.stats()).waiting == 0
 
 
 async def test_a_queue_whose_streams_are_gone_is_not_mistaken_for_a_slow_server(make_queue, nc, queue_name) -> None:
     queue = await make_queue()
-    for stream in (QueueName("default", queue_name).stream, QueueName("default", queue_name).later_stream):
+    spec = QueueSpec(queue_name)
+    for stream in {spec.stream, spec.later_stream}:
         await nc.jetstream().delete_stream(stream)
     for delay in (None, 60):
-        with pytest.raises(Unavailable, match=r"within 0\.3 s: nobody takes it: does the Queue still exist"):
+        with pytest.raises(Unavailable, match=r"no responders: check that the Queue still exists.*timeout 0\.3 s"):
             await queue.enqueue(1, delay=delay, timeout=0.3)
 
 
@@ -230,4 +232,4 @@ async def test_what_only_reads_like_no_number_is_a_payload(make_queue) -> None:
 async def test_many_producers_at_once_share_one_connection(make_queue) -> None:
     queue = await make_queue(levels=1)
     await asyncio.gather(*(queue.enqueue(number) for number in range(300)))
-    assert (await queue.stats()).ready == 300
+    assert (await queue.stats()).waiting == 300

@@ -6,9 +6,9 @@ import sqlite3
 from pathlib import Path
 
 from protoqueue import Task
-from protoqueue.connection import ACK
-from protoqueue.connection.jetstream import JetStreamBroker
-from protoqueue.connection.options import ConnectionOptions
+from protoqueue.broker import ACK
+from protoqueue.broker.jetstream import JetStreamBroker
+from protoqueue.broker.options import ConnectionOptions
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -41,7 +41,7 @@ async def test_a_task_whose_ack_is_lost_does_not_run_again(make_queue, make_work
 
     async def empty() -> bool:
         stats = await queue.stats()
-        return stats.ready + stats.in_flight == 0 and len(broker.dropped) == 30
+        return stats.waiting + stats.in_flight == 0 and len(broker.dropped) == 30
 
     await eventually(empty)
     assert sorted(effects) == list(range(30))
@@ -55,7 +55,7 @@ async def test_killed_workers_leave_each_effect_once_when_they_die_after_the_led
     queue = await make_queue(GroupSpec(exactly_once=True, visibility_s=0.6, retry={"max_attempts": 100}))
     await queue.enqueue_batch(list(range(12)))
     dying = """
-from protoqueue.connection.jetstream import JetStreamBroker
+from protoqueue.broker.jetstream import JetStreamBroker
 confirm = JetStreamBroker.answer_confirmed
 left = 3
 
@@ -81,7 +81,7 @@ async def work(payload: int) -> None:
 
     async def empty() -> bool:
         stats = await queue.stats()
-        return stats.ready + stats.in_flight == 0
+        return stats.waiting + stats.in_flight == 0
 
     await eventually(empty)
     assert sorted(map(int, told + last.told)) == list(range(12))
@@ -120,7 +120,7 @@ async def test_an_effect_stored_with_its_task_s_id_happens_once_through_kills_at
 
     async def empty() -> bool:
         stats = await queue.stats()
-        return (stats.ready, stats.in_flight, stats.dead) == (0, 0, 0)
+        return (stats.waiting, stats.in_flight, stats.dead) == (0, 0, 0)
 
     await eventually(empty)
     assert {int(line) for worker in crew for line in worker.told} <= set(range(400))

@@ -16,7 +16,7 @@ async def test_a_task_not_started_in_time_is_dropped_without_any_worker(make_que
     await queue.enqueue(2, expires=60)
 
     async def one_left() -> bool:
-        return (await queue.stats()).ready == 1
+        return (await queue.stats()).waiting == 1
 
     await eventually(one_left)
 
@@ -41,7 +41,7 @@ async def test_an_expired_task_is_not_started_and_is_kept_if_the_queue_says_so(
     async def settled() -> bool:
         reasons = [(letter.reason, letter.task.data) async for letter in queue.dead_letters()]
         stats = await queue.stats()
-        return seen == [2] and reasons == ([("Expired", b"1")] if keep else []) and stats.ready + stats.in_flight == 0
+        return seen == [2] and reasons == ([("Expired", b"1")] if keep else []) and stats.waiting + stats.in_flight == 0
 
     await eventually(settled)
 

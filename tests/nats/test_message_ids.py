@@ -7,12 +7,13 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.js.api import PubAck
 
+from nats_server import taken_in
 from protoqueue import Queue, Snooze, Task
-from protoqueue.ambient import use_broker
-from protoqueue.codec import encode_task
-from protoqueue.connection import ACK, ConnectionOptions, JetStreamBroker
-from protoqueue.ids import new_task_id
-from protoqueue.naming import GroupName, Header, QueueName
+from protoqueue.broker import ACK, ConnectionOptions, JetStreamBroker
+from protoqueue.broker.override import use_broker
+from protoqueue.protocol.names import GroupName, Header, QueueName
+from protoqueue.protocol.task_codec import encode_task
+from protoqueue.protocol.task_ids import new_task_id
 from provisioning import GroupSpec
 from waiting import eventually
 
@@ -50,15 +51,15 @@ async def as_another_producer_numbers(queue: Queue, nc: Nats) -> None:
 
 async def as_retried(queue: Queue, _nc: Nats) -> None:
     await queue.enqueue({}, priority=1)
-    (task,) = await queue.receive(1, wait=5, group="mailers")
+    (task,) = await queue.receive(1, wait=60, group="mailers")
     await task.retry(0)
 
 
 async def as_redriven(queue: Queue, _nc: Nats) -> None:
     await queue.enqueue({}, priority=1)
-    (task,) = await queue.receive(1, wait=5, group="mailers")
+    (task,) = await queue.receive(1, wait=60, group="mailers")
     await task.retry(0)
-    (task,) = await queue.receive(1, wait=5, group="mailers")
+    (task,) = await queue.receive(1, wait=60, group="mailers")
     await task.reject()
     assert await queue.redrive() == 1
 
@@ -101,7 +102,7 @@ async def test_crashes_between_storing_a_retry_and_the_ack_make_no_second_one(
 
         async def waits() -> bool:
             stats = await queue.stats()
-            return stats.ready + stats.in_flight == 0
+            return stats.waiting + stats.in_flight == 0
 
         await eventually(waits)
         assert (await queue.stats()).scheduled == 1
@@ -115,7 +116,7 @@ async def test_the_retries_of_an_enqueued_task_are_called_after_task_group_and_a
 ) -> None:
     queue = await make_queue(GroupSpec(retry=QUICK))
     scheduled = await nc.subscribe(QueueName("default", queue_name).all_scheduled)
-    await nc.flush()
+    await taken_in(nc)
     worker = make_worker()
 
     @worker.handler
@@ -124,8 +125,8 @@ async def test_the_retries_of_an_enqueued_task_are_called_after_task_group_and_a
 
     receipt = await queue.enqueue({})
     start(worker)
-    ids = [(await scheduled.next_msg(10)).headers[Header.MSG_ID] for _ in range(2)]
-    assert ids == [f"{receipt.id}:mailers:2", f"{receipt.id}:mailers:3"]
+    ids = [(await scheduled.next_msg(60)).headers[Header.MSG_ID] for _ in range(2)]
+    assert [name.rpartition(":")[0] for name in ids] == [f"{receipt.id}:mailers:2", f"{receipt.id}:mailers:3"]
     await scheduled.unsubscribe()
 
 

@@ -47,7 +47,7 @@ async def test_what_waits_for_its_turn_goes_back_at_once_when_the_worker_stops(m
     async def all_back() -> bool:
         stats = await queue.stats()
         # A task that was handed back counts as in flight until the next pull.
-        return stats.ready + stats.in_flight == 4
+        return stats.waiting + stats.in_flight == 4
 
     await eventually(all_back)
     assert len(seen) == 1

@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 
+from ports import free_port
 from protoqueue import Task
-from protoqueue_devcluster.processes import free_port
 from provisioning import GroupSpec, QueueSpec, provision, write_group, write_queue
 from waiting import eventually
 
@@ -62,7 +62,7 @@ async def test_pausing_queue_or_group_stops_the_worker_within_a_second_and_resum
             probes += 1
             await queue.enqueue(0)
             await asyncio.sleep(0.1)
-            return (await queue.stats()).ready > 0
+            return (await queue.stats()).waiting > 0
 
         await eventually(probe_is_left_alone)
         assert started_at[-1] - paused_at < 1
@@ -111,7 +111,7 @@ async def test_a_shorter_lease_is_kept_up_at_once(make_queue, make_worker, start
     await eventually(lambda: starts == [1])
     await provision(nc, QueueSpec(queue_name), [GroupSpec(visibility_s=0.9)])
     await queue.enqueue(2)
-    await asyncio.wait_for(done.wait(), 15)
+    await asyncio.wait_for(done.wait(), 60)
     assert starts == [1, 2]
 
 
@@ -140,8 +140,8 @@ async def test_a_worker_whose_queue_or_group_does_not_exist_is_not_ready_and_say
 
         await eventually(is_so)
 
-    await becomes(503, {"settings": f"there is no Queue default/{queue_name} on this NATS server yet"})
+    await becomes(503, {"settings": f"queue default/{queue_name} does not exist on this NATS server yet"})
     await provision(nc, QueueSpec(queue_name))
-    await becomes(503, {"settings": f"Queue default/{queue_name} has no ConsumerGroup mailers yet"})
+    await becomes(503, {"settings": f"queue default/{queue_name} has no ConsumerGroup mailers yet"})
     await provision(nc, QueueSpec(queue_name), [GroupSpec()])
     await becomes(200, {"status": "ok"})

@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import protoqueue
-from protoqueue import Outgoing, Retry, Task
+from protoqueue import NewTask, Retry, Task
 from waiting import eventually
 
 
@@ -29,7 +29,7 @@ async def test_one_trace_leads_through_batch_schedule_and_retry_to_every_attempt
         queue = await client.queue(f"default/{queue_name}")
         with provider.get_tracer("app").start_as_current_span("request"):
             await queue.enqueue("one")
-            await queue.enqueue_batch(["two", "three", Outgoing("later", delay=0.2)])
+            await queue.enqueue_batch(["two", "three", NewTask("later", delay=0.2)])
         start(worker)
         await eventually(lambda: len(spans("process")) == 8)
 

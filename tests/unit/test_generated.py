@@ -18,7 +18,12 @@ def test_the_committed_protobuf_modules_are_what_proto_says(tmp_path: Path) -> N
     sources = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}"]
     subprocess.run([*command, f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", *sources], check=True)
-    assert texts(tmp_path, "*_pb2.py*") == texts(ROOT / "worker-sdk" / "src", "*_pb2.py*"), "run `make proto`"
+    committed = ROOT / "worker-sdk/src/protoqueue/protocol"
+    assert texts(tmp_path / "protoqueue", "*_pb2.py*") == texts(committed, "*_pb2.py*"), "run `make proto`"
+
+
+def test_the_committed_openapi_document_is_what_the_gateway_serves() -> None:
+    subprocess.run([sys.executable, str(ROOT / "hack/openapi.py"), "--check"], check=True)
 
 
 def texts(root: Path, pattern: str) -> dict[str, str]:

@@ -103,7 +103,7 @@ class Space:
     async def kubectl(self, *arguments: str) -> str:
         """Standard output; raises AssertionError with standard error."""
         process = await self.start_kubectl(*arguments)
-        output, errors = await asyncio.wait_for(process.communicate(), 30)
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, errors.decode()
         return output.decode()
 
@@ -122,5 +122,5 @@ class Space:
             stdin=asyncio.subprocess.PIPE,
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
         )  # fmt: skip
-        await asyncio.wait_for(process.communicate(document.encode()), 30)
+        await asyncio.wait_for(process.communicate(document.encode()), 60)
         assert process.returncode == 0

@@ -98,10 +98,10 @@ async def test_to_zero_and_back_keeps_the_replica_set(space: Space) -> None:
 
 async def test_kubectl_sees_a_rollout_through(space: Space) -> None:
     await space.create(DEPLOYMENTS, "web", spec=workload(2))
-    assert "successfully rolled out" in await space.kubectl("rollout", "status", "deployment/web", "--timeout=20s")
-    await space.kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
+    assert "successfully rolled out" in await space.kubectl("rollout", "status", "deployment/web", "--timeout=100s")
+    await space.kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout=100s")
     await space.kubectl("rollout", "restart", "deployment/web")
-    assert "successfully rolled out" in await space.kubectl("rollout", "status", "deployment/web", "--timeout=20s")
+    assert "successfully rolled out" in await space.kubectl("rollout", "status", "deployment/web", "--timeout=100s")
 
 
 async def test_a_stateful_set_numbers_its_pods_and_drops_the_highest(space: Space) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import nats
+from ports import free_port
 from protoqueue_devcluster.nats import nats_config, running_nats
-from protoqueue_devcluster.processes import StartFailed, free_port
+from protoqueue_devcluster.processes import StartFailed
 
 
 async def test_the_server_has_jetstream_as_soon_as_it_is_given_out_and_keeps_its_data(tmp_path: Path) -> None:

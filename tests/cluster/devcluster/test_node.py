@@ -94,7 +94,7 @@ async def test_a_container_without_a_command_says_what_is_missing(space: Space) 
     state = await eventually(waiting)
     assert state["reason"] == "ErrImagePull"
     assert "set `command`" in state["message"]
-    await space.kubectl("delete", "pod", "image", "--timeout=10s")
+    await space.kubectl("delete", "pod", "image", "--timeout=100s")
 
 
 async def test_a_program_that_does_not_exist_is_a_start_error(space: Space) -> None:
@@ -129,7 +129,7 @@ async def test_a_pod_that_is_never_restarted_ends_as_its_container_did(
     pod = await space.reaches("once", phase)
     ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (code, reason)
-    await space.kubectl("delete", "pod", "once", "--timeout=10s")
+    await space.kubectl("delete", "pod", "once", "--timeout=100s")
 
 
 async def test_init_containers_run_one_after_the_other_before_the_others(space: Space) -> None:
@@ -163,9 +163,9 @@ async def test_deletion_lets_the_container_finish_within_its_grace(space: Space)
     pid = await pid_of(space, "polite")
     follower = await space.start_kubectl("logs", "-f", "polite")
     assert follower.stdout is not None
-    first = await asyncio.wait_for(follower.stdout.readline(), 20)  # it follows: only now may the pod go
-    await space.kubectl("delete", "pod", "polite", "--timeout=10s")
-    rest, _ = await asyncio.wait_for(follower.communicate(), 10)
+    first = await asyncio.wait_for(follower.stdout.readline(), 60)  # it follows: only now may the pod go
+    await space.kubectl("delete", "pod", "polite", "--timeout=100s")
+    rest, _ = await asyncio.wait_for(follower.communicate(), 60)
     assert (first + rest).decode() == f"{pid}\nbye\n"
     await eventually(lambda: not is_alive(pid))
 
@@ -175,7 +175,7 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace_period_with_its_ch
     await space.run("stubborn", container(shell(script)), terminationGracePeriodSeconds=1)
     child = await pid_of(space, "stubborn")
     started = time.monotonic()
-    await space.kubectl("delete", "pod", "stubborn", "--timeout=10s")
+    await space.kubectl("delete", "pod", "stubborn", "--timeout=100s")
     assert time.monotonic() - started >= 1
     await eventually(lambda: not is_alive(child))
 
@@ -269,7 +269,7 @@ async def test_logs_of_an_unknown_life_are_refused(space: Space) -> None:
 async def test_a_pods_successor_of_the_same_name_is_another_pod(space: Space) -> None:
     await space.run("again", container(shell("echo $$$$; exec sleep 60")))
     first = await pid_of(space, "again")
-    await space.kubectl("delete", "pod", "again", "--timeout=10s")
+    await space.kubectl("delete", "pod", "again", "--timeout=100s")
     await space.run("again", container(shell("echo $$$$; exec sleep 60")))
     second = await pid_of(space, "again")
     assert second != first

@@ -89,7 +89,7 @@ async def test_a_node_whose_object_is_lost_registers_again(tmp_path: Path) -> No
 def test_a_node_without_a_cluster_says_so_and_ends(tmp_path: Path) -> None:
     arguments = ["--kubeconfig", "/nowhere", "--name", "n", "--dir", str(tmp_path)]
     command = [sys.executable, "-m", "protoqueue_devcluster.node", *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert ended.returncode == 1
     assert "/nowhere" in ended.stderr
 

@@ -64,7 +64,7 @@ async def test_a_directory_has_one_owner_and_is_free_again_when_nothing_is_left_
     owner = own(tmp_path, "echo $$; exec sleep 1000")
     (pid,) = await eventually(lambda: pids_in(tmp_path / "log", 1)) or []
     with pytest.raises(DirectoryInUse):
-        Lifeline(tmp_path, patience_s=0)
+        Lifeline(tmp_path, timeout_s=0)
     owner.kill()
     owner.wait()
     with Lifeline(tmp_path):

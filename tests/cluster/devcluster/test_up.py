@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,10 +20,11 @@ import pytest_asyncio
 
 import nats
 from cluster.devcluster.pods import is_alive
+from ports import free_port
 from protoqueue_devcluster.cluster import Cluster, ClusterOptions, running_cluster
 from protoqueue_devcluster.kube.client import NODES, KubeClient
 from protoqueue_devcluster.lifeline import lock_directory, marked_processes, marker_of
-from protoqueue_devcluster.processes import find_program, free_port
+from protoqueue_devcluster.processes import find_program
 from waiting import eventually
 
 MANIFEST = """
@@ -45,9 +50,9 @@ def protoqueue(*arguments: str, cwd: Path, check: bool = True) -> "subprocess.Co
     return done
 
 
-def start_up(directory: Path) -> "subprocess.Popen[bytes]":
+def start_up(directory: Path, *arguments: str) -> "subprocess.Popen[bytes]":
     """`up` in the foreground without a terminal; its output goes to `up.txt`."""
-    command = [sys.executable, "-m", "protoqueue_devcluster", "up"]
+    command = [sys.executable, "-m", "protoqueue_devcluster", "up", *arguments]
     with (directory / "up.txt").open("wb") as output:
         return subprocess.Popen(command, cwd=directory, stdout=output, stderr=subprocess.STDOUT)
 
@@ -88,7 +93,7 @@ def test_up_applies_manifests_returns_when_all_is_ready_and_down_leaves_nothing(
     for kind in ("queue/email", "consumergroup/mailers"):
         ready = kubectl(place, "get", kind, "-o", 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
         assert ready == "True"
-    kubectl(place, "wait", "--for=condition=Available", "deployment/mailers", "--timeout=20s")
+    kubectl(place, "wait", "--for=condition=Available", "deployment/mailers", "--timeout=100s")
     again = protoqueue("up", cwd=place, check=False)
     assert again.returncode == 1
     assert "a cluster runs in .protoqueue already" in again.stderr
@@ -123,12 +128,41 @@ async def test_nats_data_survive_a_restart_until_they_are_purged(place: Path) ->
 async def test_nothing_survives_a_supervisor_killed_with_sigkill(place: Path) -> None:
     (place / "queues.yaml").write_text(MANIFEST)
     protoqueue("up", "--detach", "-f", "queues.yaml", cwd=place)
-    kubectl(place, "wait", "--for=condition=Available", "deployment/mailers", "--timeout=20s")
+    kubectl(place, "wait", "--for=condition=Available", "deployment/mailers", "--timeout=100s")
     supervisor = json.loads((place / ".protoqueue/up.json").read_text())["pid"]
     os.kill(supervisor, signal.SIGKILL)
     await eventually(lambda: processes_of(place) == [])
-    lock_directory(place / ".protoqueue", patience_s=5).close()
+    lock_directory(place / ".protoqueue", timeout_s=5).close()
     assert "nothing runs" in protoqueue("down", cwd=place).stdout
+
+
+CRASHING = MANIFEST.replace(
+    '[sleep, "1000"]', "[sh, -c, 'echo hello from a worker; printf \"\\\\033[31m\\\\n\"; exit 3']"
+)
+
+
+async def test_the_foreground_shows_what_workers_print_and_how_they_end(place: Path) -> None:
+    (place / "crashing.yaml").write_text(CRASHING)
+    up = start_up(place, "-f", "crashing.yaml")
+    log = place / "up.txt"
+    await eventually(lambda: "container worker exited with code 3 (Error)" in log.read_text())
+    text = log.read_text()
+    assert re.search(r"^mailers-\S+ hello from a worker$", text, re.MULTILINE), text
+    assert "\\x1b[31m" in text
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0, log.read_text()
+
+
+def test_a_second_up_is_refused_and_leaves_the_first_one_s_log_alone(place: Path) -> None:
+    protoqueue("up", "--detach", cwd=place)
+    log = (place / ".protoqueue/logs/up.log").read_bytes()
+    assert b"ProtoQueue is up" in log
+    for words in (("up", "--detach"), ("up",)):
+        refused = protoqueue(*words, cwd=place, check=False)
+        assert refused.returncode == 1
+        assert "a cluster runs in .protoqueue already: `protoqueue down --dir .protoqueue` stops it" in refused.stderr
+    assert (place / ".protoqueue/logs/up.log").read_bytes() == log
+    protoqueue("down", cwd=place)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -138,6 +172,8 @@ async def test_a_signal_ends_the_foreground_in_order(place: Path, number: signal
     await eventually(lambda: "ProtoQueue is up" in log.read_text())
     up.send_signal(number)
     assert up.wait(30) == 0, log.read_text()
+    told = r"^Queues over HTTP: \S+ with the key \S+, which may do everything$"
+    assert re.search(told, log.read_text(), re.MULTILINE)
     assert log.read_text().splitlines()[-1] == "stopped"
     assert processes_of(place) == []
 
@@ -209,3 +245,45 @@ async def test_without_its_api_server_a_cluster_is_lost_and_says_where_to_look(c
     reason = await cluster.lost
     assert "apiserver ended with code -9" in reason
     assert str(cluster.process("apiserver").log) in reason
+
+
+def http(place: Path, method: str, path: str, body: object = None, key: str | None = None) -> tuple[int, Any]:
+    """One request to the gateway, with the key that `up` made."""
+    env = sourced(place)
+    request = urllib.request.Request(
+        env["PROTOQUEUE_GATEWAY_URL"] + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {key or env['PROTOQUEUE_API_KEY']}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=100) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_queues_made_over_http_their_tasks_and_the_first_key_survive_a_restart(place: Path) -> None:
+    protoqueue("up", "--detach", cwd=place)
+    key = sourced(place)["PROTOQUEUE_API_KEY"]
+    assert http(place, "POST", "/v1/queues", {"name": "email"})[0] == 201
+    assert http(place, "POST", "/v1/queues/email/messages", {"payload": {"to": "ada"}})[0] == 201
+    for private in ("env", "api-key", "logs/up.log", "objects/objects.db"):
+        assert (place / ".protoqueue" / private).stat().st_mode & 0o077 == 0
+    protoqueue("down", cwd=place)
+    shown = protoqueue("up", "--detach", cwd=place).stdout
+    assert f"{sourced(place)['PROTOQUEUE_GATEWAY_URL']} with the key {key}" in shown
+    assert sourced(place)["PROTOQUEUE_API_KEY"] == key
+    _, received = http(place, "GET", "/v1/queues/email/messages?wait=20")
+    assert [message["payload"] for message in received["messages"]] == [{"to": "ada"}]
+    assert http(place, "GET", "/v1/queues/email", key="pq_first_" + "x" * 43)[0] == 401
+    protoqueue("down", "--purge", cwd=place)
+    protoqueue("up", "--detach", cwd=place)
+    assert sourced(place)["PROTOQUEUE_API_KEY"] != key
+    assert http(place, "GET", "/v1/queues/email")[0] == 404
+
+
+def test_up_without_a_gateway_serves_no_http(place: Path) -> None:
+    protoqueue("up", "--detach", "--no-gateway", cwd=place)
+    assert not {"PROTOQUEUE_GATEWAY_URL", "PROTOQUEUE_API_KEY"} & set(sourced(place))
+    assert not (place / ".protoqueue/logs/gateway.log").exists()

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,23 @@ import pytest
 import pytest_asyncio
 from nats.aio.client import Client as Nats
 
-from nats_server import NatsServer
-from protoqueue.naming import QueueName
-from protoqueue_operator.adapters.buckets import ConfigBucket
-from protoqueue_operator.adapters.connections import Connection
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.assets import Consumer, Owner, Stream
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.layout import group_consumers, queue_streams, scheduled_counter
-from protoqueue_operator.core.plan import Action, plan_consumer, plan_consumers, plan_stream
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import BrokerRefused, BrokerUnavailable
-from protoqueue_operator.core.resources import Group, Queue, parse_group, parse_queue
-from protoqueue_operator.reconcile.applying import apply_plan
-from protoqueue_operator.reconcile.waking import Alarms
+from nats_server import NatsServer, taken_in
+from protoqueue.protocol.names import QueueName
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavailable
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue, parse_group, parse_queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.autoscaling.activation import Activation
+from protoqueue_operator.jetstream.apply import apply_plan
+from protoqueue_operator.jetstream.assets import Consumer, Owner, Stream
+from protoqueue_operator.jetstream.client import JetStream
+from protoqueue_operator.jetstream.desired import group_consumers, queue_streams, standing_consumers
+from protoqueue_operator.jetstream.diff import Action, plan_consumer, plan_consumers, plan_stream
+from protoqueue_operator.jetstream.kv import ConfigBucket
+from protoqueue_operator.jetstream.layout import initial_layout
+from protoqueue_operator.nats.connection import Connection
+from protoqueue_operator.nats.credentials import Credentials
 from unit.operator.samples import group_body, queue_body
 from waiting import eventually
 
@@ -73,11 +75,16 @@ async def bring(jetstream: JetStream, streams: tuple[Stream, ...]) -> list[Actio
 
 async def bring_group(jetstream: JetStream, of: Queue, spec: QueueSpec, **group_spec: Any) -> list[Action]:
     made, made_spec = group(of, **group_spec)
-    infos = await jetstream.consumers(of.name.stream) or []
-    desired = group_consumers(made, made_spec, spec)
-    plan = plan_consumers(desired, [Consumer.observed(info) for info in infos], Owner.of(made.meta), [])
-    await apply_plan(jetstream, plan, {info["name"]: info["config"] for info in infos})
-    return plan
+    layout = initial_layout(of.name, spec)
+    desired = group_consumers(made, effective_spec(made_spec, spec), spec, layout)
+    plans = []
+    for stream in layout.consumed:
+        infos = await jetstream.consumers(stream) or []
+        wanted = [consumer for consumer in desired if consumer.stream == stream]
+        plan = plan_consumers(wanted, [Consumer.observed(info) for info in infos], Owner.of(made.meta), [])
+        await apply_plan(jetstream, plan, {info["name"]: info["config"] for info in infos})
+        plans += plan
+    return plans
 
 
 SPECS: list[dict[str, Any]] = [
@@ -102,11 +109,11 @@ async def test_what_was_made_reads_back_equal_so_nothing_more_is_planned(
     assert await bring(jetstream, streams) == []
     assert await bring_group(jetstream, made, made_spec) != []
     assert await bring_group(jetstream, made, made_spec) == []
-    counter = scheduled_counter(made)
-    await apply_plan(jetstream, plan_consumer(counter, None), {})
-    info = await jetstream.consumer(counter.stream, counter.name)
-    assert info is not None
-    assert plan_consumer(counter, Consumer.observed(info)) == []
+    for standing in standing_consumers(made, made_spec, initial_layout(made.name, made_spec)):
+        await apply_plan(jetstream, plan_consumer(standing, None), {})
+        info = await jetstream.consumer(standing.stream, standing.name)
+        assert info is not None
+        assert plan_consumer(standing, Consumer.observed(info)) == []
 
 
 async def test_live_changes_are_updates_and_are_settled_by_one(jetstream: JetStream) -> None:
@@ -114,7 +121,7 @@ async def test_live_changes_are_updates_and_are_settled_by_one(jetstream: JetStr
     await bring(jetstream, queue_streams(made, spec))
     await bring_group(jetstream, made, spec)
     change = spec.model_copy(update={"deduplication_window": spec.deduplication_window * 2})
-    assert len(await bring(jetstream, queue_streams(made, change))) == 3
+    assert len(await bring(jetstream, queue_streams(made, change))) == 2
     assert await bring(jetstream, queue_streams(made, change)) == []
     for group_spec in ({"maxInFlight": 5}, {"visibilityTimeout": "7s"}, {"paused": True}, {"paused": False}):
         assert len(await bring_group(jetstream, made, spec, **group_spec)) >= 3
@@ -153,9 +160,8 @@ async def test_what_is_absent_reads_as_none_and_is_gone_already(jetstream: JetSt
 
 async def test_more_than_a_page_of_consumers_is_read_whole(jetstream: JetStream) -> None:
     made, spec = queue(priorityLevels=1)
-    # LATER alone: the stream that sources it gets a consumer of the server's own there, at some time between two pages.
-    await bring(jetstream, queue_streams(made, spec)[:1])
-    base = scheduled_counter(made)
+    await bring(jetstream, queue_streams(made, spec))
+    (base,) = standing_consumers(made, spec, initial_layout(made.name, spec))
     await asyncio.gather(
         *(
             jetstream.create_consumer(
@@ -194,26 +200,34 @@ async def test_a_bucket_entry_is_read_by_any_client_and_leaves_a_mark_when_it_go
     await watcher.stop()
 
 
-async def test_an_alarm_rings_once_and_within_milliseconds(connection: Connection, nc: Nats) -> None:
-    rung: list[tuple[QueueName, float]] = []
-    alarms = Alarms(connection, lambda name: rung.append((name, time.monotonic())))
+async def test_a_queue_at_zero_is_looked_at_once_and_within_milliseconds(connection: Connection, nc: Nats) -> None:
+    looked: list[tuple[QueueName, float]] = []
+
+    async def look(name: QueueName) -> bool:
+        looked.append((name, time.monotonic()))
+        return True
+
+    async def run(work: Callable[[], Awaitable[object]]) -> None:
+        await work()
+
+    activation = Activation(connection, look, lambda work: asyncio.create_task(run(work)))
     name = QueueName("default", f"asleep{next(_numbers)}")
-    assert await alarms.arm(name)
-    assert not await alarms.arm(name), "it is armed already"
+    assert await activation.arm(name)
+    assert not await activation.arm(name), "it is armed already"
     await connection.request("$JS.API.INFO", b"", 2)  # the server has read the subscription
     published = time.monotonic()
     for _ in range(3):
         await nc.publish(name.task(0), b"x")
-    await nc.flush()
-    await eventually(lambda: rung, interval_s=0.001)
-    assert [rang for rang, _ in rung] == [name]
-    assert rung[0][1] - published < 1
-    assert await alarms.arm(name), "it can be armed again"
-    await alarms.clear(name)
+    await taken_in(nc)
+    await eventually(lambda: looked, interval_s=0.001)
+    assert [each for each, _ in looked] == [name]
+    assert looked[0][1] - published < 1
+    assert await activation.arm(name), "it can be armed again"
+    await activation.disarm(name)
     await nc.publish(name.task(0), b"x")
-    await nc.flush()
+    await taken_in(nc)
     await connection.request("$JS.API.INFO", b"", 2)
-    assert len(rung) == 1
+    assert len(looked) == 1
 
 
 async def test_asking_while_the_server_is_away_fails_at_once_and_works_again_when_it_is_back(tmp_path: Path) -> None:
@@ -233,7 +247,7 @@ async def test_asking_while_the_server_is_away_fails_at_once_and_works_again_whe
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             await jetstream.stream("x")
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 4, "whoever waits for an answer waits for five seconds"
         await server.start()
         await eventually(lambda: changes == [True, False, True])
         assert await jetstream.stream("x") is None

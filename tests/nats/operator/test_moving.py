@@ -4,32 +4,31 @@ import base64
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from nats_server import NatsServer
-from protoqueue.naming import QueueName
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.layout import queue_streams
-from protoqueue_operator.core.plan import CreateStream, UpdateStream
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import BrokerUnavailable
-from protoqueue_operator.core.resources import Key, Queue
-from protoqueue_operator.reconcile.applying import apply_plan
-from protoqueue_operator.reconcile.brokers import Brokers
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.holdings import contents, own_streams
-from protoqueue_operator.reconcile.moving import home_of, place_of
-from protoqueue_operator.reconcile.runtime import Runtime
+from protoqueue.protocol.names import QueueName
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.objects import Queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.apply import apply_plan
+from protoqueue_operator.jetstream.client import JetStream
+from protoqueue_operator.jetstream.contents import contents, own_streams
+from protoqueue_operator.jetstream.desired import queue_streams, standing_consumers
+from protoqueue_operator.jetstream.diff import CreateConsumer, CreateStream, UpdateStream
+from protoqueue_operator.jetstream.layout import initial_layout
+from protoqueue_operator.nats.credentials import Credentials
+from protoqueue_operator.queue.relocation import location_of
 from unit.operator.samples import queue_body
+from unit.operator.wired import Wired, make_pool
 from waiting import eventually
 
-NOT_YET, NIGHTLY = "@at 2999-01-01T00:00:00Z", "0 0 3 * * *"
+NOT_YET, NIGHTLY = "@at 2100-01-01T00:00:00Z", "0 0 3 * * *"
 _numbers = itertools.count(1)
 
 
@@ -42,6 +41,9 @@ class Secrets:
     async def get(self, key: Key) -> dict[str, Any]:
         url = base64.b64encode(self.urls[key.name].encode()).decode()
         return {"metadata": {"resourceVersion": "1"}, "data": {"url": url}}
+
+    async def namespace_uid(self, _: str) -> str:
+        return "uid-of-namespace"
 
 
 class Nobody:
@@ -58,9 +60,8 @@ class Move:
         self.name = QueueName("default", f"moving{next(_numbers)}")
         secrets = Secrets()
         secrets.urls["new"] = new_url
-        kubernetes, nobody, nothing = cast("Any", secrets), cast("Any", Nobody()), cast("Any", None)
-        self.brokers = Brokers(Credentials((old_url,)), kubernetes, nobody)
-        self.runtime = Runtime(nothing, kubernetes, self.brokers, Cache(), nobody, lambda: datetime.now(UTC))
+        self.brokers = make_pool(secrets, Nobody(), Credentials((old_url,)))
+        self.wired = Wired(secrets, self.brokers, Nobody())
 
     @property
     def old(self) -> JetStream:
@@ -71,27 +72,31 @@ class Move:
         self.brokers.start()
         await eventually(lambda: self.brokers.own.connection.is_up)
         queue, spec = self.queue()
-        home = await home_of(queue, spec, self.runtime)
-        self.place = (await place_of(home)).model_dump(by_alias=True)
+        home = await self.wired.wiring.relocation.home_of(queue, spec)
+        self.location = (await location_of(home)).model_dump(by_alias=True)
         streams = queue_streams(queue, spec)
-        await apply_plan(self.old, [CreateStream(s) for s in streams if s.name.endswith(kinds or ("",))], {})
+        made = [stream for stream in streams if stream.name.endswith(kinds or ("",))]
+        await apply_plan(self.old, [CreateStream(stream) for stream in made], {})
+        if self.name.stream in {stream.name for stream in made}:
+            standing = standing_consumers(queue, spec, initial_layout(queue.name, spec))
+            await apply_plan(self.old, [CreateConsumer(each) for each in standing], {})
 
     def queue(self, **spec: Any) -> tuple[Queue, QueueSpec]:
         body = queue_body(spec, name=self.name.name, generation=1 + len(spec))
         if spec:
-            body["status"] = {"nats": self.place}
-        queue = self.runtime.cache.observe_queue(body)
+            body["status"] = {"nats": self.location}
+        queue = self.wired.queue(body)
         assert isinstance(queue.spec, QueueSpec)
         return queue, queue.spec
 
     async def asks(self, **more: Any) -> bool:
         """Whether the queue lives at the new home, having asked for it."""
         queue, spec = self.queue(nats={"connectionSecretRef": {"name": "new"}}, **more)
-        await self.brokers.asked(queue.meta.key, "new")
-        asked = self.brokers.wanted(queue.meta.key)
+        await self.brokers.resolve(queue.meta.key, "new")
+        asked = self.brokers.requested(queue.meta.key)
         assert asked
         await eventually(lambda: asked.broker.connection.is_up)
-        return (await home_of(queue, spec, self.runtime)).broker is asked.broker
+        return (await self.wired.wiring.relocation.home_of(queue, spec)).broker is asked.broker
 
     async def stored(self, subject: str, when: str = "") -> None:
         """Have a task stored where the queue lives."""
@@ -132,7 +137,7 @@ async def test_an_empty_queue_moves_and_leaves_nothing(move: Move) -> None:
     assert await own_streams(move.queue()[0], move.old) == {}
 
 
-@pytest.mark.parametrize("closing", ["later_stream", "dead_letter_stream", "stream"])
+@pytest.mark.parametrize("closing", ["dead_letter_stream", "stream"])
 async def test_a_task_that_comes_while_the_streams_are_closed_is_not_lost(
     move: Move, monkeypatch: pytest.MonkeyPatch, closing: str
 ) -> None:
@@ -184,10 +189,10 @@ async def test_what_another_cluster_has_taken_over_neither_holds_a_queue_nor_goe
 
 
 async def test_what_is_left_of_a_queue_without_its_stream_is_not_left_behind(move: Move) -> None:
-    await move.begin("_LATER")
-    await move.stored(move.name.scheduled("one"), NOT_YET)
+    await move.begin("_DLQ")
+    await move.stored(move.name.dead_letter("mailers"))
     assert not await move.asks()
-    assert await move.holds() == "1 task not yet due"
+    assert await move.holds() == "1 dead letter"
 
 
 SECRETIVE = """
@@ -204,7 +209,7 @@ async def test_two_accounts_of_one_server_that_names_neither_are_told_apart_by_t
     move = Move(*(server.url.replace("//", f"//{user}:pw@") for user in ("old", "new")))
     try:
         await move.begin()
-        assert move.place["account"] == ""
+        assert move.location["account"] == ""
         await move.stored(move.name.task(0))
         assert not await move.asks()
         assert await move.holds() == "1 task"

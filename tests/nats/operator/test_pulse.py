@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from nats_server import NatsServer
-from protoqueue_operator.adapters import pulse
-from protoqueue_operator.adapters.connections import Connection
-from protoqueue_operator.adapters.jetstream import JetStream
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import BrokerUnavailable, Unanswered
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable, Unanswered
+from protoqueue_operator.jetstream.client import JetStream
+from protoqueue_operator.nats import liveness
+from protoqueue_operator.nats.connection import Connection
+from protoqueue_operator.nats.credentials import Credentials
 from silent_nats import SilentNats
 from waiting import eventually
 
@@ -48,7 +48,7 @@ async def test_what_waits_ends_and_what_is_asked_then_fails_at_once_until_someth
     await eventually(lambda: changes == [True, False])
     lost, started = way.lost, time.monotonic()
     for _ in range(100):
-        with pytest.raises(BrokerUnavailable, match="does not answer"):
+        with pytest.raises(BrokerUnavailable, match="not responding"):
             await jetstream.stream("s")
     assert time.monotonic() - started < 1
     assert way.lost <= lost + 1, "it is asked in one place only"
@@ -73,7 +73,7 @@ async def test_a_server_counts_as_there_once_it_answers(
 async def test_one_request_that_nobody_answers_leaves_the_others_alone(
     connected: tuple[Connection, list[bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulse, "_SILENCE_S", 0.1)
+    monkeypatch.setattr(liveness, "_SILENCE_S", 0.1)
     connection, changes = connected
     await eventually(lambda: changes == [True])
     inbox = "_INBOX.nobody.answers.here"

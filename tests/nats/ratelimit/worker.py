@@ -1,48 +1,63 @@
 """A worker process: starts imaginary tasks as its limiter allows and prints when, by the machine's clock.
 
-Arguments: NATS URL, tasks, burst (per second). Each line on standard input, "tasks burst", changes the limit.
+Arguments: NATS URL, tasks, burst (per second). Each line on standard input, "tasks burst", changes the limit. A line
+"late S" says that the machine has let this process wait for S seconds, longer than ever before.
 """
 
 import asyncio
 import sys
 import time
 
-from protoqueue.connection import ConnectionOptions, JetStreamBroker
-from protoqueue.gate import BrokerStore
-from protoqueue.naming import GroupName, QueueName
+from protoqueue.broker import ConnectionOptions, JetStreamBroker
+from protoqueue.protocol.config import GroupSettings, QueueSettings, RateLimit
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.ratelimit import Limiter
-from protoqueue.v1.config_pb2 import RateLimit
 
 SLOTS = 20
+QUEUE = QueueName("default", "email")
 
 
-def limit(tasks: str, burst: str) -> RateLimit:
-    setting = RateLimit(tasks=int(tasks), burst=int(burst), scope="Queue")
-    setting.per.FromSeconds(1)
-    return setting
+def update(limiter: Limiter, tasks: str, burst: str) -> None:
+    limit = RateLimit(int(tasks), 1, int(burst), "Queue")
+    limiter.update(
+        QueueSettings(QUEUE, "stream", "later", "dead", rate_limit=limit),
+        GroupSettings(GroupName(QUEUE, "mailers"), ()),
+    )
 
 
 async def work(limiter: Limiter) -> None:
-    while True:
-        granted = await limiter.acquire(SLOTS)
-        now = time.monotonic()
-        sys.stdout.write(f"{now!r}\n" * granted)
+    while await limiter.acquire():
+        sys.stdout.write(f"{time.monotonic()!r}\n")
         sys.stdout.flush()
         await asyncio.sleep(0)
 
 
 async def obey(limiter: Limiter) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
-        limiter.update(limit(*line.split()), None)
+        update(limiter, *line.split())
+
+
+async def watch() -> None:
+    longest, pause_s = 0.0, 0.005
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(pause_s)
+        if (late := time.monotonic() - began - pause_s) > longest:
+            longest = late
+            sys.stdout.write(f"late {late!r}\n")
+            sys.stdout.flush()
 
 
 async def main(url: str, tasks: str, burst: str) -> None:
     broker = await JetStreamBroker.connect(ConnectionOptions(url), 5)
-    limiter = Limiter(GroupName(QueueName("default", "email"), "mailers"), BrokerStore(broker))
-    limiter.update(limit(tasks, burst), None)
-    working = asyncio.create_task(work(limiter))
+    limiter = Limiter(broker)
+    update(limiter, tasks, burst)
+    watching = asyncio.create_task(watch())
+    slots = [asyncio.create_task(work(limiter)) for _ in range(SLOTS)]
     await obey(limiter)
-    working.cancel()
+    limiter.close()
+    await asyncio.gather(*slots)
+    watching.cancel()
     await broker.close()
 
 

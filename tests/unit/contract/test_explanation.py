@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from protoqueue.durations import PATTERN, format_duration, parse_duration
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.crds import crds
-from protoqueue_operator.core.explanation import explained
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec
-from protoqueue_operator.core.validation import check_group, check_queue
+from protoqueue.protocol.durations import PATTERN, format_duration, parse_duration
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.crd import crds
+from protoqueue_operator.api.v1alpha1.errors import InvalidSpec
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.redrive import RedriveSpec
+from protoqueue_operator.api.v1alpha1.schema_docs import explained
+from protoqueue_operator.api.v1alpha1.validation import check_group, check_queue, check_redrive
 
-NEEDED: dict[str, dict[str, Any]] = {"rateLimit": {"tasks": 1}, "schedules[]": {"name": "x"}}
+NEEDED: dict[str, dict[str, Any]] = {"rateLimit": {"tasks": 1}, "rate": {"tasks": 1}, "schedules[]": {"name": "x"}}
 
 
 def durations(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -44,6 +45,8 @@ def check(plural: str, path: tuple[str, ...], value: str) -> None:
     part[path[-1]] = value
     if plural == "queues":
         check_queue(QueueSpec.model_validate(spec))
+    elif plural == "redrives":
+        check_redrive(RedriveSpec.model_validate({"queueRef": {"name": "x"}, **spec}))
     else:
         check_group(ConsumerGroupSpec.model_validate({"queueRef": {"name": "x"}, **spec}), QueueSpec())
 

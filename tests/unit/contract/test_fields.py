@@ -1,6 +1,6 @@
 import pytest
 
-from protoqueue_operator.core.fields import parse_quantity
+from protoqueue_operator.api.v1alpha1.fields import parse_quantity
 
 
 @pytest.mark.parametrize(

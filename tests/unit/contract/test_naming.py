@@ -1,8 +1,19 @@
+import hashlib
+
 import pytest
 
 from protoqueue.errors import InvalidTask
-from protoqueue.ids import recurring_id
-from protoqueue.naming import GroupName, Header, QueueName, level_of, partition_of
+from protoqueue.protocol.names import (
+    GroupName,
+    Header,
+    QueueName,
+    level_of,
+    partition_of,
+    unique_token,
+    unique_token_of,
+)
+from protoqueue.protocol.task_ids import recurring_id
+from protoqueue.testing.streams import matches
 
 EMAIL = QueueName("default", "email")
 
@@ -11,15 +22,36 @@ def test_the_contract_names_of_a_queue() -> None:
     assert EMAIL.stream == "PQ_default_email"
     assert EMAIL.later_stream == "PQ_default_email_LATER"
     assert EMAIL.dead_letter_stream == "PQ_default_email_DLQ"
-    assert EMAIL.stream_subjects == (
-        "pq.default.email.task.>",
-        "pq.default.email.retry.>",
-        "pq.default.email.ordered.>",
+    stem = "pq.default.email"
+    two = (f"{stem}.task.0", f"{stem}.task.1", f"{stem}.retry.*.0", f"{stem}.retry.*.1")
+    assert EMAIL.stream_subjects(2) == two
+    assert EMAIL.stream_subjects(0, 1) == (f"{stem}.ordered.0", f"{stem}.retry.*.0")
+    assert EMAIL.stream_subjects(0, 256) == (f"{stem}.ordered.*", f"{stem}.retry.*.*")
+    assert EMAIL.later_subjects(2) == (
+        f"{stem}.scheduled.*",
+        f"{stem}.scheduled.*.*",
+        f"{stem}.cron.*",
+        *(each.replace(stem, f"{stem}.due") for each in two),
     )
-    assert EMAIL.later_subjects == ("pq.default.email.scheduled.>", "pq.default.email.cron.>", "pq.default.email.due.>")
+    assert EMAIL.unique_subjects(2) == (
+        f"{stem}.scheduled.unique.*.*", f"{stem}.due.unique.*.0", f"{stem}.due.unique.*.1",
+    )  # fmt: skip
     assert EMAIL.due_transform == ("pq.default.email.due.>", "pq.default.email.>")
     assert EMAIL.due(EMAIL.retry("mailers", 2)) == "pq.default.email.due.retry.mailers.2"
     assert GroupName(EMAIL, "mailers").level_consumer(2) == "mailers_p2"
+
+
+def test_a_unique_key_is_a_token_of_every_subject_its_task_can_lie_on() -> None:
+    token = unique_token("invoice-17")  # the first 32 hexadecimal digits of its SHA-256, as other languages compute it
+    assert token == hashlib.sha256(b"invoice-17").hexdigest()[:32]
+    waiting, scheduled = EMAIL.unique_waiting(token, 2), EMAIL.unique_scheduled(token, "7")
+    assert (waiting, scheduled) == (
+        f"pq.default.email.due.unique.{token}.2", f"pq.default.email.scheduled.unique.{token}.7",
+    )  # fmt: skip
+    assert unique_token_of(waiting) == unique_token_of(scheduled) == token
+    assert all(matches(EMAIL.unique(token), subject) for subject in (waiting, scheduled))
+    others = (EMAIL.task(2), EMAIL.due(EMAIL.retry("unique", 2)), EMAIL.scheduled("unique.7"), EMAIL.cron("unique"))
+    assert {unique_token_of(other) for other in others} == {None}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def resource(name: str, *, ready: str | None = "True", seen: int = 1, **status: 
 
 
 def test_a_row_holds_the_queues_tasks_and_its_groups_workers() -> None:
-    queue = resource("email", tasks={"ready": 3, "inFlight": 2, "scheduled": 1, "dead": 0})
+    queue = resource("email", tasks={"waiting": 3, "inFlight": 2, "scheduled": 1, "dead": 0})
     groups = [resource("a", replicas=1, desiredReplicas=3), resource("b", replicas=2, desiredReplicas=2)]
     assert rows([queue], groups) == [Row("default/email", 3, 2, 1, 0, "3 → 5", None)]
 
@@ -26,7 +26,7 @@ def test_a_row_holds_the_queues_tasks_and_its_groups_workers() -> None:
 def test_what_is_not_ready_says_why() -> None:
     (row,) = rows([resource("email")], [resource("a", ready="False")])
     assert row.trouble == "Why: because"
-    assert str(row) == "default/email ready=? in_flight=? scheduled=? dead=? workers=0 (Why: because)"
+    assert str(row) == "default/email waiting=? in_flight=? scheduled=? dead=? workers=0 (Why: because)"
 
 
 @pytest.mark.parametrize(

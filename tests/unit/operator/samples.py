@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from protoqueue_operator.core.resources import Group, Queue, parse_group, parse_queue
+from protoqueue_operator.api.v1alpha1.objects import Group, Queue, Redrive, parse_group, parse_queue, parse_redrive
 
 
 def metadata(name: str, **fields: Any) -> dict[str, Any]:
@@ -29,9 +29,21 @@ def group_body(spec: dict[str, Any] | None = None, *, name: str = "mailers", **m
     }
 
 
+def redrive_body(spec: dict[str, Any] | None = None, *, name: str = "again", **meta: Any) -> dict[str, Any]:
+    return {
+        "kind": "Redrive",
+        "metadata": metadata(name, **meta),
+        "spec": {"queueRef": {"name": "email"}, **(spec or {})},
+    }
+
+
 def queue(**spec: Any) -> Queue:
     return parse_queue(queue_body(spec))
 
 
 def group(**spec: Any) -> Group:
     return parse_group(group_body(spec))
+
+
+def redrive(**spec: Any) -> Redrive:
+    return parse_redrive(redrive_body(spec))

@@ -1,6 +1,6 @@
 import asyncio
 
-from protoqueue.cancellation import cancel, is_running
+from protoqueue.aio import cancel, is_running
 
 
 async def test_a_task_that_swallows_its_first_cancellation_is_ended_all_the_same() -> None:
@@ -18,7 +18,7 @@ async def test_a_task_that_swallows_its_first_cancellation_is_ended_all_the_same
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await asyncio.wait_for(cancel(task), 5)
+    await asyncio.wait_for(cancel(task), 60)
     assert task.cancelled()
     assert swallowed == 3
 

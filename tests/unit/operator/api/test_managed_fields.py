@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.managed_fields import applied_fields, holds_all, lost_fields
+from protoqueue_operator.api.v1alpha1.managed_fields import applied_fields, holds_all, last_writer, lost_fields
 
 CONFIGURATION: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -140,3 +140,15 @@ def test_without_managed_fields_nothing_is_held() -> None:
 def test_only_what_the_manager_applied_counts(entry: dict[str, str]) -> None:
     assert applied_fields(metadata(held(), **entry), "us") == "{}"
     assert json.loads(applied_fields(metadata(held()), "us")) == held()
+
+
+def test_who_wrote_a_field_last_is_read_from_the_managed_fields() -> None:
+    held = {"f:spec": {"f:replicas": {}}}
+    entries = [
+        {"manager": "kubectl", "time": "2026-01-02T00:00:00Z", "fieldsV1": held},
+        {"manager": "helm", "time": "2026-01-01T00:00:00Z", "fieldsV1": held},
+        {"manager": "later", "time": "2026-01-03T00:00:00Z", "fieldsV1": {"f:spec": {"f:template": {}}}},
+    ]
+    assert last_writer({"managedFields": entries}, "spec", "replicas") == "kubectl"
+    assert last_writer({"managedFields": entries[2:]}, "spec", "replicas") is None
+    assert last_writer({}, "spec", "replicas") is None

@@ -1,8 +1,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from protoqueue_operator.core.resources import Queue, parse_queue
-from protoqueue_operator.core.status import changed_conditions, not_ready, ready, scaling, status_patch, tasks
+import pytest
+
+from protoqueue_operator.api.v1alpha1.conditions import Condition
+from protoqueue_operator.api.v1alpha1.objects import Queue, parse_queue
+from protoqueue_operator.api.v1alpha1.status import changed_conditions, not_ready, progress, ready, status_patch, tasks
+from protoqueue_operator.autoscaling.scaling_conditions import scaling
 from unit.operator.samples import queue_body
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -14,7 +18,7 @@ def with_status(status: dict[str, Any]) -> Queue:
 
 
 def test_a_status_that_says_it_already_is_not_written() -> None:
-    fields = {"stream": "PQ_default_email", "tasks": tasks(1, 2, 3, 4)}
+    fields = {"stream": "PQ_default_email", "tasks": tasks(1, 2, 3, 4, 5)}
     first = status_patch(with_status({}), fields, [ready(1, "fine")], NOW)
     assert first.keys() == {"stream", "tasks", "conditions"}
     assert status_patch(with_status(first), fields, [ready(1, "fine")], LATER) == {}
@@ -24,7 +28,7 @@ def test_only_what_differs_is_written_and_none_removes() -> None:
     before = with_status({"stream": "a", "priorityLevels": 3, "tasks": tasks(1, 0, 0, 0)})
     assert status_patch(before, {"stream": "a", "priorityLevels": None, "tasks": tasks(2, 0, 0, 0)}, [], NOW) == {
         "priorityLevels": None,
-        "tasks": {"ready": 2, "inFlight": 0, "scheduled": 0, "dead": 0},
+        "tasks": {"waiting": 2, "inFlight": 0, "scheduled": 0, "dead": 0},
     }
 
 
@@ -65,3 +69,30 @@ def test_news_is_what_changed_in_status_or_reason() -> None:
     old = (ready(1, "fine"),)
     assert changed_conditions(old, [ready(2, "fine")]) == []
     assert changed_conditions(old, [not_ready(2, "InvalidSpec", "x")]) == [(old[0], not_ready(2, "InvalidSpec", "x"))]
+
+
+@pytest.mark.parametrize(
+    ("readiness", "reconciling", "stalled"),
+    [
+        (ready(1, "fine"), "False", "False"),
+        (ready(1, "fine", paused=True), "False", "False"),
+        (not_ready(1, "InvalidSpec", "spec.retry: wrong"), "False", "True"),
+        (not_ready(1, "ImmutableField", "spec.storage"), "False", "True"),
+        (not_ready(1, "QueueNotFound", "may come with the next object"), "True", "False"),
+        (not_ready(1, "NatsUnavailable", "away"), "True", "False"),
+    ],
+)
+def test_who_rolls_out_is_told_what_goes_on_and_what_nobody_need_wait_for(
+    readiness: Condition, reconciling: str, stalled: str
+) -> None:
+    conditions = progress(readiness)
+    assert [(each.type, each.status) for each in conditions] == [("Reconciling", reconciling), ("Stalled", stalled)]
+    for each in conditions:
+        assert (each.reason, each.observed_generation) == (readiness.reason, 1)
+        assert each.message == (readiness.message if each.status == "True" else "")
+
+
+def test_what_is_paused_is_ready_and_says_so() -> None:
+    condition = ready(1, "the streams are as specified", paused=True)
+    assert (condition.status, condition.reason) == ("True", "Paused")
+    assert condition.message == "the streams are as specified; paused: nothing is delivered"

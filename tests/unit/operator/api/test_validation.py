@@ -1,12 +1,14 @@
+import json
 from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import InvalidSpec
-from protoqueue_operator.core.validation import check_group, check_queue
-from unit.operator.samples import group, queue
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.errors import InvalidSpec, QuotaExceeded
+from protoqueue_operator.api.v1alpha1.objects import Queue, parse_queue
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.validation import check_group, check_queue, check_reservation
+from unit.operator.samples import group, queue, queue_body
 
 
 @pytest.mark.parametrize(
@@ -17,17 +19,27 @@ from unit.operator.samples import group, queue
         ({"limits": {"maxBytes": 0}}, "spec.limits.maxBytes: must be at least one byte"),
         ({"limits": {"maxTaskSize": "4Gi"}}, "spec.limits.maxTaskSize: .*at most 2147483647"),
         ({"schedules": [{"name": "often", "every": "10ms"}]}, r"spec.schedules\[often\].every: must be at least 1s"),
-        ({"schedules": [{"name": "x", "cron": "0 0 3 * * *\r\nNats-TTL: 1s"}]}, r"\[x\].cron: must be one line"),
+        ({"schedules": [{"name": "x", "cron": "0 25 * * *"}]}, r"\[x\].cron: hour '25' is not valid: from 0 to 23"),
         (
-            {
-                "schedules": [{"name": "x", "every": "1s", "payload": {"text": "x" * 2000}}],
-                "limits": {"maxTaskSize": "2Ki"},
-            },
-            r"spec.schedules\[x\].payload: comes to 2523 bytes as a task, and 2048 are allowed",
+            {"schedules": [{"name": "x", "cron": "0 3 * * *", "timeZone": "UTC\r\nNats-TTL: 1s"}]},
+            r"\[x\].timeZone: must be one line",
         ),
         (
-            {"schedules": [{"name": "x", "every": "1s", "payload": {"text": "x" * (1 << 20)}}]},
-            r"spec.schedules\[x\].payload: .*and 1048576 are allowed",
+            {
+                "schedules": [{"name": "x", "every": "1s", "payload": json.dumps("x" * 2000)}],
+                "limits": {"maxTaskSize": "2Ki"},
+            },
+            r"spec.schedules\[x\].payload: comes to 2514 bytes as a task, and 2048 are allowed",
+        ),
+        ({"schedules": [{"name": "x", "every": "1s", "payload": "{"}]}, r"\[x\].payload: is not valid JSON"),
+        ({"schedules": [{"name": "x", "every": "1s", "payload": "NaN"}]}, r"\[x\].payload: is not valid JSON"),
+        (
+            {"schedules": [{"name": "x", "every": "1s", "payload": "[" * 30_000 + "]" * 30_000}]},
+            r"\[x\].payload: is nested in more than 64 levels",
+        ),
+        (
+            {"schedules": [{"name": "x", "every": "1s", "payload": "[" * 65 + "]" * 65}]},
+            r"\[x\].payload: is nested in more than 64 levels",
         ),
         ({"rateLimit": {"tasks": 1, "per": "0s"}}, "spec.rateLimit.per: must be at least 1ms"),
         ({"rateLimit": {"tasks": 1, "burst": 2**63}}, "spec.rateLimit.burst: must be at most 9223372036854775807"),
@@ -49,12 +61,13 @@ def test_what_the_schema_lets_pass_is_refused_by_name(spec: dict[str, Any], mess
         ({"visibilityTimeout": "soon"}, "spec.visibilityTimeout"),
         ({"limits": {"maxBytes": "much"}}, "spec.limits.maxBytes"),
         ({"retry": {"maxAttempts": 0}}, "spec.retry.maxAttempts"),
-        ({"surprise": 1}, "spec.surprise"),
         (
             {"nats": {"connectionSecretRef": {"name": "../../theirs/secrets/account"}}},
             "spec.nats.connectionSecretRef.name",
         ),
         ({"schedules": [{"name": "a.b", "every": "1s"}]}, "spec.schedules[0].name"),
+        ({"schedules": [{"name": "x", "cron": "0 0 3 * * *\r\nNats-TTL: 1s"}]}, "spec.schedules[0].cron"),
+        ({"schedules": [{"name": "x", "cron": "0 0 L * *"}]}, "spec.schedules[0].cron"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field: str) -> None:
@@ -114,3 +127,22 @@ def test_a_name_cannot_lead_out_of_the_namespace(spec: dict[str, Any], field: st
     assert isinstance(made.spec, InvalidSpec)
     assert made.spec.field == field
     assert made.queue_name in ("email", ""), "whatever goes into a subject is one token"
+
+
+def reserving(name: str, created: str, size: int | None, **spec: Any) -> Queue:
+    limits = {"limits": {"maxBytes": size}} if size is not None else {}
+    return parse_queue(queue_body({**limits, **spec}, name=name, creationTimestamp=created))
+
+
+def test_the_queues_of_a_namespace_reserve_no_more_together_than_the_operator_allows() -> None:
+    old = reserving("old", "2026-01-01T00:00:00Z", 600)
+    new = reserving("new", "2026-01-02T00:00:00Z", 300, replicas=3)
+    elsewhere = reserving("elsewhere", "2026-01-01T00:00:00Z", 9000, nats={"connectionSecretRef": {"name": "own"}})
+    every = [old, new, elsewhere]
+    check_reservation(old, every, 1000)
+    check_reservation(new, every, None)
+    check_reservation(new, every, 1500)
+    with pytest.raises(QuotaExceeded, match=r"maxBytes: reserves 900 bytes .* reserve 600, .* allows 1499"):
+        check_reservation(new, every, 1499)
+    with pytest.raises(InvalidSpec, match=r"maxBytes: must be stated"):
+        check_reservation(reserving("open", "2026-01-03T00:00:00Z", None), every, 10_000)

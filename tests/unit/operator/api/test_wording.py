@@ -1,6 +1,6 @@
 import pytest
 
-from protoqueue_operator.core.wording import counted
+from protoqueue_operator.api.v1alpha1.text import counted
 
 
 @pytest.mark.parametrize(

@@ -3,26 +3,24 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from protoqueue.cancellation import cancel
-from protoqueue.naming import QueueName
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.layout import group_consumers
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import BrokerUnavailable
-from protoqueue_operator.reconcile.brokers import Broker
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.runtime import Established, Runtime
-from protoqueue_operator.reconcile.sampling import Sampler
-from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.waking import Alarms
+from protoqueue.aio import cancel
+from protoqueue.protocol.names import QueueName
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.autoscaling.activation import Activation
+from protoqueue_operator.jetstream.broker import Broker
+from protoqueue_operator.jetstream.desired import group_consumers
+from protoqueue_operator.jetstream.layout import initial_layout
 from unit.operator.samples import group_body, queue_body
+from unit.operator.wired import Wired
 from waiting import eventually
 
 EMAIL = QueueName("default", "email")
@@ -32,8 +30,8 @@ class Duplicates:
     """Somebody publishes all the time, and nothing of it is stored."""
 
     def __init__(self) -> None:
-        self.rung = 0
-        self.alarms: list[Callable[[Any], None]] = []
+        self.heard = 0
+        self.listeners: list[Callable[[Any], None]] = []
         self.stops = False
         self.infos: list[dict[str, Any]] = []
 
@@ -46,9 +44,9 @@ class Duplicates:
 
     async def subscribe(self, subject: str, heard: Callable[[Any], None], limit: int = 0) -> Any:
         if limit and subject in EMAIL.new_task_subjects:
-            self.alarms.append(heard)
+            self.listeners.append(heard)
             if not self.stops:
-                self.rung += 1
+                self.heard += 1
                 asyncio.get_running_loop().call_soon(heard, None)
         return SimpleNamespace(unsubscribe=self.unsubscribe)
 
@@ -71,24 +69,23 @@ def nats() -> Duplicates:
 @pytest_asyncio.fixture
 async def sampling(nats: Duplicates) -> AsyncIterator[asyncio.Task[None]]:
     """A sampler at work, that knows one queue whose group sleeps."""
-    cache, nothing = Cache(), cast("Any", None)
+    nothing: Any = None
     broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
-    brokers = SimpleNamespace(queues_of=lambda _: cache.queues.keys(), known=lambda _: broker)
-    reporter = SimpleNamespace(report=lambda *_, **__: None)
-    runtime = Runtime(
-        nothing, cast("Any", Sleeping()), cast("Any", brokers), cache, cast("Any", reporter), lambda: datetime.now(UTC)
-    )
-    queue = cache.observe_queue(queue_body())
-    group = cache.observe_group(group_body({"worker": {"scaleTargetRef": {"name": "existing"}}, "autoscale": {}}))
+    brokers = SimpleNamespace(queues_of=lambda _: wired.caches.queues.keys(), known=lambda _: broker)
+    wired = Wired(Sleeping(), brokers, SimpleNamespace(report=lambda *_, **__: None))
+    queue = wired.queue(queue_body())
+    group = wired.group(group_body({"worker": {"scaleTargetRef": {"name": "existing"}}, "autoscale": {}}))
     assert isinstance(group.spec, ConsumerGroupSpec)
     assert isinstance(queue.spec, QueueSpec)
-    consumers = group_consumers(group, group.spec, queue.spec)
-    runtime.state_of(group.meta.key, group.meta.uid).established = Established(group.spec, consumers, paused=False)
+    consumers = group_consumers(
+        group, effective_spec(group.spec, queue.spec), queue.spec, initial_layout(queue.name, queue.spec)
+    )
+    wired.applied(group, consumers)
     seen = {"num_pending": 0, "num_ack_pending": 0, "delivered": {"consumer_seq": 0}}
     nats.infos = [
         {"stream_name": each.stream, "name": each.name, "config": each.config(), **seen} for each in consumers
     ]
-    task = asyncio.create_task(Sampler(runtime, Scaler(runtime), broker, lambda _: None).run())
+    task = asyncio.create_task(wired.wiring.sampler(broker).run())
     yield task
     await cancel(task)
 
@@ -97,17 +94,17 @@ async def test_a_sleeping_queue_is_not_looked_at_for_every_task_that_is_not_stor
     nats: Duplicates, sampling: asyncio.Task[None]
 ) -> None:
     started = time.monotonic()
-    await eventually(lambda: nats.rung >= 24)
+    await eventually(lambda: nats.heard >= 12 * len(EMAIL.new_task_subjects))
     assert not sampling.done()
     assert time.monotonic() - started > 0.7, "two looks are never closer than a wake needs"
 
 
 async def test_who_samples_no_more_is_woken_by_nobody(nats: Duplicates, sampling: asyncio.Task[None]) -> None:
     nats.stops = True
-    await eventually(lambda: len(nats.alarms) > nats.rung)
+    await eventually(lambda: len(nats.listeners) > nats.heard)
     await cancel(sampling)
     await eventually(lambda: not looks())
-    for heard in nats.alarms:
+    for heard in nats.listeners:
         heard(None)
     assert not looks()
 
@@ -133,11 +130,11 @@ class Lost:
         """Nobody hears it."""
 
 
-async def test_an_alarm_that_could_not_be_set_is_not_taken_for_one_that_is() -> None:
-    connection = Lost()
-    alarms = Alarms(cast("Any", connection), lambda _: None)
+async def test_a_queue_that_could_not_be_listened_to_is_not_taken_for_one_that_is() -> None:
+    connection, nothing = Lost(), cast("Any", None)
+    activation = Activation(cast("Any", connection), nothing, nothing)
     with pytest.raises(BrokerUnavailable):
-        await alarms.arm(EMAIL)
-    assert EMAIL not in alarms
-    connection.left = 2
-    assert await alarms.arm(EMAIL)
+        await activation.arm(EMAIL)
+    assert not activation.is_armed(EMAIL)
+    connection.left = len(EMAIL.new_task_subjects)
+    assert await activation.arm(EMAIL)

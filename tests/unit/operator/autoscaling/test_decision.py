@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protoqueue_operator.core.autoscale import Decision, History, Load, Policy, decide
+from protoqueue_operator.autoscaling.decision import Decision, History, Load, Policy, decide
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PER_WORKER = Policy(
@@ -36,15 +36,15 @@ def follow(policy: Policy, current: int, *steps: tuple[float, Load | None]) -> l
     ("current", "load", "replicas", "reason"),
     [
         (0, Load(), 0, "Idle"),
-        (0, Load(ready=1), 1, "ScaledUp"),
-        (0, Load(ready=100), 1, "ScaledUp"),
-        (0, Load(ready=101), 2, "ScaledUp"),
-        (1, Load(ready=90, in_flight=11), 2, "ScaledUp"),
-        (2, Load(ready=1_000_000), 50, "ScaledUp"),
-        (3, Load(ready=300), 3, "Stable"),
-        (3, Load(ready=10), 3, "Stable"),
+        (0, Load(waiting=1), 1, "ScaledUp"),
+        (0, Load(waiting=100), 1, "ScaledUp"),
+        (0, Load(waiting=101), 2, "ScaledUp"),
+        (1, Load(waiting=90, in_flight=11), 2, "ScaledUp"),
+        (2, Load(waiting=1_000_000), 50, "ScaledUp"),
+        (3, Load(waiting=300), 3, "Stable"),
+        (3, Load(waiting=10), 3, "Stable"),
         (3, Load(), 3, "Stable"),
-        (60, Load(ready=1), 1, "ScaledDown"),
+        (60, Load(waiting=1), 1, "ScaledDown"),
         (7, None, 7, "BacklogUnknown"),
         (0, None, 0, "BacklogUnknown"),
     ],
@@ -57,9 +57,9 @@ def test_the_first_decision(current: int, load: Load | None, replicas: int, reas
 @pytest.mark.parametrize(
     ("current", "load", "message"),
     [
-        (0, Load(ready=1), "1 task outstanding: 0 → 1 worker"),
-        (0, Load(ready=101), "101 tasks outstanding: 0 → 2 workers"),
-        (60, Load(ready=1), "maxReplicas is 50: 60 → 1 worker"),
+        (0, Load(waiting=1), "1 task outstanding: 0 → 1 worker"),
+        (0, Load(waiting=101), "101 tasks outstanding: 0 → 2 workers"),
+        (60, Load(waiting=1), "maxReplicas is 50: 60 → 1 worker"),
         (1, None, "the backlog is unknown: holding 1 worker"),
     ],
 )
@@ -67,9 +67,14 @@ def test_a_decision_says_why(current: int, load: Load | None, message: str) -> N
     assert decide(PER_WORKER, load, current, History(), NOW).message == message
 
 
+def test_workers_that_no_task_asks_for_are_not_said_to_have_nothing_to_do() -> None:
+    decision = decide(replace(PER_WORKER, minimum=1), Load(), 0, History(), NOW)
+    assert (decision.replicas, decision.message) == (1, "minReplicas is 1: 0 → 1 worker")
+
+
 def test_fewer_workers_only_after_the_delay_and_then_to_the_most_wanted_meanwhile() -> None:
     decisions = follow(
-        PER_WORKER, 10, (0, Load(ready=50)), (30, Load(ready=390)), (59, Load(ready=1)), (60, Load(ready=1))
+        PER_WORKER, 10, (0, Load(waiting=50)), (30, Load(waiting=390)), (59, Load(waiting=1)), (60, Load(waiting=1))
     )
     assert [decision.replicas for decision in decisions] == [10, 10, 10, 4]
     assert "scaleDownDelay" in decisions[1].message
@@ -77,7 +82,7 @@ def test_fewer_workers_only_after_the_delay_and_then_to_the_most_wanted_meanwhil
 
 def test_a_burst_within_the_delay_starts_it_anew() -> None:
     decisions = follow(
-        PER_WORKER, 3, (0, Load(ready=1)), (40, Load(ready=300)), (61, Load(ready=1)), (122, Load(ready=1))
+        PER_WORKER, 3, (0, Load(waiting=1)), (40, Load(waiting=300)), (61, Load(waiting=1)), (122, Load(waiting=1))
     )
     assert [decision.replicas for decision in decisions] == [3, 3, 3, 1]
 
@@ -114,33 +119,127 @@ def test_an_unknown_backlog_forgets_how_long_it_was_empty() -> None:
 @pytest.mark.parametrize(
     ("load", "replicas"),
     [
-        (Load(ready=1), 2),  # speed unknown: nobody goes, one comes where there is none
-        (Load(ready=600, completions_per_s=20, busy_workers=2), 2),  # 10/s each: 600 in 30 s
-        (Load(ready=601, completions_per_s=20, busy_workers=2), 3),
-        (Load(ready=600, completions_per_s=20, busy_workers=2, arrivals_per_s=20), 4),  # and what comes meanwhile
-        (Load(ready=600, completions_per_s=0.1, busy_workers=2), 50),
+        (Load(waiting=1), 2),  # speed unknown: nobody goes, one comes where there is none
+        (Load(waiting=600, speed=10), 2),  # 10/s each: 600 in 30 s
+        (Load(waiting=601, speed=10), 3),
+        (Load(waiting=600, speed=10, arrivals_per_s=20), 4),  # and what comes meanwhile
+        (Load(waiting=600, speed=0.05), 50),
     ],
 )
 def test_drain_time_goes_by_the_measured_speed(load: Load, replicas: int) -> None:
     assert decide(DRAINING, load, 2, History(), NOW).replicas == replicas
 
 
+def test_while_a_handler_throttles_the_group_no_worker_is_added_but_for_the_minimum() -> None:
+    busy = Load(waiting=900, throttled="before 12:00:04: 429")
+    for current, minimum, size in ((0, 0, 0), (2, 0, 2), (2, 4, 4)):
+        decision = decide(replace(PER_WORKER, minimum=minimum), busy, current, History(), NOW)
+        assert decision.replicas == size
+        if size == current:
+            told = f"throttled, no task is started before 12:00:04: 429: holding {size} workers"
+            assert (decision.reason, decision.message) == ("Throttled", told)
+    assert decide(PER_WORKER, replace(busy, throttled=""), 2, History(), NOW).replicas > 2
+
+
+def test_of_what_is_only_in_flight_one_worker_comes_from_zero() -> None:
+    decision = decide(PER_WORKER, Load(in_flight=101), 0, History(), NOW)
+    assert (decision.replicas, decision.reason) == (1, "ScaledUp")
+
+
 def test_tasks_that_take_longer_than_the_drain_time_double_the_workers_until_one_is_done() -> None:
-    load = Load(ready=99, in_flight=1)
+    load = Load(waiting=99, in_flight=1)
     steps = [(0, load), (1, load), (30, load), (31, load), (32, load), (62, load)]
     decisions = follow(DRAINING, 0, *steps)
     assert [decision.replicas for decision in decisions] == [1, 1, 1, 2, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("policy", "current", "load", "replicas", "reason", "message"),
+    [
+        (
+            replace(PER_WORKER, tasks_per_worker=20, maximum=3),
+            3,
+            Load(waiting=346),
+            3,
+            "AtMaximum",
+            "346 waiting would need 18 workers; maxReplicas is 3",
+        ),
+        (replace(PER_WORKER, tasks_per_worker=20, maximum=3), 3, Load(in_flight=346), 3, "Stable", None),
+        (
+            replace(PER_WORKER, tasks_per_worker=1),
+            2,
+            Load(waiting=6, in_flight=2, startable=2, limit="ordering.partitions"),
+            2,
+            "InFlightLimited",
+            "6 waiting and 2 in flight would need 8 workers; 2 tasks can be in flight at a time "
+            "(limited by ordering.partitions)",
+        ),
+        (replace(PER_WORKER, tasks_per_worker=1), 0, Load(waiting=8, startable=2), 2, "ScaledUp", None),
+        (replace(PER_WORKER, tasks_per_worker=1, minimum=3), 0, Load(waiting=8, startable=2), 3, "ScaledUp", None),
+        (replace(DRAINING, maximum=3), 3, Load(waiting=900, speed=1), 3, "AtMaximum", None),
+    ],
+)
+def test_what_keeps_a_group_from_growing_is_said(
+    policy: Policy, current: int, load: Load, replicas: int, reason: str, message: str | None
+) -> None:
+    decision = decide(policy, load, current, History(), NOW)
+    assert (decision.replicas, decision.reason) == (replicas, reason)
+    assert message in (None, decision.message)
+
+
+def test_the_next_step_up_waits_until_the_workers_of_the_last_one_are_ready() -> None:
+    steps = [
+        (0, Load(waiting=1, ready=0)),
+        (4, Load(waiting=150, ready=0)),
+        (6, Load(waiting=900, ready=1)),
+        (50, Load(waiting=900, ready=2)),
+        (60, Load(waiting=990, ready=9)),
+    ]
+    decisions = follow(PER_WORKER, 0, *steps)
+    assert [decision.replicas for decision in decisions] == [1, 2, 2, 9, 10]
+    assert decisions[2].message == "900 tasks outstanding: 1 of 2 workers ready"
+
+
+def test_workers_that_do_not_get_ready_keep_the_group_from_growing() -> None:
+    steps = [(second, Load(waiting=300, ready=second % 3)) for second in range(0, 600, 10)]
+    assert [each.replicas for each in follow(replace(DRAINING, minimum=3), 3, *steps)] == [3] * len(steps)
+
+
+def test_the_smallest_size_is_kept_though_workers_are_not_ready() -> None:
+    assert decide(replace(PER_WORKER, minimum=4), Load(ready=1), 2, History(), NOW).replicas == 4
+
+
+def test_activity_between_two_looks_starts_idle_delay_anew() -> None:
+    looks = [(second, Load(is_active=second % 30 == 0)) for second in range(0, 301, 10)]
+    assert {decision.replicas for decision in follow(PER_WORKER, 1, *looks)} == {1}
+    decisions = follow(PER_WORKER, 1, *looks, (301, Load()), (420, Load()), (421, Load()))
+    assert [decision.replicas for decision in decisions[-2:]] == [1, 0]
+    assert decisions[-1].message == "no tasks for 2m (idleDelay): 1 → 0 workers"
+
+
+def test_a_size_that_keeps_up_with_what_comes_is_not_made_smaller() -> None:
+    looks = [(second, Load(in_flight=5, arrivals_per_s=10, keep_up=5)) for second in range(0, 300, 30)]
+    assert {decision.replicas for decision in follow(PER_WORKER, 5, *looks)} == {5}
+
+
+def test_what_will_be_done_before_another_worker_could_be_ready_brings_none() -> None:
+    slow = [(0, Load(waiting=1, ready=0)), (90, Load(waiting=650, ready=1, speed=10, arrivals_per_s=1))]
+    assert [each.replicas for each in follow(DRAINING, 0, *slow)] == [1, 1]
+    quick = [(0, Load(waiting=1, ready=0)), (2, Load(waiting=650, ready=1, speed=10, arrivals_per_s=1))]
+    assert [each.replicas for each in follow(DRAINING, 0, *quick)] == [1, 3]
 
 
 loads = st.one_of(
     st.none(),
     st.builds(
         Load,
-        ready=st.integers(0, 10**7),
+        waiting=st.integers(0, 10**7),
         in_flight=st.integers(0, 10**4),
+        startable=st.one_of(st.none(), st.integers(0, 100)),
+        is_active=st.booleans(),
+        ready=st.one_of(st.none(), st.integers(0, 60)),
         arrivals_per_s=st.floats(0, 1e5),
-        completions_per_s=st.floats(0, 1e5),
-        busy_workers=st.floats(0, 100),
+        speed=st.floats(0, 1e5),
     ),
 )
 
@@ -164,4 +263,6 @@ def test_whatever_comes_the_size_stays_in_bounds_and_work_is_never_left_alone(
             assert decision.replicas or not load.outstanding
             assert (decision.replicas > current) == (decision.reason == "ScaledUp")
             assert (decision.replicas < current) == (decision.reason == "ScaledDown")
+            if decision.replicas > max(current, policy.minimum, 1):
+                assert load.waiting, "nothing grows while nothing waits"
         current, history = decision.replicas, decision.history

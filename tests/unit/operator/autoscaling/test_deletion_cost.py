@@ -4,11 +4,11 @@ from typing import Any, cast
 
 import pytest
 
-from protoqueue.presence import Presence
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.core.sparing import DELETION_COST, WorkerPod, costs_to_write, parse_pod
-from protoqueue_operator.reconcile.sparing import spare_the_busy
+from protoqueue.protocol.worker_status import WorkerStatus
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.autoscaling.deletion_cost import DeletionCosts
+from protoqueue_operator.autoscaling.deletion_order import DELETION_COST, WorkerPod, costs_to_write, parse_pod
+from protoqueue_operator.runtime.client import ApiError, Gone
 from unit.operator.samples import group
 
 
@@ -58,15 +58,15 @@ class Pods:
             raise error
         self.costs[key.name] = annotations[DELETION_COST]
 
-    async def ask_everybody(self, *_: object) -> list[bytes]:
+    async def request_many(self, *_: object) -> list[bytes]:
         running = {"a": 1, "b": 2, "c": 0}
-        return [Presence(name, count).encode() for name, count in running.items()]
+        return [WorkerStatus(name, count).encode() for name, count in running.items()]
 
 
 async def spare(pods: Pods) -> None:
     broker = SimpleNamespace(connection=pods)
-    runtime = SimpleNamespace(kubernetes=pods, brokers=SimpleNamespace(known=lambda _: broker))
-    await spare_the_busy(group(), "app=x", 3, cast("Any", runtime))
+    brokers = SimpleNamespace(known=lambda _: broker)
+    await DeletionCosts(cast("Any", pods), cast("Any", brokers)).write(group(), "app=x", 3)
 
 
 async def test_one_that_goes_meanwhile_keeps_no_other_from_being_marked() -> None:
@@ -83,18 +83,18 @@ async def test_without_the_right_to_mark_pods_that_is_said_and_nothing_held_up(
     pods = Pods(**{verb: ApiError(403, "Forbidden", f"may not {verb} pods")})
     await spare(pods)
     assert pods.costs == {}
-    assert "busy workers not spared: object=ConsumerGroup/default/mailers" in caplog.text
+    assert "pod deletion costs not written: object=ConsumerGroup/default/mailers" in caplog.text
     assert f"may not {verb} pods" in caplog.text
 
 
 async def test_what_is_no_answer_of_a_worker_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     pods = Pods()
-    answers = [b"?", b"[" * 100_000, *await pods.ask_everybody()]
+    answers = [b"?", b"[" * 100_000, *await pods.request_many()]
 
     async def everybody(*_: object) -> list[bytes]:
         return answers
 
-    pods.ask_everybody = everybody  # type: ignore[method-assign]
+    pods.request_many = everybody  # type: ignore[method-assign]
     await spare(pods)
     assert pods.costs == {"a": "1", "b": "2"}
-    assert caplog.text.count("roll call: object=ConsumerGroup/default/mailers") == 2
+    assert caplog.text.count("worker status not read: object=ConsumerGroup/default/mailers") == 2

@@ -2,23 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
 
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.layout import group_consumers
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.reconcile import sampling
-from protoqueue_operator.reconcile.brokers import Broker
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.runtime import Established, Runtime
-from protoqueue_operator.reconcile.sampling import Sampler
-from protoqueue_operator.reconcile.scaling import Scaler
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.autoscaling import sampler as sampling
+from protoqueue_operator.autoscaling.sampler import Sampler
+from protoqueue_operator.jetstream.broker import Broker
+from protoqueue_operator.jetstream.desired import group_consumers
+from protoqueue_operator.jetstream.layout import initial_layout
 from unit.operator.samples import group_body, queue_body
+from unit.operator.wired import Wired
 from waiting import eventually
 
 NAMES = ("first", "second")
@@ -58,23 +57,24 @@ async def nats(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Nats, Sam
     monkeypatch.setattr(sampling, "ROUND_S", 0.08)
     monkeypatch.setattr(sampling, "SWEEP_INTERVAL_S", 0.05)
     monkeypatch.setattr(sampling, "_LONGEST_PAUSE_S", 0.05)
-    nats, cache, nothing = Nats(), Cache(), cast("Any", None)
+    nats, nothing = Nats(), cast("Any", None)
     broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
-    brokers = SimpleNamespace(queues_of=lambda _: cache.queues.keys(), known=lambda _: broker)
-    reporter = SimpleNamespace(report=lambda *_, **__: None)
-    runtime = Runtime(nothing, nothing, cast("Any", brokers), cache, cast("Any", reporter), lambda: datetime.now(UTC))
+    brokers = SimpleNamespace(queues_of=lambda _: wired.caches.queues.keys(), known=lambda _: broker)
+    wired = Wired(brokers=brokers, said=SimpleNamespace(report=lambda *_, **__: None))
     for name in NAMES:
-        queue = cache.observe_queue(queue_body(name=name))
-        group = cache.observe_group(group_body({"queueRef": {"name": name}}, name=name))
+        queue = wired.queue(queue_body(name=name))
+        group = wired.group(group_body({"queueRef": {"name": name}}, name=name))
         assert isinstance(group.spec, ConsumerGroupSpec)
         assert isinstance(queue.spec, QueueSpec)
-        consumers = group_consumers(group, group.spec, queue.spec)
-        runtime.state_of(group.meta.key, group.meta.uid).established = Established(group.spec, consumers, paused=False)
+        consumers = group_consumers(
+            group, effective_spec(group.spec, queue.spec), queue.spec, initial_layout(queue.name, queue.spec)
+        )
+        wired.applied(group, consumers)
         seen = {"num_pending": 1, "num_ack_pending": 0, "delivered": {"consumer_seq": 0}}
         nats.infos[name] = [
             {"stream_name": each.stream, "name": each.name, "config": each.config(), **seen} for each in consumers
         ]
-    sampler = Sampler(runtime, Scaler(runtime), broker, lambda _: None)
+    sampler = wired.wiring.sampler(broker)
     task = asyncio.create_task(sampler.run())
     yield nats, sampler
     task.cancel()

@@ -3,23 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from protoqueue.cancellation import cancel
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.resources import Group
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.rounds import go_round
-from protoqueue_operator.reconcile.runtime import Established, Runtime, Settings
-from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.target_rounds import TargetRounds
-from protoqueue_operator.reconcile.targets import look_at_target
+from protoqueue.aio import cancel
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.runtime.client import ApiError, Gone
+from protoqueue_operator.runtime.poller import go_round
 from unit.operator.samples import group_body
+from unit.operator.wired import Wired
 from waiting import eventually
 
 
@@ -62,30 +56,25 @@ class Said(list[dict[str, Any]]):
 
 class Setting:
     def __init__(self, api: Api) -> None:
-        nothing: Any = None
         self.api, self.said = api, Said()
-        settings = Settings(Credentials(()), target_period_s=0.01)
-        self.runtime = Runtime(
-            settings, cast("Any", api), nothing, Cache(), cast("Any", self.said), lambda: datetime.now(UTC)
-        )
+        self.wired = Wired(api, said=self.said, target_period_s=0.01)
         self.looked_at: set[str] = set()
-        scaler = Scaler(self.runtime)
-        self.rounds = TargetRounds(self.runtime, scaler, lambda key: self.looked_at.add(key.name))
+        self.poller = self.wired.wiring.target_poller
+        self.poller._look_again = lambda key: self.looked_at.add(key.name)
 
     async def group(self, name: str = "mailers", target: str = "existing", **spec: Any) -> Group:
         """One that was looked at, unless its target is another's."""
         worker = {"scaleTargetRef": {"name": target}}
-        made = self.runtime.cache.observe_group(group_body({"worker": worker, **spec}, name=name))
+        made = self.wired.group(group_body({"worker": worker, **spec}, name=name))
         assert isinstance(made.spec, ConsumerGroupSpec)
-        state = self.runtime.state_of(made.meta.key, made.meta.uid)
-        await look_at_target(made, made.spec, state, self.runtime)
-        state.established = Established(made.spec, (), paused=False)
+        await self.wired.wiring.targets.observe(made, made.spec, self.wired.state_of(made))
+        self.wired.applied(made)
         return made
 
     @contextlib.asynccontextmanager
     async def going_round(self) -> AsyncIterator[None]:
         """Until everything was asked for once more than when the body ended."""
-        running = asyncio.create_task(self.rounds.run())
+        running = asyncio.create_task(self.poller.run())
         try:
             yield
             asked = len(self.api.asked)
@@ -162,9 +151,7 @@ async def test_an_object_is_asked_for_on_behalf_of_the_one_group_that_sizes_it(s
     await setting.group("a")
     await setting.group("b")
     setting.api.asked.clear()
-    await go_round(
-        list(setting.runtime.cache.groups), setting.rounds._ask_for, setting.runtime.settings.target_period_s
-    )
+    await go_round(list(setting.wired.caches.groups), setting.poller._ask_for, 0.01)
     assert setting.api.asked == ["existing"]
 
 

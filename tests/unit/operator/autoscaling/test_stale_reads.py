@@ -1,6 +1,6 @@
 import pytest
 
-from protoqueue_operator.core.doubts import DISBELIEF_S, Doubts, weigh
+from protoqueue_operator.autoscaling.stale_reads import DISBELIEF_S, Doubts, weigh
 
 NOW = 1000.0
 

@@ -1,20 +1,15 @@
 """Who sizes an object that several groups name."""
 
-from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.autoscale import Load
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.refusals import ScaleTargetTaken
-from protoqueue_operator.core.resources import Group
-from protoqueue_operator.core.targets import named_target, own_target
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.runtime import Established, Runtime
-from protoqueue_operator.reconcile.scaling import Scaler
-from protoqueue_operator.reconcile.targets import refuse_taken_target, taken_by_another
+from protoqueue_operator.api.v1alpha1.errors import ScaleTargetTaken
+from protoqueue_operator.api.v1alpha1.objects import Group
+from protoqueue_operator.autoscaling.decision import Load
+from protoqueue_operator.autoscaling.target_claims import named_target, own_target
 from unit.operator.samples import group_body, metadata
+from unit.operator.wired import Wired
 
 OLD, NEW = "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"
 TEMPLATE = {"template": {"spec": {"containers": [{"name": "worker"}]}}}
@@ -33,9 +28,9 @@ def deployment_body(name: str, owner: str) -> dict[str, Any]:
     return {"metadata": metadata(name, ownerReferences=owners), "spec": {"replicas": 1}}
 
 
-def sizer(cache: Cache, group: Group) -> str | None:
+def sizer(wired: Wired, group: Group) -> str | None:
     target = named_target(group)
-    found = cache.sizer_of(target) if target else None
+    found = wired.wiring.claims.sizer_of(target) if target else None
     return found.meta.name if found else None
 
 
@@ -52,33 +47,33 @@ def sizer(cache: Cache, group: Group) -> str | None:
     ids=["older", "made in one second", "another kind", "another API", "another version", "nothing made yet"],
 )
 def test_the_oldest_that_names_an_object_sizes_it(first: Any, second: Any, sizer_of_it: str) -> None:
-    cache = Cache()
-    cache.observe_group(first)
-    assert sizer(cache, cache.observe_group(second)) == sizer_of_it
+    wired = Wired()
+    wired.group(first)
+    assert sizer(wired, wired.group(second)) == sizer_of_it
 
 
 def test_what_a_group_has_made_it_sizes_itself_whoever_is_older() -> None:
-    cache = Cache()
-    older = cache.observe_group(body("older", naming("made"), OLD))
-    made = cache.observe_group(body("made", TEMPLATE))
-    cache.observe_deployment(deployment_body("made", owner="somebody"))
-    assert (sizer(cache, older), cache.target_of(made.meta.key)) == ("older", None)
-    cache.observe_deployment(deployment_body("made", owner="made"))
-    assert (sizer(cache, older), cache.target_of(made.meta.key)) == ("made", own_target(made))
+    wired = Wired()
+    older = wired.group(body("older", naming("made"), OLD))
+    made = wired.group(body("made", TEMPLATE))
+    wired.caches.deployments.observe(deployment_body("made", owner="somebody"))
+    assert (sizer(wired, older), wired.wiring.claims.target_of(made.meta.key)) == ("older", None)
+    wired.caches.deployments.observe(deployment_body("made", owner="made"))
+    assert (sizer(wired, older), wired.wiring.claims.target_of(made.meta.key)) == ("made", own_target(made))
 
 
 def test_an_object_is_free_when_its_group_goes_or_names_another() -> None:
-    cache = Cache()
-    first = cache.observe_group(body("first", naming("x"), OLD))
-    second = cache.observe_group(body("second", naming("x")))
-    cache.observe_group(body("first", naming("y"), OLD, generation=2))
-    assert sizer(cache, second) == "second"
-    cache.observe_group(body("first", naming("x"), OLD, generation=3))
-    assert sizer(cache, second) == "first"
-    cache.remove(first.meta.key, first.meta.uid)
-    assert sizer(cache, second) == "second"
-    cache.remove(second.meta.key, second.meta.uid)
-    assert not cache._naming
+    wired = Wired()
+    first = wired.group(body("first", naming("x"), OLD))
+    second = wired.group(body("second", naming("x")))
+    wired.group(body("first", naming("y"), OLD, generation=2))
+    assert sizer(wired, second) == "second"
+    wired.group(body("first", naming("x"), OLD, generation=3))
+    assert sizer(wired, second) == "first"
+    wired.caches.groups.remove(first.meta.key, first.meta.uid)
+    assert sizer(wired, second) == "second"
+    wired.caches.groups.remove(second.meta.key, second.meta.uid)
+    assert not wired.wiring.claims._naming
 
 
 class Api:
@@ -101,21 +96,15 @@ class Said(list[tuple[str, str]]):
         self += [(each.reason, each.message) for each in conditions]
 
 
-def runtime_with(api: Api) -> Runtime:
-    nothing: Any = None
-    return Runtime(nothing, cast("Any", api), nothing, Cache(), cast("Any", Said()), lambda: datetime.now(UTC))
-
-
 async def test_a_target_of_another_is_neither_read_nor_scaled() -> None:
-    runtime = runtime_with(Api())
-    runtime.cache.observe_group(body("first", naming("x"), OLD))
-    second = runtime.cache.observe_group(body("second", naming("x")))
-    assert isinstance(second.spec, ConsumerGroupSpec)
-    runtime.state_of(second.meta.key, second.meta.uid).established = Established(second.spec, (), paused=False)
-    assert await Scaler(runtime).settle(second, Load(ready=9)) is None
-    ((reason, message),) = cast("Any", runtime.reporter)
+    wired = Wired(Api(), said=Said())
+    wired.group(body("first", naming("x"), OLD))
+    second = wired.group(body("second", naming("x")))
+    wired.applied(second)
+    assert await wired.executor.scale(second, Load(waiting=9)) is None
+    ((reason, message),) = wired.said
     assert reason == "Disabled"
-    assert "the Deployment x is sized by the ConsumerGroup first" in message
+    assert "the Deployment x is already scaled by the ConsumerGroup first" in message
 
 
 HAD_TO_YIELD = {"conditions": [{"type": "Ready", "status": "False", "reason": "ScaleTargetTaken"}]}
@@ -134,18 +123,19 @@ HAD_TO_YIELD = {"conditions": [{"type": "Ready", "status": "False", "reason": "S
 async def test_after_a_start_a_group_that_had_to_yield_asks_before_it_scales(other: Any, is_taken: bool) -> None:
     """What the watches have yet to bring, the API server knows."""
     yielding = body("mine", naming("x")) | {"status": HAD_TO_YIELD}
-    runtime = runtime_with(Api(yielding, other))
-    group = runtime.cache.observe_group(yielding)
-    assert taken_by_another(group, runtime) is None
+    wired = Wired(Api(yielding, other))
+    group = wired.group(yielding)
+    assert wired.wiring.claims.taken_by_another(group) is None
     if not is_taken:
-        return await refuse_taken_target(group, runtime)
+        return await wired.wiring.targets.refuse_taken(group, wired.state_of(group))
     with pytest.raises(ScaleTargetTaken, match=other["metadata"]["name"]):
-        await refuse_taken_target(group, runtime)
+        await wired.wiring.targets.refuse_taken(group, wired.state_of(group))
     return None
 
 
 async def test_nobody_else_asks() -> None:
     api = Api()
-    runtime = runtime_with(api)
-    await refuse_taken_target(runtime.cache.observe_group(body("mine", naming("x"))), runtime)
+    wired = Wired(api)
+    group = wired.group(body("mine", naming("x")))
+    await wired.wiring.targets.refuse_taken(group, wired.state_of(group))
     assert not api.listed

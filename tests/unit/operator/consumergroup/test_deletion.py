@@ -2,17 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.refusals import BrokerRefused
-from protoqueue_operator.core.resources import FINALIZER, Group, Key
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.deletion import PATIENCE_S, delete_group
-from protoqueue_operator.reconcile.runtime import Runtime
-from protoqueue_operator.reconcile.work import Again
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused
+from protoqueue_operator.api.v1alpha1.labels import FINALIZER
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.runtime.deletion import TERMINATING_NAMESPACE_WAIT_S
+from protoqueue_operator.runtime.workqueue import Requeue
 from unit.operator.samples import group_body
+from unit.operator.wired import Wired
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,6 +25,9 @@ class Api:
     async def namespace_is_terminating(self, _: str) -> bool:
         return self._namespace_goes
 
+    async def namespace_uid(self, _: str) -> str:
+        return "uid-of-namespace"
+
     async def set_finalizers(self, key: Key, _: str, finalizers: tuple[str, ...]) -> dict[str, Any]:
         assert not finalizers
         self.released.append(key)
@@ -32,6 +35,9 @@ class Api:
 
 
 class Refusing:
+    async def stream(self, _: str) -> None:
+        """There is none."""
+
     async def purge(self, _: str) -> None:
         raise BrokerRefused("JetStream refused: stream is offline (10118)")
 
@@ -47,22 +53,22 @@ class Said(list[str]):
 @pytest.mark.parametrize(
     ("namespace_goes", "after_s", "is_released", "said"),
     [
-        (False, 2 * PATIENCE_S, False, ["NatsRefused"]),
-        (True, PATIENCE_S - 1, False, ["NatsRefused"]),
-        (True, PATIENCE_S + 1, True, ["LeftBehind"]),
+        (False, 2 * TERMINATING_NAMESPACE_WAIT_S, False, ["NatsRefused"]),
+        (True, TERMINATING_NAMESPACE_WAIT_S - 1, False, ["NatsRefused"]),
+        (True, TERMINATING_NAMESPACE_WAIT_S + 1, True, ["LeftBehind"]),
     ],
 )
 async def test_a_namespace_goes_although_jetstream_refuses(
     namespace_goes: bool, after_s: float, is_released: bool, said: list[str]
 ) -> None:
-    api, words, cache = Api(namespace_goes=namespace_goes), Said(), Cache()
-    broker = SimpleNamespace(configs=Refusing())
-    brokers = SimpleNamespace(known=lambda _: broker)
+    api, words = Api(namespace_goes=namespace_goes), Said()
+    broker = SimpleNamespace(configs=Refusing(), jetstream=Refusing())
+    brokers = SimpleNamespace(known=lambda _: broker, forget=lambda _: None)
     now = BEGAN + timedelta(seconds=after_s)
-    runtime = Runtime(cast("Any", None), cast("Any", api), cast("Any", brokers), cache, cast("Any", words), lambda: now)
+    wired = Wired(api, brokers, words, now=lambda: now)
     body = group_body(deletionTimestamp="2026-01-01T00:00:00Z", finalizers=[FINALIZER])
-    group: Group = cache.observe_group(body)
-    again = await delete_group(group, runtime)
-    assert again is None if is_released else isinstance(again, Again)
+    group = wired.group(body)
+    again = await wired.wiring.groups.reconcile(group)
+    assert again is None if is_released else isinstance(again, Requeue)
     assert api.released == ([group.meta.key] if is_released else [])
     assert words == said

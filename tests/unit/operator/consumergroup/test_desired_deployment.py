@@ -2,19 +2,19 @@ from typing import Any
 
 import pytest
 
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.deployment import (
-    APPLIED,
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.deployment import parse_deployment
+from protoqueue_operator.api.v1alpha1.errors import ForeignAsset
+from protoqueue_operator.api.v1alpha1.labels import APPLIED_ANNOTATION, worker_selector
+from protoqueue_operator.consumergroup.desired_deployment import (
+    MIN_READY_S,
     WorkerConnection,
     check_ownership,
     desired_deployment,
     is_as_desired,
     is_superfluous,
-    parse_deployment,
-    selector,
 )
-from protoqueue_operator.core.refusals import ForeignAsset
+from protoqueue_operator.nats.credentials import Credentials
 from unit.operator.samples import group, metadata
 
 HERE = WorkerConnection("nats://here")
@@ -37,7 +37,11 @@ def environment(deployment: dict[str, Any], container: int) -> dict[str, str]:
 
 
 def live(**fields: Any) -> dict[str, Any]:
-    return {"metadata": metadata("mailers", **fields), "spec": {"replicas": 4}, "status": {"replicas": 3}}
+    return {
+        "metadata": metadata("mailers", **fields),
+        "spec": {"replicas": 4},
+        "status": {"replicas": 3, "availableReplicas": 2},
+    }
 
 
 def test_every_container_learns_where_its_queue_is_and_what_the_user_set_wins() -> None:
@@ -46,8 +50,15 @@ def test_every_container_learns_where_its_queue_is_and_what_the_user_set_wins() 
         "PROTOQUEUE_NATS_URL": "nats://here",
         "PROTOQUEUE_QUEUE": "default/email",
         "PROTOQUEUE_GROUP": "mailers",
+        "PROTOQUEUE_GRACE_PERIOD": "5",
     }
     assert environment(made, 0)["PROTOQUEUE_NATS_URL"] == "nats://own"
+
+
+@pytest.mark.parametrize(("stated", "told"), [({}, "30"), ({"terminationGracePeriodSeconds": 0}, "0")])
+def test_workers_learn_how_long_their_pod_has_to_stop(stated: dict[str, Any], told: str) -> None:
+    template = {"spec": {"containers": [{"name": "worker", "image": "i"}], **stated}}
+    assert environment(desired_deployment(group(), template, HERE, None), 0)["PROTOQUEUE_GRACE_PERIOD"] == told
 
 
 def test_the_users_template_is_kept_and_the_selector_finds_its_pods() -> None:
@@ -58,7 +69,7 @@ def test_the_users_template_is_kept_and_the_selector_finds_its_pods() -> None:
     assert pod["spec"]["terminationGracePeriodSeconds"] == 5
     wanted = made["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= pod["metadata"]["labels"].items()
-    assert selector("mailers") == ",".join(f"{name}={value}" for name, value in wanted.items())
+    assert worker_selector("mailers") == ",".join(f"{name}={value}" for name, value in wanted.items())
     assert TEMPLATE["metadata"]["labels"] == {"team": "mail"}, "the specification itself is not touched"
 
 
@@ -88,7 +99,7 @@ def test_the_group_controls_its_deployment_and_no_other() -> None:
     owned = parse_deployment(live(ownerReferences=made["metadata"]["ownerReferences"]))
     check_ownership(group(), owned)
     check_ownership(group(), None)
-    assert (owned.replicas, owned.observed_replicas) == (4, 3)
+    assert (owned.replicas, owned.observed_replicas, owned.available_replicas) == (4, 3, 2)
     with pytest.raises(ForeignAsset, match="scaleTargetRef"):
         check_ownership(group(), parse_deployment(live()))
 
@@ -98,7 +109,7 @@ def as_applied(desired: dict[str, Any], **fields: Any) -> dict[str, Any]:
     entry = {
         "manager": "protoqueue-operator",
         "operation": "Apply",
-        "fieldsV1": {"f:metadata": {}, "f:spec": {"f:selector": {}, "f:template": {}}},
+        "fieldsV1": {"f:metadata": {}, "f:spec": {"f:minReadySeconds": {}, "f:selector": {}, "f:template": {}}},
     }
     stated = {name: desired["metadata"][name] for name in ("annotations", "ownerReferences")}
     return live(**{**stated, "managedFields": [entry], **fields})
@@ -137,7 +148,7 @@ def test_what_keeps_pods_from_coming_up_is_read_from_the_conditions(
     "change",
     [
         {"annotations": {}},
-        {"annotations": {APPLIED: "of another template"}},
+        {"annotations": {APPLIED_ANNOTATION: "of another template"}},
         {"ownerReferences": []},
         {"managedFields": []},
     ],
@@ -153,15 +164,15 @@ def test_another_template_or_another_connection_is_another_application() -> None
         desired_deployment(group(), {**TEMPLATE, "metadata": {}}, HERE, None),
         desired_deployment(group(), TEMPLATE, WorkerConnection("nats://there"), None),
     ]
-    assert len({each["metadata"]["annotations"][APPLIED] for each in made}) == 3
+    assert len({each["metadata"]["annotations"][APPLIED_ANNOTATION] for each in made}) == 3
 
 
 def test_credentials_come_as_a_mounted_secret_and_never_as_text() -> None:
     credentials = Credentials(("nats://a",), creds="hidden", ca="CA")
-    made = desired_deployment(group(), TEMPLATE, WorkerConnection("", "account", credentials, version="77"), None)
+    made = desired_deployment(group(), TEMPLATE, WorkerConnection("", "account", credentials, digest="77"), None)
     pod = made["spec"]["template"]["spec"]
     annotations = made["spec"]["template"]["metadata"]["annotations"]
-    assert annotations == {"a": "b", "protoqueue.dev/nats-secret-version": "77"}, "another version is another pod"
+    assert annotations == {"a": "b", "protoqueue.dev/nats-secret-digest": "77"}, "another digest is another pod"
     helper = pod["containers"][1]
     env = {variable["name"]: variable for variable in helper["env"]}
     assert env["PROTOQUEUE_NATS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "account", "key": "url"}}
@@ -194,3 +205,17 @@ def test_only_a_deployment_of_its_own_that_nothing_asks_for_is_superfluous(
     owners = [{"uid": owner, "controller": True}] if owner else []
     deployment = parse_deployment({"metadata": metadata("mailers", ownerReferences=owners), "spec": {}})
     assert is_superfluous(deployment, made, made.spec) is superfluous
+
+
+def test_a_worker_counts_as_available_once_it_has_run_for_a_moment() -> None:
+    assert desired_deployment(group(), TEMPLATE, HERE, None)["spec"]["minReadySeconds"] == MIN_READY_S
+
+
+def test_workers_log_in_by_a_secret_of_their_own_and_never_see_the_operators() -> None:
+    made = desired_deployment(group(), TEMPLATE, WorkerConnection("nats://here", "mailers"), None)
+    pod = made["spec"]["template"]["spec"]
+    assert environment(made, 1) | {
+        "PROTOQUEUE_NATS_URL": "nats://here",
+        "PROTOQUEUE_NATS_SECRET_DIR": "/etc/protoqueue/nats",
+    } == environment(made, 1)
+    assert [each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each] == ["mailers"]

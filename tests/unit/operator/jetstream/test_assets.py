@@ -1,13 +1,15 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 import provisioning
-from protoqueue_operator.core.assets import Consumer, Owner, Stream
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.layout import group_consumers, queue_streams, scheduled_counter
-from protoqueue_operator.core.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.assets import PAUSED_UNTIL, Consumer, Owner, Stream
+from protoqueue_operator.jetstream.desired import group_consumers, queue_streams, standing_consumers
+from protoqueue_operator.jetstream.layout import initial_layout
 from unit.operator.samples import group, queue
 
 
@@ -21,15 +23,19 @@ def consumers(queue_spec: dict[str, object] | None = None, **spec: object) -> tu
     made, of = group(**spec), queue(**(queue_spec or {}))
     assert isinstance(made.spec, ConsumerGroupSpec)
     assert isinstance(of.spec, QueueSpec)
-    return group_consumers(made, made.spec, of.spec)
+    return group_consumers(made, effective_spec(made.spec, of.spec), of.spec, initial_layout(of.name, of.spec))
+
+
+ORDERED: dict[str, object] = {"ordering": {"partitions": 4}}
+LIMITED: dict[str, object] = {"limits": {"maxTasks": 7}}
 
 
 def test_what_is_sourced_is_made_before_what_sources_it() -> None:
-    assert list(streams()) == ["PQ_default_email_LATER", "PQ_default_email_DLQ", "PQ_default_email"]
+    assert list(streams(**ORDERED)) == ["PQ_default_email_LATER", "PQ_default_email_DLQ", "PQ_default_email"]
 
 
-def test_the_queue_takes_over_what_comes_due() -> None:
-    config = streams()["PQ_default_email"].config()
+def test_an_ordered_queue_takes_over_what_comes_due() -> None:
+    config = streams(**ORDERED)["PQ_default_email"].config()
     assert config["sources"] == [
         {
             "name": "PQ_default_email_LATER",
@@ -41,8 +47,24 @@ def test_the_queue_takes_over_what_comes_due() -> None:
     assert (config["allow_msg_ttl"], config["allow_atomic"], config["allow_msg_schedules"]) == (True, True, False)
 
 
+def test_no_stream_of_another_queue_sources_one() -> None:
+    for spec in ({}, {"limits": {"maxTasks": 1}}, {"delivery": "Broadcast"}, {"delivery": "Broadcast", **LIMITED}):
+        assert not any(stream.config()["sources"] for stream in streams(**spec).values())
+
+
+def test_one_stream_holds_all_tasks_unless_the_queue_has_limits() -> None:
+    assert list(streams()) == ["PQ_default_email_DLQ", "PQ_default_email"]
+    made = streams(**LIMITED, priorityLevels=1)
+    assert list(made) == ["PQ_default_email_DLQ", "PQ_default_email", "PQ_default_email_NEW"]
+    new = {"pq.default.email.task.0", "pq.default.email.retry.*.0", "pq.default.email.redrive.*"}
+    assert set(made["PQ_default_email_NEW"].subjects) == new
+    assert not new & set(made["PQ_default_email"].subjects)
+    assert new < set(streams(priorityLevels=1)["PQ_default_email"].subjects)
+
+
 def test_batches_may_hold_delayed_tasks() -> None:
-    assert streams()["PQ_default_email_LATER"].config()["allow_atomic"]
+    assert streams()["PQ_default_email"].config()["allow_atomic"]
+    assert streams(**ORDERED)["PQ_default_email_LATER"].config()["allow_atomic"]
 
 
 @pytest.mark.parametrize(
@@ -51,13 +73,19 @@ def test_batches_may_hold_delayed_tasks() -> None:
         ({}, provisioning.QueueSpec("email")),
         ({"delivery": "Broadcast"}, provisioning.QueueSpec("email", broadcast=True)),
         ({"ordering": {"partitions": 4}}, provisioning.QueueSpec("email", partitions=4)),
+        (
+            {"limits": {"maxTasks": 7}},
+            provisioning.QueueSpec("email", limits={"max_msgs": 7}),
+        ),
+        ({"history": {}}, provisioning.QueueSpec("email", history={})),
+        ({"ordering": {"partitions": 4}, "history": {}}, provisioning.QueueSpec("email", partitions=4, history={})),
     ],
 )
 def test_the_tests_without_an_operator_have_what_it_makes(
     spec: dict[str, object], by_hand: provisioning.QueueSpec
 ) -> None:
     made = {config["name"]: Stream.observed(config) for config in provisioning.stream_configs(by_hand)}
-    assert made == {name: replace(stream, owner=None) for name, stream in streams(**spec).items()}
+    assert made == {name: replace(stream, owner=None, shape="") for name, stream in streams(**spec).items()}
 
     by_operator = {consumer.name: consumer for consumer in consumers(spec)}
     configs = provisioning.consumer_configs(by_hand, provisioning.GroupSpec())
@@ -84,16 +112,19 @@ def test_the_tests_without_an_operator_have_what_it_makes(
     ],
 )
 def test_each_field_of_the_spec_reaches_the_stream(spec: dict[str, object], field: str, value: object) -> None:
-    assert streams(**spec)["PQ_default_email"].config()[field] == value
+    made = streams(**spec)
+    assert made.get("PQ_default_email_NEW", made["PQ_default_email"]).config()[field] == value
+    assert streams(**spec, **ORDERED)["PQ_default_email"].config()[field] == value
 
 
-def test_what_is_not_yet_due_has_no_limits_since_a_full_queue_only_makes_it_wait() -> None:
-    config = streams(limits={"maxTasks": 7, "maxAge": "1m"})["PQ_default_email_LATER"].config()
-    assert (config["max_msgs"], config["max_age"], config["allow_msg_schedules"]) == (-1, 0, True)
+def test_what_is_due_or_not_yet_due_has_no_limits() -> None:
+    for name, spec in (("PQ_default_email", {}), ("PQ_default_email_LATER", ORDERED)):
+        config = streams(limits={"maxTasks": 7, "maxAge": "1m"}, **spec)[name].config()
+        assert (config["max_msgs"], config["max_age"], config["allow_msg_schedules"]) == (-1, 0, True)
 
 
-def test_what_is_not_yet_due_fits_into_the_queue_with_headers_to_spare() -> None:
-    made = streams(limits={"maxTaskSize": "2Ki"})
+def test_what_is_not_yet_due_fits_into_an_ordered_queue_with_headers_to_spare() -> None:
+    made = streams(limits={"maxTaskSize": "2Ki"}, **ORDERED)
     sizes = [made[name].config()["max_msg_size"] for name in ("PQ_default_email_LATER", "PQ_default_email")]
     assert sizes == [2048 + 2048, 2048 + 4096]
 
@@ -104,6 +135,16 @@ def test_dead_letters_keep_their_own_limits_and_go_when_switched_off() -> None:
     assert "PQ_default_email_DLQ" not in streams(deadLetter={"enabled": False})
 
 
+def test_records_are_kept_as_long_as_the_queue_says_where_it_says_so() -> None:
+    assert "PQ_default_email_HISTORY" not in streams()
+    stated = {"history": {"maxAge": "2h", "maxTasks": 5}, "storage": "Memory", "replicas": 3}
+    config = streams(**stated)["PQ_default_email_HISTORY"].config()
+    assert config["subjects"] == ["pqhist.default.email.>"]
+    assert (config["retention"], config["discard"], config["allow_direct"]) == ("limits", "old", True)
+    assert (config["max_age"], config["max_msgs"]) == (2 * 3600 * 10**9, 5)
+    assert (config["storage"], config["num_replicas"]) == ("memory", 3)
+
+
 def test_a_stream_reads_back_as_it_was_written_whatever_the_server_adds() -> None:
     for stream in streams(limits={"maxTasks": 7, "maxBytes": "1Mi"}, deduplicationWindow="90s").values():
         config = stream.config()
@@ -112,17 +153,39 @@ def test_a_stream_reads_back_as_it_was_written_whatever_the_server_adds() -> Non
         assert Stream.observed(config) == stream
 
 
+KINDS = ("task", "retry.*", "due.task", "due.retry.*", "due.unique.*")
+
+
 def test_a_level_gets_new_tasks_and_what_any_group_has_to_try_again() -> None:
     assert [(each.name, each.filter_subjects) for each in consumers({"priorityLevels": 2})] == [
-        ("mailers_p0", ("pq.default.email.task.0", "pq.default.email.retry.*.0")),
-        ("mailers_p1", ("pq.default.email.task.1", "pq.default.email.retry.*.1")),
+        (f"mailers_p{level}", tuple(f"pq.default.email.{kind}.{level}" for kind in KINDS)) for level in (0, 1)
     ]
+
+
+def test_in_a_queue_with_limits_a_level_is_consumed_in_both_streams() -> None:
+    made = consumers({"priorityLevels": 1, **LIMITED})
+    places = [("PQ_default_email_NEW", "mailers_p0"), ("PQ_default_email", "mailers_p0")]
+    assert [each.place for each in made] == places
+    assert len({each.filter_subjects for each in made}) == 1, "what is left of other times is worked off too"
+
+
+@pytest.mark.parametrize("stated", [1, 50])
+def test_a_stated_max_in_flight_holds_in_one_stream_to_which_the_others_tasks_are_moved(stated: int) -> None:
+    new, due, unique = consumers({"priorityLevels": 1, **LIMITED}, maxInFlight=stated)
+    assert (new.stream, new.moved, new.max_ack_pending) == ("PQ_default_email_NEW", False, stated)
+    assert (due.stream, due.moved) == ("PQ_default_email", True)
+    held = ("pq.default.email.due.unique.*.0",)  # a task that is moved would lose its key
+    assert (unique.place, unique.moved, unique.max_ack_pending) == (("PQ_default_email", "mailers_u0"), False, stated)
+    assert unique.filter_subjects == held
+    assert not set(held) & set(due.filter_subjects)
+    assert [each.moved for each in consumers(LIMITED)] == [False] * 6
 
 
 def test_in_broadcast_a_group_gets_only_its_own_retries_and_starts_where_it_says() -> None:
     broadcast = {"delivery": "Broadcast", "priorityLevels": 1}
     (consumer,) = consumers(broadcast)
-    assert consumer.filter_subjects == ("pq.default.email.task.0", "pq.default.email.retry.mailers.0")
+    new = ("pq.default.email.task.0", "pq.default.email.retry.mailers.0")
+    assert consumer.filter_subjects == (*new, *(each.replace("email.", "email.due.") for each in new))
     assert consumer.deliver_policy == "new"
     assert consumers(broadcast, startFrom="All")[0].deliver_policy == "all"
     assert consumers(startFrom="New")[0].deliver_policy == "all"
@@ -146,7 +209,11 @@ def test_the_group_overrides_the_queue_and_either_can_pause() -> None:
 
 
 def test_a_consumer_reads_back_as_it_was_written() -> None:
-    for consumer in (*consumers(), scheduled_counter(queue())):
+    made = queue(delivery="Broadcast")
+    assert isinstance(made.spec, QueueSpec)
+    standing = standing_consumers(made, made.spec, initial_layout(made.name, made.spec))
+    assert [each.name for each in standing] == ["_scheduled", "_kept"]
+    for consumer in (*consumers(), *standing):
         info = {"stream_name": consumer.stream, "name": consumer.name, "config": consumer.config(), "paused": False}
         observed = Consumer.observed(info)
         assert observed == consumer
@@ -159,3 +226,9 @@ def test_the_owner_is_written_as_the_contract_says() -> None:
     assert Owner.parse("Queue/default/email/x") == Owner("Queue", "default", "email", "x")
     assert Owner.parse("rubbish") is None
     assert Owner.parse(None) is None
+
+
+def test_what_is_paused_for_ever_is_so_until_a_moment_that_a_server_can_count_to() -> None:
+    until = datetime.fromisoformat(PAUSED_UNTIL)
+    assert datetime(2100, 1, 1, tzinfo=UTC) < until
+    assert (until - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000 < 2**63

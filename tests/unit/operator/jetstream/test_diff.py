@@ -3,9 +3,12 @@ from datetime import timedelta
 
 import pytest
 
-from protoqueue_operator.core.assets import Consumer, Owner, Stream
-from protoqueue_operator.core.layout import queue_streams
-from protoqueue_operator.core.plan import (
+from protoqueue_operator.api.v1alpha1.errors import ForeignAsset, ImmutableField
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.assets import Consumer, Owner, Stream
+from protoqueue_operator.jetstream.desired import queue_streams
+from protoqueue_operator.jetstream.diff import (
     CreateConsumer,
     CreateStream,
     DeleteConsumer,
@@ -16,9 +19,6 @@ from protoqueue_operator.core.plan import (
     plan_group_removal,
     plan_stream,
 )
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.refusals import ForeignAsset, ImmutableField
-from protoqueue_operator.core.resources import Key
 from unit.operator.samples import queue
 
 MAILERS = Owner("ConsumerGroup", "default", "mailers", "1")

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.reconcile import drift
-from protoqueue_operator.reconcile.drift import DriftWatch
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.jetstream import drift
+from protoqueue_operator.jetstream.assets import Consumer
+from protoqueue_operator.jetstream.drift import DriftWatch
+from protoqueue_operator.wiring import DesiredAssets
+from unit.operator.samples import group_body, queue_body
+from unit.operator.wired import Wired
 
 HERE, ELSEWHERE = Key("Queue", "default", "here"), Key("Queue", "default", "elsewhere")
 UPDATED = "$JS.EVENT.ADVISORY.STREAM.UPDATED."
@@ -53,8 +58,8 @@ async def nats(looks: Looks) -> Nats:
     homes = {HERE: nats, ELSEWHERE: Nats()}
     brokers = SimpleNamespace(known=homes.get, queues_of=lambda broker: {k for k, v in homes.items() if v is broker})
     queues = {key: SimpleNamespace(meta=SimpleNamespace(key=key)) for key in homes}
-    runtime = SimpleNamespace(brokers=brokers, cache=SimpleNamespace(queues=queues))
-    await DriftWatch(cast("Any", runtime), cast("Any", nats), looks.append).listen()
+    nothing: Any = None
+    await DriftWatch(cast("Any", nats), cast("Any", brokers), cast("Any", queues), nothing, looks.append).listen()
     return nats
 
 
@@ -88,3 +93,19 @@ async def test_however_often_something_is_heard_it_is_looked_at_once(nats: Nats,
     for _ in range(100):
         nats.publish(f"{UPDATED}PQ_default_here")
     assert await looks.settled() == [HERE]
+
+
+@pytest.mark.parametrize(("is_refused", "looked_at"), [(False, ["email"]), (True, [])])
+async def test_of_a_group_that_is_refused_no_consumer_is_called_for_again_and_again(
+    is_refused: bool, looked_at: list[str]
+) -> None:
+    """What is recovered from an earlier operator says little of its consumers, and no look could repair them."""
+    nothing: Any = None
+    wired = Wired()
+    group, queue = wired.group(group_body()), wired.queue(queue_body())
+    known = Consumer("PQ_default_email", "mailers_p0", None, (), timedelta(seconds=30), 7)
+    wired.applied(group, (known,)).is_refused = is_refused
+    looks: list[Key] = []
+    desired = DesiredAssets(wired.wiring.queue_states, wired.wiring.group_states, wired.caches.groups_of)
+    DriftWatch(nothing, nothing, nothing, desired, looks.append).compare_consumers(queue, ())
+    assert [key.name for key in looks] == looked_at

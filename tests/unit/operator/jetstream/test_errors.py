@@ -1,14 +1,14 @@
 import pytest
 
-from protoqueue_operator.core.refusals import BrokerRefused, QuotaExceeded
-from protoqueue_operator.core.server_errors import refused
+from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, QuotaExceeded
+from protoqueue_operator.jetstream.errors import refused
 
 
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (10074, BrokerRefused, "spec.replicas: NATS has not as many servers"),
-        (10005, BrokerRefused, "spec.replicas: NATS has not as many servers"),
+        (10074, BrokerRefused, "spec.replicas: NATS has fewer servers"),
+        (10005, BrokerRefused, "spec.replicas: NATS has fewer servers"),
         (10027, QuotaExceeded, "max_streams"),
         (10026, QuotaExceeded, "max_consumers"),
         (10047, QuotaExceeded, "max_file"),

@@ -1,8 +1,10 @@
-from protoqueue.v1 import config_pb2 as pb
-from protoqueue_operator.core.consumer_group import ConsumerGroupSpec
-from protoqueue_operator.core.layout import group_consumers
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.runtime_config import decode, encode, group_config, queue_config
+from protoqueue.protocol.v1 import config_pb2 as pb
+from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
+from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.jetstream.desired import group_consumers
+from protoqueue_operator.jetstream.layout import initial_layout
+from protoqueue_operator.jetstream.runtime_config import decode, encode, group_config, queue_config
 from unit.operator.samples import group, queue
 
 
@@ -10,15 +12,17 @@ def configured(queue_spec: dict[str, object], **spec: object) -> pb.GroupConfig:
     made, of = group(**spec), queue(**queue_spec)
     assert isinstance(made.spec, ConsumerGroupSpec)
     assert isinstance(of.spec, QueueSpec)
-    return group_config(made, made.spec, of.spec, group_consumers(made, made.spec, of.spec))
+    layout = initial_layout(of.name, of.spec)
+    spec = effective_spec(made.spec, of.spec)
+    return group_config(made, spec, of.spec, group_consumers(made, spec, of.spec, layout))
 
 
 def test_a_client_learns_every_name_of_the_queue() -> None:
     made = queue(rateLimit={"tasks": 5}, limits={"maxTaskSize": "1Ki"}, retry={"initialDelay": "250ms"})
     assert isinstance(made.spec, QueueSpec)
-    config = queue_config(made, made.spec)
+    config = queue_config(made, made.spec, initial_layout(made.name, made.spec))
     assert (config.namespace, config.name, config.generation) == ("default", "email", 1)
-    assert (config.stream, config.later_stream) == ("PQ_default_email", "PQ_default_email_LATER")
+    assert (config.stream, config.later_stream) == ("PQ_default_email", "PQ_default_email")
     assert config.dead_letter_stream == "PQ_default_email_DLQ"
     assert (config.priority_levels, config.ordering_partitions, config.max_task_size) == (3, 0, 1024)
     assert config.retry.initial_delay.ToMilliseconds() == 250
@@ -29,13 +33,26 @@ def test_a_client_learns_for_how_long_ids_are_remembered_which_is_no_longer_than
     for limits, window_s in (({}, 300), ({"maxAge": "1m"}, 60)):
         made = queue(deduplicationWindow="5m", limits=limits)
         assert isinstance(made.spec, QueueSpec)
-        assert queue_config(made, made.spec).deduplication_window.ToSeconds() == window_s
+        assert (
+            queue_config(made, made.spec, initial_layout(made.name, made.spec)).deduplication_window.ToSeconds()
+            == window_s
+        )
+
+
+def test_a_client_learns_what_is_to_be_recorded() -> None:
+    made = queue(history={"payloads": True})
+    assert isinstance(made.spec, QueueSpec)
+    history = queue_config(made, made.spec, initial_layout(made.name, made.spec)).history
+    assert (history.stream, history.results, history.payloads) == ("PQ_default_email_HISTORY", True, True)
+    made = queue()
+    assert isinstance(made.spec, QueueSpec)
+    assert not queue_config(made, made.spec, initial_layout(made.name, made.spec)).HasField("history")
 
 
 def test_absent_limits_stay_absent() -> None:
     made = queue()
     assert isinstance(made.spec, QueueSpec)
-    assert not queue_config(made, made.spec).HasField("rate_limit")
+    assert not queue_config(made, made.spec, initial_layout(made.name, made.spec)).HasField("rate_limit")
     assert not configured({}).HasField("rate_limit")
 
 
@@ -73,6 +90,8 @@ def test_of_retry_a_group_overrides_only_what_it_states() -> None:
         "multiplier": 1,
         "maxDelay": "1h",
         "jitter": 0.5,
+        "maxCrashes": 2,
+        "rolloutGrace": "0s",
     }.items():
         effective = configured({"retry": of_queue}, retry={field: stated}).retry
         assert effective == configured({"retry": of_queue | {field: stated}}).retry != inherited

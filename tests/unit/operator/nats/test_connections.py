@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from protoqueue_operator.adapters.connections import Connection
-from protoqueue_operator.core.credentials import Credentials
+from protoqueue_operator.nats.connection import Connection
+from protoqueue_operator.nats.credentials import Credentials
 
 
 class Answering(Connection):

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from protoqueue_operator.adapters.mounted import MountedCredentials
-from protoqueue_operator.core.credentials import parse_credentials
-from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
+from protoqueue_operator.nats.credentials import SECRET_SCHEMES, parse_credentials
+from protoqueue_operator.nats.mounted import MountedCredentials
 
 FULL = {"url": "tls://u:hidden@a:4222, nats://b:4222", "user": "jo", "password": "hidden", "ca.crt": "CA"}
 
@@ -28,7 +28,7 @@ def test_nothing_that_may_be_shown_holds_a_secret() -> None:
         ({}, "has no key url"),
         ({"url": "nats://a", "creds": "hidden", "token": "hidden"}, "has creds and token: keep one"),
         ({"url": "nats://a", "user": "hidden"}, "user and password together"),
-        ({"url": "nats://jo:hid/den@a:4222"}, "no address of NATS servers"),
+        ({"url": "nats://jo:hid/den@a:4222"}, "not a NATS server address"),
         ({"url": "nats://a", "tls.crt": "hidden"}, "tls.crt and tls.key together"),
     ],
 )
@@ -66,3 +66,32 @@ def test_files_are_read_as_they_are_now(tmp_path: Path) -> None:
     assert mounted.read().nkey == ""
     (tmp_path / "nkey").write_text("SU\n")
     assert mounted.read().nkey == "SU"
+
+
+@pytest.mark.parametrize("url", ["ws://a", "nats://a,wss://b"])
+def test_over_http_a_secret_leads_nowhere_and_the_operator_itself_may_go(url: str) -> None:
+    with pytest.raises(SecretInvalid, match="scheme of the url must be nats or tls"):
+        parse_credentials({"url": url}, "the Secret account", SECRET_SCHEMES)
+    assert parse_credentials({"url": url}, "the operator's own").servers
+
+
+@pytest.mark.parametrize(
+    ("values", "prefix"),
+    [
+        ({}, "_INBOX"),
+        ({"token": "hidden"}, "_INBOX"),
+        ({"url": "nats://hidden@a"}, "_INBOX"),
+        ({"url": "nats://jo:pw@a"}, "_INBOX_jo"),
+        ({"url": "nats://j%40o:pw@a"}, "_INBOX_j_o"),
+        ({"user": "jo.*.>", "password": "x"}, "_INBOX_jo____"),
+        ({"user": "jo", "password": "x", "inboxPrefix": "_INBOX.acme\n"}, "_INBOX.acme"),
+    ],
+)
+def test_inboxes_are_a_users_own_unless_stated(values: Mapping[str, str], prefix: str) -> None:
+    assert parse_credentials({"url": "nats://a"} | values, "it").inboxes == prefix
+
+
+@pytest.mark.parametrize("prefix", ["a.>", "*", "a b", "a..b", ".a"])
+def test_an_inbox_prefix_that_is_no_subject_is_refused(prefix: str) -> None:
+    with pytest.raises(SecretInvalid, match="inboxPrefix"):
+        parse_credentials({"url": "nats://a", "inboxPrefix": prefix}, "it")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from protoqueue_operator.adapters.mounted import MountedCredentials
-from protoqueue_operator.core.refusals import SecretInvalid
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
+from protoqueue_operator.nats.mounted import MountedCredentials
 
 
 @pytest.fixture
@@ -28,5 +28,5 @@ def test_its_url_is_followed_where_it_is_the_one_given(directory: Path) -> None:
 def test_a_file_that_is_no_text_is_refused_by_its_name(directory: Path) -> None:
     credentials = mounted(directory)
     (directory / "ca.crt").write_bytes(b"\x30\x82\xff")
-    with pytest.raises(SecretInvalid, match=r"ca\.crt is no text"):
+    with pytest.raises(SecretInvalid, match=r"ca\.crt is not text"):
         credentials.read()

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from protoqueue.cancellation import cancel
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.core.refusals import SecretInvalid
-from protoqueue_operator.reconcile import following
-from protoqueue_operator.reconcile.following import follow
+from protoqueue.aio import cancel
+from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
+from protoqueue_operator.nats import reload
+from protoqueue_operator.nats.credentials import Credentials
+from protoqueue_operator.nats.reload import reload as reload_credentials
 from waiting import eventually
 
 OLD, MIXED, NEW = (Credentials(("nats://a",), user="jo", password=word) for word in ("old", "mixed", "new"))
@@ -24,7 +24,7 @@ async def adopted(*found: Credentials | Exception) -> list[Credentials]:
             raise now
         return now
 
-    running = asyncio.create_task(follow(read, told.append))
+    running = asyncio.create_task(reload_credentials(read, told.append))
     await eventually(lambda: told and told[-1] == found[-1], interval_s=0.001)
     await cancel(running)
     return [each for number, each in enumerate(told) if number == 0 or each != told[number - 1]]
@@ -32,7 +32,7 @@ async def adopted(*found: Credentials | Exception) -> list[Credentials]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "LOOK_S", 0.001)
+    monkeypatch.setattr(reload, "LOOK_S", 0.001)
 
 
 async def test_what_was_seen_between_two_files_is_passed_over() -> None:

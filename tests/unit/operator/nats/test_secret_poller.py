@@ -6,15 +6,15 @@ from typing import Any, cast
 
 import pytest
 
-from protoqueue.cancellation import cancel
-from protoqueue_operator.adapters.kubernetes import ApiError, Gone
-from protoqueue_operator.core.refusals import Refusal
-from protoqueue_operator.core.resources import Key
-from protoqueue_operator.reconcile import secrets
-from protoqueue_operator.reconcile.brokers import Brokers
-from protoqueue_operator.reconcile.cache import Cache
-from protoqueue_operator.reconcile.secrets import SecretRounds
+from protoqueue.aio import cancel
+from protoqueue_operator.api.v1alpha1.errors import Refusal
+from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.nats import secret_poller
+from protoqueue_operator.nats.secret_poller import SecretPoller
+from protoqueue_operator.runtime.client import ApiError, Gone
+from protoqueue_operator.wiring import Caches
 from unit.operator.samples import queue_body
+from unit.operator.wired import make_pool
 from waiting import eventually
 
 
@@ -52,23 +52,24 @@ class Watcher:
 
     def broker_closed(self, _: object) -> None: ...
 
-    def queue_settled(self, queue: Key) -> None:
+    def home_changed(self, queue: Key) -> None:
         self.settled.append(queue.name)
 
 
 class Setting:
     def __init__(self, api: Api, **queues: str) -> None:
         """Queues by name, each with the name of its Secret."""
-        self.api, self.cache, self.watcher = api, Cache(), Watcher()
-        self.brokers = Brokers(cast("Any", None), cast("Any", api), cast("Any", self.watcher))
+        self.api, self.caches, self.watcher = api, Caches(), Watcher()
+        self.brokers = make_pool(api, self.watcher)
         self.looked_at: set[str] = set()
-        self.rounds = SecretRounds(cast("Any", api), self.cache, self.brokers, lambda key: self.looked_at.add(key.name))
+        look_again = lambda key: self.looked_at.add(key.name)  # noqa: E731
+        self.poller = SecretPoller(cast("Any", api), self.caches.queues, self.brokers, look_again)
         for name, secret in queues.items():
-            self.cache.observe_queue(queue_body({"nats": {"connectionSecretRef": {"name": secret}}}, name=name))
+            self.caches.queues.observe(queue_body({"nats": {"connectionSecretRef": {"name": secret}}}, name=name))
 
     async def look(self, queue: str, secret: str) -> None:
         try:
-            await self.brokers.asked(Key("Queue", "default", queue), secret)
+            await self.brokers.resolve(Key("Queue", "default", queue), secret)
         except Refusal:
             return
 
@@ -76,8 +77,8 @@ class Setting:
         """Until each Secret was asked for twice since now; returns which queues were looked at."""
         self.looked_at.clear()
         self.api.versions_asked.clear()
-        running = asyncio.create_task(self.rounds.run())
-        named = len(self.rounds._named())
+        running = asyncio.create_task(self.poller.run())
+        named = len(self.poller._named())
         await eventually(lambda: len(self.api.versions_asked) > 2 * named, interval_s=0.001)
         await cancel(running)
         return sorted(self.looked_at)
@@ -85,7 +86,7 @@ class Setting:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrets, "ROUND_S", 0.01)
+    monkeypatch.setattr(secret_poller, "ROUND_S", 0.01)
 
 
 URL = "nats://127.0.0.1:1"
@@ -127,7 +128,7 @@ async def test_what_may_not_be_read_is_asked_for_again(caplog: pytest.LogCapture
     await setting.look("a", "one")
     setting.api.refuses = True
     assert await setting.go_round() == []
-    assert caplog.text.count("secret not asked for") == 1
+    assert caplog.text.count("secret not read") == 1
     setting.api.refuses = False
     setting.api.held["one"] = ("2", URL)
     assert await setting.go_round() == ["a"]
@@ -141,3 +142,16 @@ async def test_whoever_finds_a_secret_changed_calls_the_queue_and_its_groups() -
     for _ in range(3):
         await setting.look("a", "one")
     assert setting.watcher.settled == ["a"]
+
+
+async def test_workers_are_told_of_changed_data_and_of_nothing_else_in_a_secret() -> None:
+    setting = Setting(Api(one=("1", URL)), a="one")
+
+    async def digest() -> str:
+        return (await setting.brokers.connect("default", "one")).digest
+
+    first = await digest()
+    setting.api.held["one"] = ("2", URL)
+    assert await digest() == first, "only its version is another, as after an annotation"
+    setting.api.held["one"] = ("3", "nats://127.0.0.1:2")
+    assert await digest() != first

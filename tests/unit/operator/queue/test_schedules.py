@@ -2,9 +2,9 @@ import base64
 
 import pytest
 
-from protoqueue.v1.task_pb2 import Task
-from protoqueue_operator.core.queue import QueueSpec
-from protoqueue_operator.core.schedules import Recurring, observed_recurring, recurring_tasks, superfluous
+from protoqueue.protocol.v1.task_pb2 import Task
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.queue.schedules import Recurring, observed_recurring, recurring_tasks, superfluous
 from unit.operator.samples import queue
 
 NIGHTLY = {
@@ -12,7 +12,7 @@ NIGHTLY = {
     "cron": "0 0 3 * * *",
     "timeZone": "Europe/Berlin",
     "type": "report",
-    "payload": {"b": 1, "a": 2},
+    "payload": '{"b": 1, "a": 2}',
 }
 
 
@@ -37,6 +37,7 @@ def test_a_schedule_is_a_task_that_comes_due_on_its_level() -> None:
     assert dict(each.headers) == {
         "Nats-Schedule": "0 0 3 * * *",
         "Nats-Schedule-Target": "pq.default.email.due.task.2",
+        "Pq-Recurs": "Europe/Berlin 0 0 3 * * *",
         "Nats-Schedule-Time-Zone": "Europe/Berlin",
     }
     task = Task.FromString(each.data)
@@ -44,7 +45,7 @@ def test_a_schedule_is_a_task_that_comes_due_on_its_level() -> None:
         "nightly",
         "report",
         "application/json",
-        b'{"a":2,"b":1}',
+        b'{"b": 1, "a": 2}',
     )
     assert task.metadata.priority == 10
 
@@ -71,7 +72,7 @@ def test_in_an_ordered_queue_a_schedule_is_its_own_ordering_key() -> None:
 
 def test_what_is_stored_reads_back_equal_and_any_change_shows() -> None:
     (each,) = recurring(schedules=[NIGHTLY])
-    (changed,) = recurring(schedules=[NIGHTLY | {"payload": {"a": 3}}])
+    (changed,) = recurring(schedules=[NIGHTLY | {"payload": '{"a": 3}'}])
     assert observed_recurring("nightly", stored(each)) == each
     assert observed_recurring("nightly", stored(each)) != changed
 

@@ -10,11 +10,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from protoqueue_operator.adapters.kubernetes import Kubernetes
-from protoqueue_operator.core.credentials import Credentials
-from protoqueue_operator.reconcile.operation import Operation
-from protoqueue_operator.reconcile.runtime import Settings
-from protoqueue_operator.reconcile.watches import Watches
+from protoqueue_operator.api.v1alpha1.kinds import CUSTOM_KINDS, WATCHED_KINDS
+from protoqueue_operator.manager import Manager
+from protoqueue_operator.nats.credentials import Credentials
+from protoqueue_operator.runtime.client import Kubernetes
+from protoqueue_operator.runtime.resync import Resync, granted_namespaces, refused_namespaces
+from protoqueue_operator.settings import Settings
 from unit.operator.samples import queue_body
 from waiting import eventually
 
@@ -26,8 +27,11 @@ class Listing:
         self.version = "20"
         self.queues: list[dict[str, Any]] = []
         self.asked: list[str] = []
+        self.status = 200
 
     async def answer(self, request: web.Request) -> web.Response:
+        if self.status != 200:
+            return web.json_response({"message": "no"}, status=self.status)
         self.asked.append(request.path_qs)
         items = self.queues if request.path.endswith("/queues") else []
         start = int(request.query.get("continue", 0))
@@ -52,26 +56,26 @@ async def kubernetes(listing: Listing) -> AsyncIterator[Kubernetes]:
     app = web.Application()
     app.router.add_get("/{path:.*}", listing.answer)
     async with TestServer(app) as server:
-        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))))
+        kubernetes = Kubernetes(lambda: kopf.ConnectionInfo(server=str(server.make_url("/"))), CUSTOM_KINDS)
         yield kubernetes
         await kubernetes.close()
 
 
-async def told(kubernetes: Kubernetes, brought: list[dict[str, Any]]) -> tuple[Watches, Seen]:
+async def told(kubernetes: Kubernetes, brought: list[dict[str, Any]]) -> tuple[Resync, Seen]:
     seen = Seen()
-    watches = Watches(kubernetes, (), seen)
+    resync = Resync(kubernetes, WATCHED_KINDS, (), seen)
     for body in brought:
-        watches.bring("Queue", None, body)
+        resync.observe("Queue", None, body)
     seen.clear()
-    await watches.compare(underway_s=0)
-    return watches, seen
+    await resync.compare(underway_s=0)
+    return resync, seen
 
 
 async def test_what_was_brought_in_time_is_not_told_again(kubernetes: Kubernetes, listing: Listing) -> None:
     listing.queues = [queue_body(name=name) for name in ("a", "b", "c")]
-    watches, seen = await told(kubernetes, listing.queues)
+    resync, seen = await told(kubernetes, listing.queues)
     assert not seen
-    assert watches.behind_for_s() == 0
+    assert resync.behind_for_s() == 0
     assert len([path for path in listing.asked if "/queues?" in path]) == 2, "page by page"
 
 
@@ -80,48 +84,48 @@ async def test_what_is_newer_than_the_watch_brought_is_told_and_owed_until_it_co
     kubernetes: Kubernetes, listing: Listing, brought: list[dict[str, Any]]
 ) -> None:
     listing.queues = [queue_body(resourceVersion="10")]
-    watches, seen = await told(kubernetes, brought)
+    resync, seen = await told(kubernetes, brought)
     assert seen == [("MODIFIED", "email", "uid-of-email")]
-    assert watches.behind_for_s() > 0
-    watches.bring("Queue", "MODIFIED", queue_body(resourceVersion="9"))
-    assert watches.behind_for_s() > 0, "that was an older one"
-    watches.bring("Queue", "MODIFIED", queue_body(resourceVersion="10"))
-    assert watches.behind_for_s() == 0
+    assert resync.behind_for_s() > 0
+    resync.observe("Queue", "MODIFIED", queue_body(resourceVersion="9"))
+    assert resync.behind_for_s() > 0, "that was an older one"
+    resync.observe("Queue", "MODIFIED", queue_body(resourceVersion="10"))
+    assert resync.behind_for_s() == 0
 
 
 async def test_what_is_gone_is_told_and_owed_by_nobody(kubernetes: Kubernetes) -> None:
-    watches, seen = await told(kubernetes, [queue_body(resourceVersion="10")])
+    resync, seen = await told(kubernetes, [queue_body(resourceVersion="10")])
     assert seen == [("DELETED", "email", "uid-of-email")]
-    assert watches.behind_for_s() == 0, "after a gap in the history no watch will bring it"
+    assert resync.behind_for_s() == 0, "after a gap in the history no watch will bring it"
     seen.clear()
-    await watches.compare(underway_s=0)
+    await resync.compare(underway_s=0)
     assert not seen
 
 
 async def test_what_comes_and_goes_while_a_listing_is_held_against_it_is_not_told_of(
     kubernetes: Kubernetes, listing: Listing
 ) -> None:
-    watches = Watches(kubernetes, (), seen := Seen())
+    resync = Resync(kubernetes, WATCHED_KINDS, (), seen := Seen())
     listing.queues = [queue_body(resourceVersion="10")]
-    comparing = asyncio.create_task(watches.compare(underway_s=0.5))
+    comparing = asyncio.create_task(resync.compare(underway_s=0.5))
     await eventually(lambda: listing.asked)
-    watches.bring("Queue", "ADDED", queue_body(resourceVersion="10"))
-    watches.bring("Queue", "DELETED", queue_body(resourceVersion="11"))
+    resync.observe("Queue", "ADDED", queue_body(resourceVersion="10"))
+    resync.observe("Queue", "DELETED", queue_body(resourceVersion="11"))
     seen.clear()
     await comparing
     assert not seen
-    assert watches.behind_for_s() == 0
+    assert resync.behind_for_s() == 0
 
 
 async def test_what_was_owed_and_is_gone_is_owed_no_more(kubernetes: Kubernetes, listing: Listing) -> None:
     listing.queues = [queue_body(resourceVersion="10")]
-    watches, seen = await told(kubernetes, [])
-    assert watches.behind_for_s() > 0
+    resync, seen = await told(kubernetes, [])
+    assert resync.behind_for_s() > 0
     seen.clear()
     listing.queues = []
-    await watches.compare(underway_s=0)
+    await resync.compare(underway_s=0)
     assert seen == [("DELETED", "email", "uid-of-email")]
-    assert watches.behind_for_s() == 0
+    assert resync.behind_for_s() == 0
 
 
 async def test_what_is_newer_than_the_list_is_not_taken_for_gone(kubernetes: Kubernetes, listing: Listing) -> None:
@@ -132,10 +136,22 @@ async def test_what_is_newer_than_the_list_is_not_taken_for_gone(kubernetes: Kub
 
 async def test_watches_that_stay_behind_are_a_reason_to_begin_anew(kubernetes: Kubernetes, listing: Listing) -> None:
     settings = Settings(Credentials(("nats://127.0.0.1:1",)), "nats://127.0.0.1:1")
-    operation = Operation(settings, kubernetes, lambda: None)
+    manager = Manager(settings, kubernetes, lambda: None)
     listing.queues = [queue_body(resourceVersion="10")]
-    await operation.watches.compare(underway_s=0)
-    assert operation.trouble() is None, "kopf begins a watch that hangs anew; it is given the time"
-    ((key, (_, body)),) = operation.watches._owed.items()
-    operation.watches._owed[key] = time.monotonic() - 91, body
-    assert operation.trouble() == "the watches have been behind the API server for 91 s"
+    await manager.resync.compare(underway_s=0)
+    assert manager.trouble() is None, "kopf begins a watch that hangs anew; it is given the time"
+    ((key, (_, body)),) = manager.resync._behind.items()
+    manager.resync._behind[key] = time.monotonic() - 91, body
+    assert manager.trouble() == "the watches have been behind the API server for 91 s"
+
+
+@pytest.mark.parametrize(
+    ("status", "is_refused", "is_granted"), [(200, False, True), (403, True, False), (500, False, False)]
+)
+async def test_only_what_is_forbidden_is_left_out_and_only_what_is_listed_is_served_again(
+    kubernetes: Kubernetes, listing: Listing, status: int, is_refused: bool, is_granted: bool
+) -> None:
+    """An API server that fails for a moment says nothing of rights: nothing begins anew for that."""
+    listing.status = status
+    assert list(await refused_namespaces(kubernetes, WATCHED_KINDS, ("mail",))) == ["mail"] * is_refused
+    assert await granted_namespaces(kubernetes, WATCHED_KINDS, ("mail",)) == ["mail"] * is_granted

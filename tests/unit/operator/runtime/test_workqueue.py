@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from protoqueue_operator.reconcile import work
-from protoqueue_operator.reconcile.work import LONGEST_BACKOFF_S, Again, WorkQueue, backoff_s
+from protoqueue_operator.runtime import workqueue
+from protoqueue_operator.runtime.workqueue import LONGEST_BACKOFF_S, Requeue, WorkQueue, backoff_s
 from waiting import eventually
 
 Start = Callable[..., WorkQueue[str]]
@@ -17,8 +18,8 @@ Start = Callable[..., WorkQueue[str]]
 async def start() -> AsyncIterator[Start]:
     queues: list[WorkQueue[str]] = []
 
-    def begin(handle: Callable[[str], Awaitable[Again | None]], workers: int = 4) -> WorkQueue[str]:
-        queue = WorkQueue(handle, workers)
+    def begin(handle: Callable[[str], Awaitable[Requeue | None]], workers: int = 4, **shares: Any) -> WorkQueue[str]:
+        queue = WorkQueue(handle, workers, **shares)
         queue.start()
         queues.append(queue)
         return queue
@@ -73,15 +74,15 @@ async def test_what_fails_is_served_again_until_it_succeeds(start: Start) -> Non
             raise RuntimeError("not yet")
 
     start(handle).add("a")
-    await eventually(lambda: tries == 3, timeout_s=10)
+    await eventually(lambda: tries == 3)
 
 
 async def test_a_change_does_not_wait_for_the_pause_after_a_failure(start: Start) -> None:
     served: list[str] = []
 
-    async def handle(key: str) -> Again:
+    async def handle(key: str) -> Requeue:
         served.append(key)
-        return Again(3600)
+        return Requeue(3600)
 
     queue = start(handle)
     queue.add("a")
@@ -93,9 +94,9 @@ async def test_a_change_does_not_wait_for_the_pause_after_a_failure(start: Start
 async def test_what_is_forgotten_is_not_served_again(start: Start) -> None:
     served: list[str] = []
 
-    async def handle(key: str) -> Again | None:
+    async def handle(key: str) -> Requeue | None:
         served.append(key)
-        return Again(0.3) if key == "a" else None
+        return Requeue(0.3) if key == "a" else None
 
     queue = start(handle, workers=1)
     queue.add("a")
@@ -141,14 +142,14 @@ async def test_what_has_patience_lets_others_go_first_but_not_for_ever(start: St
 async def test_what_fails_again_and_again_keeps_no_worker_from_what_is_new(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(workqueue, "FIRST_BACKOFF_S", 0.01)
     served: list[str] = []
     go = asyncio.Semaphore(0)
 
-    async def handle(key: str) -> Again | None:
+    async def handle(key: str) -> Requeue | None:
         await go.acquire()
         served.append(key)
-        return Again(longest_s=60) if key == "failing" else None
+        return Requeue(longest_s=60) if key == "failing" else None
 
     queue = start(handle, workers=1)
     queue.add("failing")
@@ -161,3 +162,29 @@ async def test_what_fails_again_and_again_keeps_no_worker_from_what_is_new(
         go.release()
     await eventually(lambda: len(served) == 4)
     assert served == ["failing", "under way", "new", "failing"]
+
+
+async def test_what_shares_workers_leaves_the_others_to_others_and_all_of_it_gets_its_turn(start: Start) -> None:
+    served: list[str] = []
+    running, most, go_on = 0, 0, asyncio.Event()
+
+    async def handle(key: str) -> None:
+        nonlocal running, most
+        if key.startswith("slow"):
+            running += 1
+            most = max(most, running)
+            await go_on.wait()
+            running -= 1
+        served.append(key)
+
+    queue = start(handle, workers=4, share_of=lambda key: "slow" if key.startswith("slow") else None, share=2)
+    for number in range(20):
+        queue.add(f"slow{number}")
+    await eventually(lambda: running == 2)
+    queue.add("slow7", 5.0)
+    queue.add("quick")
+    await eventually(lambda: served == ["quick"])
+    go_on.set()
+    await eventually(lambda: len(served) == 21)
+    assert len(set(served)) == 21
+    assert most == 2

@@ -2,8 +2,8 @@
 
 import pytest
 
-from protoqueue.connection import Message
-from protoqueue.connection.wire import encode_members
+from protoqueue.broker import Message
+from protoqueue.broker.commands import encode_members
 
 
 def test_a_member_is_a_publish_with_its_headers_and_its_place_in_the_batch() -> None:

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 
-from protoqueue.connection.headers import RawHeaders, parse_headers, parse_status
+from protoqueue.broker import Delivery
+from protoqueue.broker.headers import RawHeaders, parse_headers, parse_status
+from protoqueue.consumer.execute import read_delivery
+from protoqueue.protocol.config import GroupSettings
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.task_codec import encode_task
+from protoqueue.settlement.attempt_count import NO_PAST
+from protoqueue.settlement.firings import Firings
+from protoqueue.task import Task
+from protoqueue.testing.memory import MemoryBroker
 
 ODD = [
     b"",
@@ -71,3 +80,15 @@ def test_a_message_without_headers_has_none() -> None:
 )
 def test_a_status_is_in_the_first_line(line: bytes, status: tuple[str, str]) -> None:
     assert parse_status(line + b"\r\n\r\n") == status
+
+
+async def test_of_a_plain_task_no_header_is_parsed() -> None:
+    """It costs as much as all the rest of decoding it."""
+    headers = RawHeaders(b"NATS/1.0\r\nNats-Msg-Id: 1\r\n\r\n")
+    delivery = Delivery("subject", encode_task("1", b"1"), headers, "reply", 1, 1, 0, 0)
+    group = GroupName(QueueName("default", "q"), "g")
+    assert isinstance(read_delivery(delivery, GroupSettings(group, ()), NO_PAST), Task)
+    assert not await Firings(MemoryBroker(), group).is_repeated(delivery)
+    assert "Pq-Attempt" not in headers
+    assert headers._parsed is None
+    assert "Nats-Msg-Id" in headers

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from protoqueue.cli.output import print_json, print_table
+from protoqueue.cli.output import Format, print_data, print_table
 
 
 @pytest.mark.parametrize("cell", ["\x1b]0;owned\x07", "\x9b31m", "a\rb", "\udc80"])
@@ -22,7 +22,7 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], cell: str)
 
 @pytest.mark.parametrize("text", ["\x1b]0;owned\x07", "\x9b31m", "a\rb", "\udc80", "\U000e0001", "grüße\n"])
 def test_json_says_the_same_without_commanding_a_terminal(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    print_json({"payload": text})
+    print_data({"payload": text}, Format.JSON)
     out = capsys.readouterr().out
     assert all(character.isprintable() for character in out.replace("\n", ""))
     assert json.loads(out) == {"payload": text}

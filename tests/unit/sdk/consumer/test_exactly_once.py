@@ -9,12 +9,12 @@ import pytest
 
 from mortal import Mortal, live
 from protoqueue import Task, Worker
-from protoqueue.cancellation import cancel
+from protoqueue.aio import cancel
 from protoqueue.client import Client
-from protoqueue.naming import GroupName, QueueName
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker
-from protoqueue.v1 import config_pb2
 from waiting import eventually
 
 TASKS = 1000
@@ -33,7 +33,7 @@ def exactly_once_queue(max_attempts: int = 1_000_000) -> MemoryBroker:
     group = config_pb2.GroupConfig(namespace="default", queue="q", name="g", exactly_once=True)
     group.consumers.add(name=NAME.level_consumer(0), weight=1)
     group.visibility_timeout.FromSeconds(LEASE_S)
-    group.retry.max_attempts = max_attempts
+    group.retry.max_attempts = group.retry.max_crashes = max_attempts
     memory.add_group(group)
     return memory.broker
 
@@ -62,7 +62,7 @@ async def kill_until_done(seed: int, work: Work, spared: str | None) -> Counter[
         await (await client.queue("default/q")).enqueue_batch(list(range(TASKS)))
         left = broker.streams[NAME.queue.stream].entries
         living = asyncio.create_task(lives(broker, connection, work, deaths))
-        await eventually(lambda: not left, timeout_s=100, interval_s=0.01)
+        await eventually(lambda: not left, timeout_s=500, interval_s=0.01)
         await cancel(living)
         assert (await (await client.queue("default/q")).stats()).dead == 0
     return deaths

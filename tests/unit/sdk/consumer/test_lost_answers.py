@@ -3,23 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 
-from protoqueue import Outgoing, QueueFull, Task, Unavailable, Worker
-from protoqueue.ambient import use_broker
-from protoqueue.cancellation import cancel
+from protoqueue import QueueFull, Task, Unavailable, Worker
+from protoqueue.aio import cancel
+from protoqueue.broker import IN_PROGRESS, Message, Published, Revision
+from protoqueue.broker.override import use_broker
 from protoqueue.client import Client
-from protoqueue.connection import IN_PROGRESS, Message, Published, Revision
-from protoqueue.naming import DONE_BUCKET, RATE_BUCKET, GroupName, Header, QueueName
-from protoqueue.outgoing import prepare
-from protoqueue.settings import DEFAULT_VISIBILITY_S, QueueSettings
+from protoqueue.protocol.config import DEFAULT_VISIBILITY_S
+from protoqueue.protocol.names import DONE_BUCKET, RATE_BUCKET, GroupName, Header, QueueName
+from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker
-from protoqueue.v1 import config_pb2
 from waiting import eventually
 
 NAME = GroupName(QueueName("default", "q"), "g")
@@ -80,7 +78,7 @@ async def test_a_retry_whose_first_publish_got_no_answer_is_stored_once() -> Non
             assert await recording(seen, ValueError()).run_once() == 1
             stats = await queue.stats()
     assert seen == [1]
-    assert (stats.ready, stats.in_flight, stats.scheduled) == (0, 0, 1)
+    assert (stats.waiting, stats.in_flight, stats.scheduled) == (0, 0, 1)
 
 
 class Slow(MemoryBroker):
@@ -106,7 +104,7 @@ async def test_a_task_whose_outcome_is_being_stored_is_not_cancelled_and_its_wor
             queue = await client.queue("default/q")
             receipt = await queue.enqueue(1)
             serving = asyncio.create_task(worker.serve())
-            await asyncio.wait_for(broker.asked.wait(), 10)
+            await asyncio.wait_for(broker.asked.wait(), 60)
             assert not await broker.call(NAME.queue.cancellations, receipt.id.encode(), 1)
             broker.released.set()
             await queue.enqueue(2)
@@ -135,7 +133,7 @@ class Faulty(MemoryBroker):
     faults = 1
 
     async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision:
-        if bucket == DONE_BUCKET and self.faults:
+        if bucket == DONE_BUCKET and key != NAME.throttle_key and self.faults:
             self.faults -= 1
             raise RuntimeError("a bug")
         return await super().read_key(bucket, key, timeout_s)
@@ -147,7 +145,7 @@ async def test_an_unforeseen_error_costs_a_delivery_and_neither_the_task_nor_its
     with use_broker(broker):
         async with Client(broker) as client:
             await (await client.queue("default/q")).enqueue(1)
-            assert await asyncio.wait_for(recording(seen).run_once(), 5) == 1
+            assert await asyncio.wait_for(recording(seen).run_once(), 60) == 1
             assert seen == []
             broker.advance(DEFAULT_VISIBILITY_S)
             assert await recording(seen).run_once() == 1
@@ -197,7 +195,7 @@ async def held() -> AsyncIterator[Callable[[float], Awaitable[Watched]]]:
 
         serving = asyncio.create_task(worker.serve())
         stack.push_async_callback(cancel, serving)
-        await asyncio.wait_for(started.wait(), 5)
+        await asyncio.wait_for(started.wait(), 60)
         return broker
 
     async with stack:
@@ -220,13 +218,25 @@ async def test_leases_are_not_extended_into_the_buffer_of_a_connection_that_is_a
 async def test_leases_are_extended_as_soon_as_the_connection_is_back(held) -> None:
     broker = await held(300)
     broker.connected = False
-    assert broker.extended == 0
+    before = broker.extended
     broker.reconnect()
-    await eventually(lambda: broker.extended == 1, timeout_s=5)
+    await eventually(lambda: broker.extended > before)
 
 
-@pytest.mark.parametrize(("dedup_id", "duplicate"), [(None, False), ("welcome-1", True)])
-def test_a_task_is_no_duplicate_of_its_own_earlier_try(dedup_id: str | None, duplicate: bool) -> None:
-    settings = QueueSettings(NAME.queue, "s", "l", "d")
-    prepared = prepare(1, Outgoing(1, dedup_id=dedup_id), "id", datetime.now(UTC), settings, 1_000_000, {})
-    assert prepared.receipt(Published(7, duplicate=True)).duplicate is duplicate
+class Repeating(MemoryBroker):
+    """Publishes everything twice, as where the first answer got lost, and answers as the second time."""
+
+    async def publish(self, message: Message, timeout_s: float | None) -> Published:
+        await super().publish(message, timeout_s)
+        return await super().publish(message, timeout_s)
+
+
+@pytest.mark.parametrize("dedup_id", [None, "welcome-1"])
+async def test_a_task_is_no_duplicate_of_its_own_earlier_try(dedup_id: str | None) -> None:
+    broker = Repeating()
+    queue_on(broker)
+    async with Client(broker) as client:
+        queue = await client.queue("default/q")
+        receipt = await queue.enqueue(1, dedup_id=dedup_id)
+        assert (receipt.duplicate, [task.id for task in await queue.peek()]) == (False, [receipt.id])
+        assert (await queue.enqueue(1, dedup_id=dedup_id)).duplicate is (dedup_id is not None)

@@ -3,32 +3,32 @@ import threading
 
 import pytest
 
-from protoqueue.surroundings import Surroundings
+from protoqueue.handlers.executors import Executors
 from waiting import eventually
 
 
 async def test_what_no_future_takes_is_an_error_like_others_from_a_thread_and_from_a_process() -> None:
-    surroundings = Surroundings(1)
-    for run in (surroundings.in_thread, surroundings.in_process):
+    executors = Executors(1)
+    for run in (executors.in_thread, executors.in_process):
         with pytest.raises(RuntimeError, match="StopIteration"):
-            await asyncio.wait_for(run(next, iter([])), 20)
-    surroundings.close()
+            await asyncio.wait_for(run(next, iter([])), 60)
+    executors.close()
 
 
 async def test_functions_that_run_on_after_their_timeout_leave_others_their_threads_and_are_counted() -> None:
-    surroundings, release = Surroundings(2), threading.Event()
+    executors, release = Executors(2), threading.Event()
 
     async def left_behind() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await surroundings.in_thread(release.wait, 30)
+                await executors.in_thread(release.wait, 30)
 
     await left_behind()
-    assert (surroundings.left_behind, surroundings.has_busy_threads) == (0, True)
+    assert (executors.left_behind, executors.has_busy_threads) == (0, True)
     await left_behind()
-    assert surroundings.left_behind == 2
-    assert await asyncio.gather(*(surroundings.in_thread(abs, -n) for n in (1, 2))) == [1, 2]
+    assert executors.left_behind == 2
+    assert await asyncio.gather(*(executors.in_thread(abs, -n) for n in (1, 2))) == [1, 2]
     release.set()
-    await eventually(lambda: not surroundings.has_busy_threads)
-    assert surroundings.left_behind == 0
-    surroundings.close()
+    await eventually(lambda: not executors.has_busy_threads)
+    assert executors.left_behind == 0
+    executors.close()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from protoqueue import ConfigurationError, NoHandler, Task, Worker
-from protoqueue.handlers import Handler
-from protoqueue.registry import Registry
+from protoqueue.handlers.handler import Handler
+from protoqueue.handlers.registry import Registry
 from protoqueue.testing import in_memory
 
 TASK = Task(id="1", data=b'{"a": 1}', content_type="application/json")
@@ -156,7 +156,6 @@ def test_a_type_has_one_handler_and_the_default_takes_the_rest() -> None:
     ("environment", "says"),
     [
         ({}, "PROTOQUEUE_QUEUE"),
-        ({"PROTOQUEUE_QUEUE": "default/email"}, "PROTOQUEUE_GROUP"),
         ({"PROTOQUEUE_QUEUE": "email", "PROTOQUEUE_GROUP": "g"}, "namespace"),
         ({"PROTOQUEUE_QUEUE": "a/b", "PROTOQUEUE_GROUP": "g", "PROTOQUEUE_CONCURRENCY": "many"}, "many"),
         ({"PROTOQUEUE_QUEUE": "a/b", "PROTOQUEUE_GROUP": "g", "PROTOQUEUE_CONCURRENCY": "-1"}, "at least 1"),
@@ -178,7 +177,7 @@ async def test_a_worker_that_is_set_up_wrongly_says_how_at_once(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"queue": 5}, "'5' is no queue"),
+        ({"queue": 5}, "'5' is not a queue name"),
         ({"group": "*"}, "consumer group"),
         ({"group": "a.b"}, "consumer group"),
         ({"concurrency": 0}, "concurrency"),

@@ -8,14 +8,16 @@ from time import monotonic
 
 import pytest
 import pytest_asyncio
-from prometheus_client import CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
 
-from protoqueue.connection import Inbox
-from protoqueue.fetching import Fetcher
-from protoqueue.gate import Gate
-from protoqueue.health import DEAF_AFTER_S, STALLED_AFTER_S, HealthServer
-from protoqueue.naming import GroupName, QueueName
-from protoqueue.settings import Consumer, GroupSettings, QueueSettings
+from protoqueue.broker import Inbox
+from protoqueue.consumer.isolation import Isolation
+from protoqueue.consumer.prefetch import Prefetcher
+from protoqueue.consumer.throttle import GroupThrottle
+from protoqueue.observability.health import DEAF_AFTER_S, STALLED_AFTER_S, HealthServer
+from protoqueue.protocol.config import Consumer, GroupSettings, QueueSettings
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.ratelimit import Limiter
 from protoqueue.testing.memory import MemoryBroker
 from waiting import eventually
 
@@ -28,7 +30,9 @@ class Worker:
     stalled_s: float = 0.0
     unheard_s: float = 0.0
     left_behind: int = 0
+    unsettled: str | None = None
     missing: str | None = None
+    acks_refused: str | None = None
 
 
 @pytest_asyncio.fixture
@@ -49,10 +53,12 @@ async def health(worker: Worker) -> AsyncIterator[HealthServer]:
         ({}, None, 200, 200),
         ({"connected": False}, "nats", 200, 503),
         ({"connected": False, "unheard_s": DEAF_AFTER_S + 1}, "nats", 200, 503),
+        ({"acks_refused": "allow its NATS user to publish to …"}, "acks", 200, 503),
         ({"missing": "there is no Queue default/q"}, "settings", 200, 503),
         ({"stalled_s": STALLED_AFTER_S + 1}, "pulling", 200, 503),
         ({"stalled_s": DEAF_AFTER_S + 1, "unheard_s": DEAF_AFTER_S + 1}, "pulling", 503, 503),
         ({"left_behind": 3}, "handlers", 503, 503),
+        ({"unsettled": "2 outcomes cannot be stored, the first one for 12 s: no room"}, "outcomes", 200, 503),
     ],
 )
 def test_a_worker_is_ready_when_tasks_can_come_and_live_unless_a_restart_would_help(
@@ -90,16 +96,35 @@ async def test_time_without_an_answer_counts_while_tasks_are_wanted_and_from_a_r
     broker, running = Deaf(), 0
     reconnected = []
     broker.on_reconnect = reconnected.append  # type: ignore[method-assign]
-    fetcher = Fetcher(broker, 2, Gate(broker), lambda: running, lambda: None)
-    group = GroupSettings(GroupName(QUEUE, "g"), (Consumer("g_p0"),))
-    await fetcher.apply(QueueSettings(QUEUE, "s", "l", "d"), group)
-    await eventually(lambda: fetcher.unheard_s > 0.05 < fetcher.stalled_s)
+    name = GroupName(QUEUE, "g")
+    throttle = GroupThrottle(broker, name, lambda: None)
+    following = asyncio.create_task(throttle.run())
+    await eventually(lambda: not throttle.is_closed)
+    isolation = Isolation(lambda: None)
+    prefetcher = Prefetcher(broker, 2, Limiter(broker), isolation, throttle, lambda: running, lambda: None)
+    group = GroupSettings(name, (Consumer("g_p0"),))
+    await prefetcher.apply(QueueSettings(QUEUE, "s", "l", "d"), group)
+    await eventually(lambda: prefetcher.unheard_s > 0.05 < prefetcher.stalled_s)
     running = 2
-    assert fetcher.unheard_s == fetcher.stalled_s == 0
-    fetcher.tick(0)
+    assert prefetcher.unheard_s == prefetcher.stalled_s == 0
+    prefetcher.tick(0)
     running = 1
-    assert fetcher.unheard_s < 0.05 > fetcher.stalled_s
-    await eventually(lambda: fetcher.unheard_s > 0.05)
+    assert prefetcher.unheard_s < 0.05 > prefetcher.stalled_s
+    await eventually(lambda: prefetcher.unheard_s > 0.05)
     for call in reconnected:
         call()
-    assert fetcher.unheard_s < 0.05
+    assert prefetcher.unheard_s < 0.05
+    following.cancel()
+
+
+def test_the_process_s_own_metrics_and_the_user_s_are_on_the_same_page(health: HealthServer) -> None:
+    orders = Counter("orders_booked", "What a handler counts.", registry=REGISTRY)
+    try:
+        orders.inc(3)
+        _, _, body = health.answer("/metrics")
+    finally:
+        REGISTRY.unregister(orders)
+    assert b"orders_booked_total 3.0" in body
+    assert b"process_cpu_seconds_total" in body
+    names = [line.split()[2] for line in body.decode().splitlines() if line.startswith("# TYPE ")]
+    assert len(names) == len(set(names))

@@ -1,4 +1,4 @@
-from protoqueue.metrics import MOST_SERIES, OTHER_TYPES, WorkerMetrics
+from protoqueue.observability.metrics import MOST_SERIES, OTHER_TYPES, WorkerMetrics
 
 
 def test_a_type_of_any_length_is_no_label_of_that_length() -> None:

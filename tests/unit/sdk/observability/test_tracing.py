@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import protoqueue
-from protoqueue import Outgoing, Reject, Retry, Snooze, Task
-from protoqueue.connection import Message
-from protoqueue.naming import Header, QueueName
+from protoqueue import NewTask, Reject, Retry, Snooze, Task
+from protoqueue.broker import Message
+from protoqueue.protocol.names import Header, QueueName
 from protoqueue.testing import InMemory, in_memory
 
 NAME = QueueName("default", "email")
@@ -94,7 +94,7 @@ async def test_a_batch_is_one_span_and_all_its_tasks_belong_to_it(traced: Traced
     @worker.handler
     def handle(payload: int) -> None: ...
 
-    await traced.queue.enqueue_batch([1, Outgoing(2, priority=9), Outgoing(3, delay=60)])
+    await traced.queue.enqueue_batch([1, NewTask(2, priority=9), NewTask(3, delay=60)])
     await worker.run_once()
     await traced.memory.advance(60)
     await worker.run_once()
@@ -144,9 +144,9 @@ async def test_a_snooze_and_a_cancelled_task_are_no_failures(traced: Traced) -> 
     await traced.queue.enqueue({}, type="snooze")
     receipt = await traced.queue.enqueue({}, type="wait")
     running = asyncio.create_task(worker.run_once())
-    await asyncio.wait_for(started.wait(), 10)
+    await asyncio.wait_for(started.wait(), 60)
     assert await traced.queue.cancel(receipt.id)
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, 60)
     assert [run.status.status_code for run in traced.spans("process")] == [trace.StatusCode.UNSET] * 2
 
 

@@ -15,22 +15,22 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("method", "arguments", "says"),
     [
-        ("enqueue", {"payload": 1, "timeout": "5"}, "timeout: '5' is no duration"),
-        ("enqueue", {"payload": 1, "timeout": -1}, "timeout: a duration cannot be negative"),
+        ("enqueue", {"payload": 1, "timeout": "5"}, "timeout: '5' is not a duration in seconds"),
+        ("enqueue", {"payload": 1, "timeout": -1}, "timeout: a duration must not be negative"),
         ("enqueue_batch", {"items": [1], "timeout": "5"}, "timeout"),
         ("stats", {"timeout": "5"}, "timeout"),
         ("stats", {"timeout": None}, "timeout"),
         ("purge", {"timeout": NAN}, "timeout"),
         ("cancel", {"task_id": "1", "timeout": "5"}, "timeout"),
         ("peek", {"timeout": "5"}, "timeout"),
-        ("peek", {"limit": 2.5}, "limit is a whole number from 0 on, not 2.5"),
-        ("receive", {"wait": NAN, "group": "test"}, "wait: nan is no duration"),
+        ("peek", {"limit": 2.5}, "limit must be an integer of at least 0, not 2.5"),
+        ("receive", {"wait": NAN, "group": "test"}, "wait: nan is not a duration in seconds"),
         ("receive", {"wait": "5", "group": "test"}, "wait"),
-        ("receive", {"max_tasks": 2.5, "group": "test"}, "max_tasks is a whole number from 1 on, not 2.5"),
+        ("receive", {"max_tasks": 2.5, "group": "test"}, "max_tasks must be an integer of at least 1, not 2.5"),
         ("receive", {"max_tasks": 0, "group": "test"}, "max_tasks"),
-        ("redrive", {"limit": "3"}, "limit is a whole number from 0 on, not '3'"),
-        ("redrive", {"rate": "3"}, "rate is in tasks per second"),
-        ("redrive", {"rate": NAN}, "rate is in tasks per second"),
+        ("redrive", {"limit": "3"}, "limit must be an integer of at least 0, not '3'"),
+        ("redrive", {"rate": "3"}, "rate must be a number of tasks per second"),
+        ("redrive", {"rate": NAN}, "rate must be a number of tasks per second"),
     ],
 )
 async def test_an_argument_that_cannot_be_is_named_at_once(method: str, arguments: dict[str, Any], says: str) -> None:
@@ -41,7 +41,7 @@ async def test_an_argument_that_cannot_be_is_named_at_once(method: str, argument
 
 
 async def test_a_timeout_of_connect_that_cannot_be_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="timeout: 'soon' is no duration"):
+    with pytest.raises(ConfigurationError, match="timeout: 'soon' is not a duration in seconds"):
         await connect("nats://127.0.0.1:1", timeout="soon")  # type: ignore[arg-type]
 
 

@@ -8,9 +8,10 @@ from google.protobuf.struct_pb2 import Struct
 from pydantic import BaseModel
 
 from protoqueue import ConfigurationError, InvalidTask, Task, UndecodableTask
-from protoqueue.codec import decode_task, decoder_for, encode_payload, encode_task, with_id
-from protoqueue.naming import Header
-from protoqueue.v1 import task_pb2
+from protoqueue.protocol.names import Header
+from protoqueue.protocol.payloads import decoder_for, encode_payload
+from protoqueue.protocol.task_codec import decode_task, encode_task, with_id
+from protoqueue.protocol.v1 import task_pb2
 
 
 class Email(BaseModel):

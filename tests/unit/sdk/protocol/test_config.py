@@ -2,9 +2,9 @@ import pytest
 from google.protobuf import json_format
 
 from protoqueue import ConfigurationError
-from protoqueue.naming import GroupName, QueueName
-from protoqueue.settings import Consumer, RateLimit, RetryPolicy, parse_group, parse_queue
-from protoqueue.v1 import config_pb2
+from protoqueue.protocol.config import Consumer, RateLimit, RetryPolicy, parse_group, parse_queue
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.v1 import config_pb2
 
 
 def test_a_group_is_read_with_everything_in_seconds() -> None:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from protoqueue.ids import new_task_id, new_task_ids
+from protoqueue.protocol.task_ids import new_task_id, new_task_ids
 
 
 def test_ids_of_one_batch_are_unique_and_in_the_order_of_its_tasks() -> None:

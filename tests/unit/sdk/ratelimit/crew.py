@@ -4,35 +4,44 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from google.protobuf.duration_pb2 import Duration
-
-from protoqueue.naming import GroupName, QueueName
+from protoqueue.broker import Broker
+from protoqueue.protocol.config import GroupSettings, QueueSettings, RateLimit
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.ratelimit.limiter import Limiter
-from protoqueue.ratelimit.store import Store
-from protoqueue.v1.config_pb2 import RateLimit
 
-GROUP = GroupName(QueueName("default", "email"), "mailers")
+QUEUE = QueueName("default", "email")
 
 
 def limit(tasks: int, per_s: float = 1, burst: int = 0, scope: str = "Queue") -> RateLimit:
-    seconds, fraction = divmod(per_s, 1)
-    per = Duration(seconds=int(seconds), nanos=round(fraction * 1e9))
-    return RateLimit(tasks=tasks, per=per, burst=burst, scope=scope)
+    return RateLimit(tasks, per_s, burst, scope)
+
+
+def update(limiter: Limiter, queue: RateLimit | None, group: RateLimit | None, name: str = "mailers") -> None:
+    """As the settings of queue and group do."""
+    limiter.update(
+        QueueSettings(QUEUE, "stream", "later", "dead", rate_limit=queue),
+        GroupSettings(GroupName(QUEUE, name), (), rate_limit=group),
+    )
 
 
 class Worker:
     """Starts tasks as fast as its limiter lets it, up to `slots` at once, and notes when."""
 
-    def __init__(self, store: Store, queue=None, group=None, name: str = "mailers", slots: int = 10) -> None:
-        self.limiter = Limiter(GroupName(GROUP.queue, name), store)
-        self.limiter.update(queue, group)
+    def __init__(self, broker: Broker, queue=None, group=None, name: str = "mailers", slots: int = 10) -> None:
+        self.limiter = Limiter(broker)
+        update(self.limiter, queue, group, name)
         self.slots = slots
         self.starts: list[float] = []
 
     async def work(self, handler_s: float = 0) -> None:
+        async with asyncio.TaskGroup() as slots:
+            for _ in range(self.slots):
+                slots.create_task(self._run_slot(handler_s))
+
+    async def _run_slot(self, handler_s: float) -> None:
         while True:
-            granted = await self.limiter.acquire(self.slots)
-            self.starts += [asyncio.get_running_loop().time()] * granted
+            assert await self.limiter.acquire()
+            self.starts.append(asyncio.get_running_loop().time())
             await asyncio.sleep(handler_s)
 
 

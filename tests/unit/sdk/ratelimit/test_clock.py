@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from protoqueue.errors import Unavailable
 from protoqueue.ratelimit.clock import DRIFT_PPM, Offset, ServerClock
-from unit.sdk_ratelimit.virtual_time import MemoryStore, run
+from unit.sdk.ratelimit.virtual_time import SlowBroker, run
 
 HOUR_US = 3_600_000_000
 
@@ -39,25 +39,25 @@ def test_measurements_that_contradict_mean_that_a_clock_was_set():
 
 def test_a_clock_follows_the_server_and_asks_rarely():
     async def scenario():
-        store = MemoryStore(latency_s=0.001)
-        clock = ServerClock(store.server_time_us)
+        broker = SlowBroker(latency_s=0.001)
+        clock = ServerClock(broker.server_time_us)
         for _ in range(600):
             await clock.refresh()
-            now_us = (asyncio.get_running_loop().time() + store.clock_s) * 1e6
+            now_us = (asyncio.get_running_loop().time() + broker.clock_s) * 1e6
             assert abs(clock.now_us() - now_us) < 4_000
             await asyncio.sleep(0.1)
-        return store.requests
+        return broker.requests
 
     assert run(scenario()) <= 2 * 10
 
 
 def test_a_clock_takes_the_server_s_step_over_when_asked_to_look():
     async def scenario():
-        store = MemoryStore()
-        clock = ServerClock(store.server_time_us)
+        broker = SlowBroker()
+        clock = ServerClock(broker.server_time_us)
         await clock.refresh()
         before_us = clock.now_us()
-        store.clock_s -= 3600
+        broker.clock_s -= 3600
         await clock.refresh(max_age_us=0)
         assert clock.now_us() - before_us == pytest.approx(-3600e6, abs=10_000)
 
@@ -66,9 +66,9 @@ def test_a_clock_takes_the_server_s_step_over_when_asked_to_look():
 
 def test_a_server_that_does_not_answer_is_the_caller_s_to_know():
     async def scenario():
-        store = MemoryStore()
-        store.is_down = True
+        broker = SlowBroker()
+        broker.is_down = True
         with pytest.raises(Unavailable):
-            await ServerClock(store.server_time_us).refresh()
+            await ServerClock(broker.server_time_us).refresh()
 
     run(scenario())

@@ -118,5 +118,5 @@ def test_bytes_that_are_no_state_are_refused(data):
 
 @pytest.mark.parametrize("fields", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (-1, 1, 1)])
 def test_a_limit_without_tasks_time_or_burst_is_refused(fields):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="must be positive"):
         Limit(*fields)

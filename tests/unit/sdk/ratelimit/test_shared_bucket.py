@@ -1,14 +1,13 @@
 """Workers that share one limit, simulated with latency, losses and clocks that step."""
 
 import asyncio
-import contextlib
 
 import pytest
 
-from protoqueue.ratelimit.limiter import Limiter
-from unit.sdk_ratelimit.crew import GROUP, Worker, all_starts, at_work, limit, within
-from unit.sdk_ratelimit.virtual_time import MemoryStore, SkewedStore, run
-from unit.sdk_ratelimit.windows import most_in_excess
+from protoqueue.protocol.names import RATE_BUCKET
+from unit.sdk.ratelimit.crew import QUEUE, Worker, all_starts, at_work, limit, within
+from unit.sdk.ratelimit.virtual_time import SkewedBroker, SlowBroker, run
+from unit.sdk.ratelimit.windows import most_in_excess
 
 
 @pytest.mark.parametrize("workers", [1, 3, 12])
@@ -17,18 +16,18 @@ def test_workers_together_keep_to_the_limit_and_use_all_of_it(tasks, per_s, burs
     seconds = 20 if tasks <= 1000 else 4
 
     async def scenario():
-        store = MemoryStore(seed=workers)
-        crew = [Worker(store, queue=limit(tasks, per_s, burst), slots=100) for _ in range(workers)]
+        broker = SlowBroker(seed=workers)
+        crew = [Worker(broker, queue=limit(tasks, per_s, burst), slots=100) for _ in range(workers)]
         async with at_work(crew):
             await asyncio.sleep(seconds)
-        return all_starts(crew), store
+        return all_starts(crew), broker
 
-    starts, store = run(scenario())
+    starts, broker = run(scenario())
     rate = tasks / per_s
     assert most_in_excess(starts, rate, burst) <= 0.02 + rate * 0.0001
     expected = burst + rate * seconds
     assert expected * 0.97 - 2 <= len(starts) <= expected
-    assert store.writes <= seconds * 25 * max(1, min(rate / 20, 2)) + burst
+    assert broker.writes <= seconds * 25 * max(1, min(rate / 20, 2)) + burst
 
 
 @pytest.mark.parametrize(("workers", "tasks", "per_s"), [(3, 100, 1), (10, 500, 1), (3, 5, 1), (4, 1, 2), (30, 200, 1)])
@@ -37,8 +36,8 @@ def test_workers_are_served_in_turn(workers, tasks, per_s):
     seconds = rounds * workers * max(per_s / tasks, 0.05)
 
     async def scenario():
-        store = MemoryStore(seed=1)
-        crew = [Worker(store, queue=limit(tasks, per_s, 1), slots=50) for _ in range(workers)]
+        broker = SlowBroker(seed=1)
+        crew = [Worker(broker, queue=limit(tasks, per_s, 1), slots=50) for _ in range(workers)]
         async with at_work(crew):
             await asyncio.sleep(seconds)
         return [len(worker.starts) for worker in crew]
@@ -52,8 +51,8 @@ def test_workers_are_served_in_turn(workers, tasks, per_s):
 
 def test_clocks_that_are_off_by_less_than_the_slack_do_not_show():
     async def scenario():
-        store = MemoryStore()
-        crew = [Worker(SkewedStore(store, skew_s), queue=limit(200, 1, 40)) for skew_s in (-0.02, 0, 0.02)]
+        broker = SlowBroker()
+        crew = [Worker(SkewedBroker(broker, skew_s), queue=limit(200, 1, 40)) for skew_s in (-0.02, 0, 0.02)]
         async with at_work(crew):
             await asyncio.sleep(10)
         return crew
@@ -66,8 +65,8 @@ def test_clocks_that_are_off_by_less_than_the_slack_do_not_show():
 
 def test_a_worker_without_tasks_takes_nothing_from_the_others():
     async def scenario():
-        store = MemoryStore()
-        busy, idle = (Worker(store, queue=limit(100, 1, 10)) for _ in range(2))
+        broker = SlowBroker()
+        busy, idle = (Worker(broker, queue=limit(100, 1, 10)) for _ in range(2))
         async with at_work([idle]):
             await asyncio.sleep(2)
         idled_at = asyncio.get_running_loop().time()
@@ -80,9 +79,9 @@ def test_a_worker_without_tasks_takes_nothing_from_the_others():
 
 def test_workers_that_are_slower_than_the_limit_leave_the_rest_to_others():
     async def scenario():
-        store = MemoryStore()
-        slow = [Worker(store, queue=limit(200, 1, 20), slots=1) for _ in range(3)]
-        eager = Worker(store, queue=limit(200, 1, 20), slots=100)
+        broker = SlowBroker()
+        slow = [Worker(broker, queue=limit(200, 1, 20), slots=1) for _ in range(3)]
+        eager = Worker(broker, queue=limit(200, 1, 20), slots=100)
         async with at_work(slow, handler_s=0.1), at_work([eager]):
             await asyncio.sleep(10)
         return [len(worker.starts) for worker in slow], len(eager.starts)
@@ -94,15 +93,11 @@ def test_workers_that_are_slower_than_the_limit_leave_the_rest_to_others():
 
 def test_many_handlers_that_ask_for_one_token_each_share_a_lease():
     async def scenario():
-        store = MemoryStore()
-        limiter = Limiter(GROUP, store)
-        limiter.update(limit(1000, 1, 10), None)
-        worker = Worker(store, queue=limit(1000, 1, 10), slots=1)
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(50):
-                await stack.enter_async_context(at_work([worker]))
+        broker = SlowBroker()
+        worker = Worker(broker, queue=limit(1000, 1, 10), slots=50)
+        async with at_work([worker]):
             await asyncio.sleep(3)
-        return len(worker.starts), store.writes
+        return len(worker.starts), broker.writes
 
     starts, writes = run(scenario())
     assert starts >= 2900
@@ -111,13 +106,13 @@ def test_many_handlers_that_ask_for_one_token_each_share_a_lease():
 
 def test_while_nats_is_away_workers_wait_and_afterwards_neither_burst_nor_hang():
     async def scenario():
-        store = MemoryStore()
-        crew = [Worker(store, queue=limit(100, 1, 30)) for _ in range(3)]
+        broker = SlowBroker()
+        crew = [Worker(broker, queue=limit(100, 1, 30)) for _ in range(3)]
         async with at_work(crew):
             await asyncio.sleep(5)
-            store.is_down = True
+            broker.is_down = True
             await asyncio.sleep(20)
-            store.is_down = False
+            broker.is_down = False
             await asyncio.sleep(10)
         return all_starts(crew)
 
@@ -129,12 +124,12 @@ def test_while_nats_is_away_workers_wait_and_afterwards_neither_burst_nor_hang()
 
 def test_a_wiped_bucket_is_not_a_new_burst():
     async def scenario():
-        store = MemoryStore()
-        crew = [Worker(store, queue=limit(100, 1, 100)) for _ in range(3)]
+        broker = SlowBroker()
+        crew = [Worker(broker, queue=limit(100, 1, 100)) for _ in range(3)]
         async with at_work(crew):
             for _ in range(10):
                 await asyncio.sleep(1)
-                store.wipe()
+                broker.wipe()
         return all_starts(crew)
 
     starts = run(scenario())
@@ -145,11 +140,11 @@ def test_a_wiped_bucket_is_not_a_new_burst():
 @pytest.mark.parametrize("step_s", [-7200, -2, 0.03, 7200])
 def test_a_step_of_the_server_s_clock_costs_at_most_one_burst_and_hangs_nobody(step_s):
     async def scenario():
-        store = MemoryStore()
-        crew = [Worker(store, queue=limit(100, 1, 50)) for _ in range(3)]
+        broker = SlowBroker()
+        crew = [Worker(broker, queue=limit(100, 1, 50)) for _ in range(3)]
         async with at_work(crew):
             await asyncio.sleep(5)
-            store.clock_s += step_s
+            broker.clock_s += step_s
             await asyncio.sleep(30)
         return all_starts(crew)
 
@@ -161,9 +156,9 @@ def test_a_step_of_the_server_s_clock_costs_at_most_one_burst_and_hangs_nobody(s
 
 def test_garbage_in_the_bucket_is_replaced_and_grants_no_burst():
     async def scenario():
-        store = MemoryStore()
-        await store.put_if(GROUP.queue.config_key, b"garbage", 0)
-        worker = Worker(store, queue=limit(10, 1, 10))
+        broker = SlowBroker()
+        await broker.write_key(RATE_BUCKET, QUEUE.config_key, b"garbage", 0, 1)
+        worker = Worker(broker, queue=limit(10, 1, 10))
         async with at_work([worker]):
             await asyncio.sleep(2)
         return worker.starts

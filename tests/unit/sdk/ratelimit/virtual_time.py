@@ -1,14 +1,15 @@
-"""Hours in milliseconds: an event loop whose clock jumps to the next timer, and a store that lives on such a loop."""
+"""Hours in milliseconds: an event loop whose clock jumps to the next timer, and a broker that lives on such a loop."""
 
 import asyncio
 import itertools
 import random
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from protoqueue.broker import Revision, WrongRevision
 from protoqueue.errors import Unavailable
-from protoqueue.ratelimit.store import Entry, StateMoved
 
 T = TypeVar("T")
 
@@ -38,14 +39,14 @@ def run(scenario: Coroutine[Any, Any, T]) -> T:
         return runner.run(scenario)
 
 
-class MemoryStore:
+class SlowBroker:
     """Compare-and-set with a network in between. `clock_s` is how far the server's clock is from the loop's."""
 
     def __init__(self, seed: int = 0, latency_s: float = 0.001) -> None:
         self._dice = random.Random(seed)
         self._latency_s = latency_s
         self._revisions = itertools.count(1)
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, Revision] = {}
         self.clock_s = 1_000_000.0
         self.is_down = False
         self.writes = 0
@@ -57,23 +58,26 @@ class MemoryStore:
         self.entries.clear()
         self._revisions = itertools.count(1)
 
-    async def get(self, key: str) -> Entry | None:
+    def on_time_moved(self, call: Callable[[timedelta], None]) -> None:
+        """Nobody moves it."""
+
+    async def read_key(self, bucket: str, key: str, timeout_s: float) -> Revision:
         await self._travel()
-        entry = self.entries.get(key)
+        entry = self.entries.get(key, Revision(None, 0))
         await self._travel()
         return entry
 
-    async def put_if(self, key: str, value: bytes, revision: int) -> int:
+    async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
         await self._travel()
-        if (self.entries[key].revision if key in self.entries else 0) != revision:
+        if (self.entries[key].number if key in self.entries else 0) != revision:
             self.conflicts += 1
-            raise StateMoved
+            raise WrongRevision
         self.writes += 1
-        self.entries[key] = entry = Entry(value, next(self._revisions))
+        self.entries[key] = entry = Revision(value, next(self._revisions))
         await self._travel()
-        return entry.revision
+        return entry.number
 
-    async def server_time_us(self) -> int:
+    async def server_time_us(self, timeout_s: float = 1) -> int:
         await self._travel()
         now_us = int((asyncio.get_running_loop().time() + self.clock_s) * 1e6)
         await self._travel()
@@ -87,14 +91,15 @@ class MemoryStore:
             raise Unavailable("down")
 
 
-class SkewedStore:
-    """The same store for a worker whose idea of the server's time is off by `skew_s`."""
+class SkewedBroker:
+    """The same broker for a worker whose idea of the server's time is off by `skew_s`."""
 
-    def __init__(self, store: MemoryStore, skew_s: float) -> None:
-        self.get = store.get
-        self.put_if = store.put_if
-        self._store = store
+    def __init__(self, broker: SlowBroker, skew_s: float) -> None:
+        self.read_key = broker.read_key
+        self.write_key = broker.write_key
+        self.on_time_moved = broker.on_time_moved
+        self._broker = broker
         self._skew_us = round(skew_s * 1e6)
 
-    async def server_time_us(self) -> int:
-        return await self._store.server_time_us() + self._skew_us
+    async def server_time_us(self, timeout_s: float = 1) -> int:
+        return await self._broker.server_time_us() + self._skew_us

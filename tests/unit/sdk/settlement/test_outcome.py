@@ -3,10 +3,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from protoqueue import Reject, Retry, Snooze, UndecodableTask
-from protoqueue.backoff import retry_delay
-from protoqueue.outcomes import Dead, Failure, Outcome, Reason, RetryLater, Snoozed, outcome_of
-from protoqueue.settings import RetryPolicy
+from protoqueue import NoHandler, Reject, Retry, Snooze, UndecodableTask
+from protoqueue.outcomes import Reason
+from protoqueue.protocol.config import RetryPolicy
+from protoqueue.settlement.backoff import retry_delay
+from protoqueue.settlement.outcome import Dead, Failure, Outcome, RetryLater, Snoozed, WaitForWorker, outcome_of
 
 POLICY = RetryPolicy(max_attempts=3, initial_delay_s=1, multiplier=2, max_delay_s=10, jitter=0.5)
 
@@ -36,7 +37,8 @@ def test_the_delay_grows_to_its_limit_and_is_spread_to_both_sides(attempt: int, 
         (Retry(delay=7), 3, Dead, Reason.MAX_ATTEMPTS),
         (Reject("bad"), 1, Dead, Reason.REJECTED),
         (Snooze(timedelta(minutes=1)), 3, Snoozed, seconds(60)),
-        (UndecodableTask("x"), 1, Dead, Reason.UNDECODABLE),
+        (UndecodableTask("x"), 99, WaitForWorker, seconds(1)),
+        (NoHandler("x"), 99, WaitForWorker, seconds(1)),
     ],
 )
 def test_what_a_handler_raises_decides_the_outcome(
@@ -45,6 +47,47 @@ def test_what_a_handler_raises_decides_the_outcome(
     outcome = outcome_of(error, attempt, POLICY, jitter=0)
     assert isinstance(outcome, kind)
     assert detail == (outcome.reason if isinstance(outcome, Dead) else outcome.delay)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ValueError("x"), Dead), (Retry(), RetryLater), (Snooze(1), Snoozed), (NoHandler("x"), WaitForWorker)],
+)
+def test_what_is_final_dies_at_once_unless_the_handler_asks_for_more(error: Exception, kind: type[Outcome]) -> None:
+    outcome = outcome_of(error, 1, POLICY, 0, is_final=True)
+    assert isinstance(outcome, kind)
+    if isinstance(outcome, Dead):
+        assert outcome.reason is Reason.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("error", "waited_s", "expected"),
+    [
+        (NoHandler("x"), 4, seconds(4)),
+        (NoHandler("x"), 500, seconds(30)),
+        (UndecodableTask("x"), 890, seconds(10)),
+        (UndecodableTask("x"), 900, Reason.UNDECODABLE),
+        (NoHandler("x"), 900, Reason.NO_HANDLER),
+    ],
+)
+def test_what_no_handler_takes_waits_for_a_newer_worker_and_no_longer_than_told(
+    error: Exception, waited_s: float, expected: timedelta | Reason
+) -> None:
+    outcome = outcome_of(error, 1, RetryPolicy(rollout_grace_s=900), 0, waited_s)
+    assert expected == (outcome.reason if isinstance(outcome, Dead) else outcome.delay)  # type: ignore[union-attr]
+
+
+def test_without_a_rollout_grace_it_dies_at_once() -> None:
+    outcome = outcome_of(NoHandler("x"), 1, RetryPolicy(rollout_grace_s=0), 0)
+    assert isinstance(outcome, Dead)
+
+
+def test_the_default_attempts_last_for_hours() -> None:
+    """What the documentation says: eight hours, and never less than six."""
+    policy = RetryPolicy()
+    delays = [retry_delay(policy, attempt, 0) for attempt in range(1, policy.max_attempts)]
+    assert sum(delays, timedelta()) == timedelta(hours=8, minutes=8, seconds=15)
+    assert sum((retry_delay(policy, n, -1) for n in range(1, policy.max_attempts)), timedelta()) > timedelta(hours=6)
 
 
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "5s", 1e12, timedelta.max])

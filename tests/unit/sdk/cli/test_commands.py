@@ -1,0 +1,44 @@
+"""What holds of every command of the command line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from typer.main import get_command
+
+from protoqueue.cli.app import build_app
+
+_NO_DATA = {"worker", "up", "down", "logs"}
+"""These run, and print what others write."""
+
+APP: Any = get_command(build_app())
+
+
+def commands(group: Any = APP, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if not command.hidden:
+            yield (*words, name), command
+            if hasattr(command, "commands"):
+                yield from commands(command, (*words, name))
+
+
+ALL = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
+
+
+@pytest.mark.parametrize(("words", "command"), ALL)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_explains_itself(words: tuple[str, ...], command: Any, flag: str) -> None:
+    assert command.help, "says what it does"
+    result = CliRunner().invoke(APP, [*words, flag])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+@pytest.mark.parametrize(("words", "command"), ALL)
+def test_every_command_that_tells_something_tells_it_as_data_too(words: tuple[str, ...], command: Any) -> None:
+    if hasattr(command, "commands") or words[0] in _NO_DATA:
+        return
+    refused = CliRunner().invoke(APP, [*words, "-o", "xml"])
+    assert refused.exit_code == 2
+    assert "'table', 'json', 'yaml'" in " ".join(refused.output.split()), refused.output
