@@ -1,40 +1,37 @@
-"""Replay seeded load through ProtoQueue's own `decide` and through KEDA's documented algorithm, and compare.
+"""Replay seeded load through the operator's own sampling and deciding, and through KEDA's documented algorithm.
 
-    python benchmarks/autoscale_sim.py [--plot autoscale.png] [--seed 1]
+    python benchmarks/autoscale_sim.py [--plot autoscale.png] [--seed 1] [--hours 1] [--starts 2 30 90]
 
-KEDA, as its documentation and the HPA's describe them: zero to one at the next poll (pollingInterval 30 s); from one
-on the HPA syncs every 15 s to ceil(lag / target) with a tolerance of 10%, at most doubling or +4 at a time, and goes
-down to the highest wish of the last 300 s; to zero after cooldownPeriod 300 s without lag. Its lag counts pending and
-unacked tasks. Both get the same pods: 2 s from the decision until a worker pulls; one taken away finishes its task.
+ProtoQueue twice, with `tasksPerWorker` and with `drainTime`, and KEDA with the HPA, as their documentation describes
+them: zero to one at the next poll (pollingInterval 30 s); from one on the HPA syncs every 15 s to ceil(lag / target)
+with a tolerance of 10%, at most doubling or +4 at a time, and goes down to the highest wish of the last 300 s; to zero
+after cooldownPeriod 300 s without lag. Its lag counts pending and unacked tasks. For load that is steady also the
+smallest constant size, there from the beginning, with which no task waits longer than drainTime: it knows everything.
+All get the same pods: one task at a time, so many seconds from the decision until a worker pulls; one taken away
+finishes its task.
 """
 
 import argparse
-import heapq
+import asyncio
 import random
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from math import ceil, sin, tau
 from pathlib import Path
-from typing import Protocol
 
 from rich.console import Console
 from rich.table import Table
 
-from protoqueue_operator.core.autoscale import History, Load, Policy, decide
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from closed_loop import Loop
+from simulated_workers import Task, Workers, clairvoyant
 
 TARGET = 10  # tasks per worker
+DRAIN_S = 30
 MAXIMUM = 50
-POD_START_S = 2.0
 STEP_S = 1.0
-HORIZON_S = 4 * 3600.0
-
-
-@dataclass(frozen=True)
-class Task:
-    arrives_s: float
-    takes_s: float
 
 
 @dataclass(frozen=True)
@@ -43,63 +40,63 @@ class Trace:
     tasks: list[Task]
 
 
-def poisson(rng: random.Random, rate: Callable[[float], float], peak: float) -> Iterator[float]:
+def poisson(rng: random.Random, rate: Callable[[float], float], peak: float, until_s: float) -> Iterator[float]:
     """Arrival times of a Poisson process whose rate varies, by thinning one of the rate `peak`."""
     now = 0.0
-    while (now := now + rng.expovariate(peak)) < HORIZON_S:
+    while (now := now + rng.expovariate(peak)) < until_s:
         if rng.random() < rate(now) / peak:
             yield now
 
 
-def traces(seed: int) -> list[Trace]:
+def traces(seed: int, until_s: float) -> list[Trace]:
     rng = random.Random(seed)
     exponential: Callable[[], float] = lambda: rng.expovariate(1 / 0.5)  # noqa: E731
     heavy: Callable[[], float] = lambda: min(120.0, 0.1 * rng.paretovariate(1.3))  # noqa: E731
-    burst_starts = sorted(rng.uniform(0, HORIZON_S - 600) for _ in range(12))
-    in_burst: Callable[[float], bool] = lambda t: any(start <= t < start + 30 for start in burst_starts)  # noqa: E731
+    starts = sorted(rng.uniform(0, until_s - 600) for _ in range(ceil(until_s / 1200)))
+    in_burst: Callable[[float], bool] = lambda t: any(start <= t < start + 30 for start in starts)  # noqa: E731
+    waves: Callable[[float], float] = lambda t: 10 + 10 * sin(tau * t / 1800)  # noqa: E731
     return [
-        Trace("steady", [Task(t, exponential()) for t in poisson(rng, lambda _: 10, 10)]),
-        Trace("diurnal", [Task(t, exponential()) for t in poisson(rng, lambda t: 10 + 10 * sin(tau * t / 7200), 20)]),
-        Trace("bursts", [Task(t, exponential()) for t in poisson(rng, lambda t: 60 * in_burst(t), 60)]),
-        Trace("heavy-tailed", [Task(t, heavy()) for t in poisson(rng, lambda _: 8, 8)]),
+        Trace("steady", [Task(t, exponential()) for t in poisson(rng, lambda _: 9, 9, until_s)]),
+        Trace("trickle", [Task(t * 10.0, 0.01) for t in range(1, int(until_s / 10))]),
+        Trace("waves", [Task(t, exponential()) for t in poisson(rng, waves, 20, until_s)]),
+        Trace("bursts", [Task(t, exponential()) for t in poisson(rng, lambda t: 60 * in_burst(t), 60, until_s)]),
+        Trace("heavy-tailed", [Task(t, heavy()) for t in poisson(rng, lambda _: 8, 8, until_s)]),
     ]
 
 
-class Scaler(Protocol):
-    name: str
-
-    def size(self, now_s: float, ready: int, in_flight: int, current: int) -> int: ...
-
-
 @dataclass
-class ProtoQueue:
-    name: str = "ProtoQueue"
-    policy: Policy = field(
-        default_factory=lambda: Policy(
-            minimum=0,
-            maximum=MAXIMUM,
-            tasks_per_worker=TARGET,
-            scale_down_delay=timedelta(seconds=60),
-            idle_delay=timedelta(seconds=120),
-        )
-    )
-    history: History = field(default_factory=History)
+class Outcome:
+    waits_s: list[float]
+    worker_seconds: float
+    sizes: list[int] = field(default_factory=list)
+    backlog: list[int] = field(default_factory=list)
 
-    def size(self, now_s: float, ready: int, in_flight: int, current: int) -> int:
-        now = datetime.fromtimestamp(now_s, UTC)
-        decision = decide(self.policy, Load(ready=ready, in_flight=in_flight), current, self.history, now)
-        self.history = decision.history
-        return decision.replicas
+    def wait(self, share: float) -> float:
+        return sorted(self.waits_s)[int(share * (len(self.waits_s) - 1))]
+
+
+def protoqueue(tasks: list[Task], start_s: float, until_s: float, **target: object) -> Outcome:
+    workers = Workers(tasks, start_s=start_s)
+    loop, sizes, backlog = Loop(workers, maxReplicas=MAXIMUM, target=target), [], []
+
+    async def run() -> None:
+        now_s = 0.0
+        while now_s < until_s:
+            now_s += 10 * STEP_S
+            await loop.run(now_s)
+            sizes.append(workers.size)
+            backlog.append(workers.waiting)
+
+    asyncio.run(run())
+    return Outcome(workers.waits_s, workers.pod_seconds, sizes, backlog)
 
 
 @dataclass
 class Keda:
-    name: str = "KEDA + HPA"
     wishes: deque[tuple[float, int]] = field(default_factory=deque)
     active_s: float = float("-inf")
 
-    def size(self, now_s: float, ready: int, in_flight: int, current: int) -> int:
-        lag = ready + in_flight
+    def size(self, now_s: float, lag: int, current: int) -> int:
         if now_s % 30 < STEP_S and lag:
             self.active_s = now_s
             current = current or 1
@@ -116,81 +113,40 @@ class Keda:
         return wish if wish >= current else min(current, max(wish for _, wish in self.wishes))
 
 
-@dataclass
-class Outcome:
-    waits_s: list[float] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    backlog: list[int] = field(default_factory=list)
-
-    @property
-    def worker_seconds(self) -> float:
-        return sum(self.sizes) * STEP_S
-
-    def wait(self, share: float) -> float:
-        return sorted(self.waits_s)[int(share * (len(self.waits_s) - 1))]
-
-
-class Pods:
-    """Workers as a heap of the moments at which each is free, and the ends of the tasks they are at."""
-
-    def __init__(self) -> None:
-        self.free_at: list[float] = []
-        self.ends_at: list[float] = []
-
-    def resize(self, size: int, now_s: float) -> None:
-        while len(self.free_at) < size:
-            heapq.heappush(self.free_at, now_s + POD_START_S)
-        while len(self.free_at) > size:  # the idle ones go first
-            heapq.heappop(self.free_at)
-
-    def work(self, task: Task) -> float:
-        """Give the task to the worker that is free first; how long the task had waited by then."""
-        start = max(task.arrives_s, heapq.heappop(self.free_at))
-        heapq.heappush(self.free_at, start + task.takes_s)
-        heapq.heappush(self.ends_at, start + task.takes_s)
-        return start - task.arrives_s
-
-    def in_flight(self, now_s: float) -> int:
-        while self.ends_at and self.ends_at[0] <= now_s:
-            heapq.heappop(self.ends_at)
-        return len(self.ends_at)
-
-
-def replay(trace: Trace, scaler: Scaler, wakes_at_once: bool) -> Outcome:
-    outcome, pods, waiting, coming = Outcome(), Pods(), deque[Task](), deque(trace.tasks)
-    now_s = 0.0
-    while coming or waiting or now_s < HORIZON_S:
-        until = now_s + STEP_S
-        woken = False
-        while coming and coming[0].arrives_s < until:
-            task = coming.popleft()
-            waiting.append(task)
-            if wakes_at_once and not pods.free_at and not woken:
-                pods.resize(1, task.arrives_s)
-                woken = True
-        while waiting and pods.free_at and pods.free_at[0] < until:
-            outcome.waits_s.append(pods.work(waiting.popleft()))
-        now_s = until
-        pods.resize(scaler.size(now_s, len(waiting), pods.in_flight(now_s), len(pods.free_at)), now_s)
-        outcome.sizes.append(len(pods.free_at))
-        outcome.backlog.append(len(waiting))
+def keda(tasks: list[Task], start_s: float, until_s: float) -> Outcome:
+    workers, scaler = Workers(tasks, start_s=start_s), Keda()
+    outcome = Outcome(workers.waits_s, 0.0)
+    for second in range(1, int(until_s / STEP_S) + 1):
+        workers.advance(second * STEP_S)
+        workers.resize(scaler.size(workers.now_s, workers.waiting + workers.in_flight, workers.size))
+        if second % 10 == 0:
+            outcome.sizes.append(workers.size)
+            outcome.backlog.append(workers.waiting)
+    outcome.worker_seconds = workers.pod_seconds
     return outcome
+
+
+def constant(tasks: list[Task], until_s: float) -> Outcome:
+    workers = Workers(tasks, start_s=0.0)
+    workers.resize(clairvoyant(tasks, 1, DRAIN_S))
+    workers.advance(until_s)
+    return Outcome(workers.waits_s, workers.pod_seconds)
 
 
 def plot(results: list[tuple[str, dict[str, Outcome]]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(len(results), 2, figsize=(14, 3 * len(results)), sharex=True, squeeze=False)
-    for row, (trace, outcomes) in zip(axes, results, strict=True):
+    for row, (title, outcomes) in zip(axes, results, strict=True):
         for name, outcome in outcomes.items():
-            hours = [second * STEP_S / 3600 for second in range(len(outcome.sizes))]
-            row[0].plot(hours, outcome.sizes, label=name, linewidth=0.8)
-            row[1].plot(hours, outcome.backlog, label=name, linewidth=0.8)
-        row[0].set_ylabel(f"{trace}\nworkers")
+            minutes = [moment / 6 for moment in range(len(outcome.sizes))]
+            row[0].plot(minutes, outcome.sizes, label=name, linewidth=0.8)
+            row[1].plot(minutes, outcome.backlog, label=name, linewidth=0.8)
+        row[0].set_ylabel(f"{title}\nworkers")
         row[1].set_ylabel("tasks waiting")
         row[0].legend()
-    axes[-1][0].set_xlabel("hours")
-    axes[-1][1].set_xlabel("hours")
+    axes[-1][0].set_xlabel("minutes")
+    axes[-1][1].set_xlabel("minutes")
     figure.tight_layout()
     figure.savefig(path)
 
@@ -198,22 +154,31 @@ def plot(results: list[tuple[str, dict[str, Outcome]]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hours", type=float, default=1)
+    parser.add_argument("--starts", type=float, nargs="+", default=[2, 30, 90], help="seconds a pod takes to start")
     parser.add_argument("--plot", type=Path, help="write workers and backlog over time to this picture")
     options = parser.parse_args()
 
-    table = Table("trace", "tasks", "scaler", "wait p50", "wait p99", "worker-seconds", title=f"seed {options.seed}")
+    until_s = options.hours * 3600
+    columns = ("trace", "pod start", "scaler", "wait p50", "wait p99", "most workers", "worker-seconds")
+    table = Table(*columns, title=f"{options.hours:g} h of each, seed {options.seed}")
     results = []
-    for trace in traces(options.seed):
-        outcomes = {
-            scaler.name: replay(trace, scaler, wakes_at_once=isinstance(scaler, ProtoQueue))
-            for scaler in (ProtoQueue(), Keda())
-        }
-        for name, outcome in outcomes.items():
-            waits = (f"{outcome.wait(share):.2f} s" for share in (0.5, 0.99))
-            table.add_row(trace.name, f"{len(trace.tasks):,}", name, *waits, f"{outcome.worker_seconds:,.0f}")
-        table.add_section()
-        results.append((trace.name, outcomes))
-    Console().print(table)
+    for trace in traces(options.seed, until_s):
+        for start_s in options.starts:
+            outcomes = {
+                f"tasksPerWorker: {TARGET}": protoqueue(trace.tasks, start_s, until_s, tasksPerWorker=TARGET),
+                f"drainTime: {DRAIN_S}s": protoqueue(trace.tasks, start_s, until_s, drainTime=f"{DRAIN_S}s"),
+                f"KEDA + HPA, {TARGET}": keda(trace.tasks, start_s, until_s),
+            }
+            if trace.name == "steady":
+                outcomes["constant"] = constant(trace.tasks, until_s)
+            for name, outcome in outcomes.items():
+                waits = (f"{outcome.wait(share):.2f} s" for share in (0.5, 0.99))
+                most = str(max(outcome.sizes, default=0) or "")
+                table.add_row(trace.name, f"{start_s:g} s", name, *waits, most, f"{outcome.worker_seconds:,.0f}")
+            table.add_section()
+            results.append((f"{trace.name}, {start_s:g} s", outcomes))
+    Console(width=max(110, Console().width)).print(table)
     if options.plot:
         plot(results, options.plot)
 

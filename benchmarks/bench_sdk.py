@@ -25,8 +25,8 @@ from figures import Figure, machine, percentile, show
 
 import protoqueue
 from nats_server import NatsServer
-from protoqueue.naming import GroupName
-from protoqueue.v1.task_pb2 import Task, TaskMetadata
+from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
 from provisioning import GroupSpec, QueueSpec, provision
 
 SINGLES, BATCHED, WORKED = 1_000, 10_000, 20_000
@@ -57,7 +57,7 @@ class Place:
 
     async def hold(self, tasks: int) -> None:
         """Fill up the queue to so many tasks."""
-        missing = tasks - (await self.queue.stats(timeout=60)).ready
+        missing = tasks - (await self.queue.stats(timeout=60)).waiting
         while missing > 0:
             await self.queue.enqueue_batch([{"n": 1}] * min(missing, FILL_SLICE), timeout=60)
             missing -= FILL_SLICE
@@ -121,8 +121,10 @@ class Place:
         return (WORKED - 1) / (ended - began)
 
 
-async def make_place(nc: Nats, client: protoqueue.Client, url: str, name: str, levels: int = 1) -> Place:
-    spec = QueueSpec(name, levels=levels)
+async def make_place(
+    nc: Nats, client: protoqueue.Client, url: str, name: str, levels: int = 1, history: dict[str, bool] | None = None
+) -> Place:
+    spec = QueueSpec(name, levels=levels, history=history)
     await provision(nc, spec, [GroupSpec(max_in_flight=20_000)])
     return Place(nc, await client.queue(str(spec.queue)), spec, url)
 
@@ -191,6 +193,16 @@ async def beside_nats_py(place: Place) -> Sequence[Figure]:
     ]
 
 
+async def with_history(few: Place, recorded: Place) -> Sequence[Figure]:
+    """The same worker on a queue that records what became of its tasks."""
+    return [
+        await ratio(
+            "no-op tasks worked off, with history", 0.85, LONG_ROUNDS,
+            ("without", few.work), ("with", recorded.work),
+        )
+    ]  # fmt: skip
+
+
 async def with_many_stored(few: Place, many: Place, stored: int) -> Sequence[Figure]:
     began = time.perf_counter()
     await many.hold(stored)
@@ -218,12 +230,13 @@ async def run(stored: int) -> None:
         await server.start()
         nc = await nats.connect(server.url)
         try:
-            async with await protoqueue.connect(server.url) as client:
+            async with protoqueue.connect(server.url) as client:
                 few, many, paced = [
                     await make_place(nc, client, server.url, name, levels)
                     for name, levels in (("few", 1), ("many", 1), ("paced", 3))
                 ]
-                figures = [*await latency(paced), *await beside_nats_py(few)]
+                recorded = await make_place(nc, client, server.url, "recorded", history={})
+                figures = [*await latency(paced), *await beside_nats_py(few), *await with_history(few, recorded)]
                 if stored:
                     figures += await with_many_stored(few, many, stored)
         finally:

@@ -79,10 +79,10 @@ class Follower:
                 for run in runs:
                     run.cancel()
 
-    async def wait_until(self, condition: Callable[[], bool], patience_s: float) -> bool:
+    async def wait_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Until it holds, looked at whenever anything changes; False when the time is up."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
@@ -95,7 +95,7 @@ class Follower:
         if status != self._statuses.get(name, {}):
             self._statuses[name] = status
             self.status_writes[name].append(now)
-        if (status.get("tasks") or {}).get("ready"):
+        if (status.get("tasks") or {}).get("waiting"):
             self.worked_at.setdefault(name, now)
         if (reason := unready_reason(obj)) is not None:
             self.ready_at.pop(name, None)

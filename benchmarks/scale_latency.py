@@ -103,7 +103,7 @@ async def play(options: argparse.Namespace) -> list[Figure]:
         await populate(stage, place, samples, others)
         informer = Informer(stage.client, DEPLOYMENTS, place)
         sizes = Sizes(informer)
-        async with await protoqueue.connect(stage.nats_url) as client, asyncio.TaskGroup() as tasks:
+        async with protoqueue.connect(stage.nats_url) as client, asyncio.TaskGroup() as tasks:
             following = tasks.create_task(informer.run())
             await informer.synced.wait()
             busy = [await client.queue(f"{place}/{name}") for name in others[: options.busy_others]]

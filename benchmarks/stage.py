@@ -69,6 +69,13 @@ class Operator:
         self._process = await spawn(self._command, self._lifeline)
         await wait_ready(self._process, lambda: answers_ok(self._liveness))
 
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._process:
+            self._process.kill()
+            await self._process.wait()
+            self._process = None
+
     async def stop(self) -> None:
         if self._process:
             await self._process.stop()
@@ -208,10 +215,10 @@ async def _embedded(
     return Stage(kubeconfig, nats.url, client, requests=Requests(log), nats_pid=nats.pid, apiserver_pid=apiserver.pid)
 
 
-async def settle(operator: Operator, below_cores: float, patience_s: float) -> float:
+async def settle(operator: Operator, below_cores: float, timeout_s: float) -> float:
     """Wait for two seconds in a row of less CPU than this; returns how long it took until they began."""
     meter, started, calm = Meter(operator.pid), time.monotonic(), 0
-    while calm < 2 and time.monotonic() - started < patience_s:
+    while calm < 2 and time.monotonic() - started < timeout_s:
         await asyncio.sleep(1)
         calm = calm + 1 if meter.read() < below_cores else 0
     return time.monotonic() - started - calm

@@ -1,5 +1,7 @@
 """Run one example on a cluster that this script starts and stops: `python examples/run.py email`.
 
+With `--keep` the cluster is left running, so that one can look at it.
+
 An example is a folder with `manifests.yaml`, `workers.py` and `scenario.py`. The scenario holds one coroutine,
 `play(client, stage) -> list[Check]`: it feeds the queues, waits until the work is done and says what it found.
 Exits with 1 when a check does not hold, when the scenario takes longer than two minutes, and when a command fails.
@@ -7,6 +9,7 @@ Exits with 1 when a check does not hold, when the scenario takes longer than two
 
 import asyncio
 import importlib
+import json
 import os
 import shlex
 import shutil
@@ -16,6 +19,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -60,12 +64,12 @@ class Stage:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def drained(self, queue: protoqueue.Queue) -> None:
-        """Wait until nothing is ready, in flight or scheduled, and print the counts as they change."""
+        """Wait until nothing is waiting, in flight or scheduled, and print the counts as they change."""
         shown = None
         async for stats in self._samples(queue):
-            now = (stats.ready, stats.in_flight, stats.scheduled, stats.dead)
+            now = (stats.waiting, stats.in_flight, stats.scheduled, stats.dead)
             if now != shown:
-                console.print("ready {:>5}   in flight {:>3}   scheduled {:>3}   dead {:>3}".format(*now))
+                console.print("waiting {:>5}   in flight {:>3}   scheduled {:>3}   dead {:>3}".format(*now))
                 shown = now
             if not any(now[:3]):
                 return
@@ -76,7 +80,7 @@ class Stage:
             await asyncio.sleep(LOOK_AGAIN_S)
 
 
-def main(name: str) -> int:
+def main(name: str, *, keep: bool = False) -> int:
     example = HERE / name
     if not (example / "scenario.py").exists():
         known = ", ".join(sorted(path.parent.name for path in HERE.glob("*/scenario.py")))
@@ -99,8 +103,24 @@ def main(name: str) -> int:
         console.print(f"not done within {ENOUGH_S} s", style="bold red")
         return 1
     finally:
-        run("protoqueue", "down", "--dir", state, "--purge")
-        shutil.rmtree(state, ignore_errors=True)
+        if keep:
+            console.print(where_to_look(state), soft_wrap=True)
+        else:
+            if url := os.environ.get("PROTOQUEUE_GATEWAY_URL"):
+                console.print(
+                    f"[dim]With KEEP=1 it goes on, and you can look at it at {url}/dashboard[/]", soft_wrap=True
+                )
+            run("protoqueue", "down", "--dir", state, "--purge")
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def where_to_look(state: Path) -> str:
+    """What stands at the end of an example that is left running."""
+    url, key = os.environ.get("PROTOQUEUE_GATEWAY_URL", ""), os.environ.get("PROTOQUEUE_API_KEY", "")
+    return (
+        f"\n[bold]Look at it:[/] {url}/dashboard with the key {key}\n"
+        f"For kubectl and protoqueue: source {state}/env. `protoqueue down --dir {state} --purge` ends it."
+    )
 
 
 async def perform(example: Path, results: Path) -> int:
@@ -110,13 +130,39 @@ async def perform(example: Path, results: Path) -> int:
     scenario = importlib.import_module("scenario")
     async with asyncio.timeout(ENOUGH_S), await protoqueue.connect() as client:
         checks: list[Check] = await scenario.play(client, Stage(results))
-    # Counts in a status are up to five seconds old.
-    run("kubectl", "wait", "--for=jsonpath={.status.tasks.ready}=0", "queue", "--all", "--timeout=30s")
+        await until_statuses_are_true(client)
     run("kubectl", "get", "queues,consumergroups")
     for check in checks:
         mark, style = ("✓", "green") if check.holds else ("✗", "bold red")
         console.print(f"{mark} {check.statement}", style=style, soft_wrap=True)
     return 0 if checks and all(check.holds for check in checks) else 1
+
+
+async def until_statuses_are_true(client: protoqueue.Client) -> None:
+    """Counts in a status are up to five seconds old: wait until every resource says what JetStream and pods say."""
+    while True:
+        if all([await status_is_true(client, item) for item in await asyncio.to_thread(read_resources)]):
+            return
+        await asyncio.sleep(LOOK_AGAIN_S)
+
+
+def read_resources() -> list[dict[str, Any]]:
+    """Every Queue, and every ConsumerGroup with its Deployment, if it has one, under `deployment`."""
+    command = ("kubectl", "get", "queues,consumergroups,deployments", "-A", "-o", "json")
+    items = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["items"]
+    deployments = {item["metadata"]["name"]: item for item in items if item["kind"] == "Deployment"}
+    found = [item for item in items if item["kind"] != "Deployment"]
+    return [item | {"deployment": deployments.get(item["metadata"]["name"], {})} for item in found]
+
+
+async def status_is_true(client: protoqueue.Client, item: dict[str, Any]) -> bool:
+    meta, status = item["metadata"], item.get("status", {})
+    if item["kind"] == "Queue":
+        stats = await (await client.queue(f"{meta['namespace']}/{meta['name']}")).stats()
+        counts = ("waiting", stats.waiting), ("inFlight", stats.in_flight), ("dead", stats.dead)
+        return all(status.get("tasks", {}).get(name) == count for name, count in counts)
+    pods = item["deployment"].get("status", {}).get("replicas", 0)
+    return bool(status.get("replicas", 0) == pods)
 
 
 def run(*command: str | Path) -> None:
@@ -133,6 +179,7 @@ def environment_of(state: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    names = [argument for argument in sys.argv[1:] if argument != "--keep"]
+    if len(names) != 1:
         sys.exit("which example? make example NAME=email")
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(names[0], keep="--keep" in sys.argv))

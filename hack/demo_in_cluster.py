@@ -25,10 +25,10 @@ import asyncio, library, protoqueue
 
 async def main():
     tasks = [
-        protoqueue.Outgoing({"path": str(path), "name": name}, priority=library.priority_of(name))
+        protoqueue.NewTask({"path": str(path), "name": name}, priority=library.priority_of(name))
         for name, path in library.standard_library()
     ]
-    async with await protoqueue.connect() as client:
+    async with protoqueue.connect() as client:
         await (await client.queue("default/modules")).enqueue_batch(tasks)
     print(len(tasks))
 

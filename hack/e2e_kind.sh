@@ -53,5 +53,5 @@ done
 
 # The cluster's tests bring an operator of their own: they know only a kubeconfig.
 "$BIN/helm" uninstall protoqueue --namespace protoqueue --wait
-"$BIN/kubectl" delete crd queues.protoqueue.dev consumergroups.protoqueue.dev
+"$BIN/kubectl" delete crd queues.protoqueue.dev consumergroups.protoqueue.dev redrives.protoqueue.dev
 PROTOQUEUE_TEST_KUBECONFIG=$KUBECONFIG "$BIN/pytest" tests/cluster tests/conformance

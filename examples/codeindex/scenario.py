@@ -16,7 +16,7 @@ import protoqueue
 
 async def play(client: protoqueue.Client, stage: Stage) -> list[Check]:
     tasks = [
-        protoqueue.Outgoing({"path": str(path), "name": name}, priority=priority_of(name))
+        protoqueue.NewTask({"path": str(path), "name": name}, priority=priority_of(name))
         for name, path in standard_library()
     ]
     modules, findings = await client.queue("default/modules"), await client.queue("default/findings")
@@ -44,7 +44,7 @@ async def watch(stage: Stage, modules: protoqueue.Queue, findings: protoqueue.Qu
     while True:
         parse, tally, parsers = await asyncio.gather(modules.stats(), findings.stats(), stage.workers("parsers"))
         sizes += [parsers] if sizes[-1] != parsers else []
-        now = (parse.ready, parse.in_flight, parse.scheduled, parse.dead, tally.ready + tally.in_flight, parsers)
+        now = (parse.waiting, parse.in_flight, parse.scheduled, parse.dead, tally.waiting + tally.in_flight, parsers)
         if now != shown:
             console.print(row.format(f"{time.monotonic() - started:.1f} s", *now))
             shown = now

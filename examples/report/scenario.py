@@ -53,7 +53,7 @@ def total(report: Path) -> Decimal:
 
 
 def reschedule(stage: Stage, **changes: str) -> None:
-    schedule = {**NIGHTLY, "type": "sales", "payload": {"currency": "EUR"}, **changes}
+    schedule = {**NIGHTLY, "type": "sales", "payload": json.dumps({"currency": "EUR"}), **changes}
     patch = {"spec": {"schedules": [schedule]}}
     stage.kubectl("patch", "queue", "reports", "--type=merge", "-p", json.dumps(patch))
 
