@@ -166,3 +166,18 @@ async def test_while_a_handler_throttles_a_group_it_does_not_grow_and_says_until
         await client._broker.write_key(DONE_BUCKET, key, over, revision, 60)
     await has_size(lab, 5)
     await lab.condition(CONSUMER_GROUPS, "mailers", "Throttled", status="False", reason="NotThrottled")
+
+
+async def test_the_first_tasks_that_a_group_ever_gets_are_in_its_queues_samples(lab: Lab) -> None:
+    await lab.queue()
+    await lab.group(worker={"template": IDLE}, autoscale=ONE_EACH)
+    await lab.condition(CONSUMER_GROUPS, "mailers", "Scaling", reason="Idle")
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue_batch([{"n": number} for number in range(3)])
+        await has_size(lab, 3)
+
+        async def are_counted() -> bool:
+            return sum(sample.arrivals for sample in (await queue.samples(since=600)).samples) == 3
+
+        await eventually(are_counted)

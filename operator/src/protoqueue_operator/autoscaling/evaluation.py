@@ -91,6 +91,7 @@ class Evaluation:
             return None
         if sample.consumers is not None:
             total = backlog_of(applied.consumers, sample.consumers)
+            state.is_counted = state.is_counted or total is not None
         else:
             total = NOTHING if sample.tasks else None
         await self._look_for_throttle(group, state, total)

@@ -192,7 +192,10 @@ class Sampler:
         if queue is None or not self._backlogs.is_resting(queue):
             return False
         states = [self._states.of(group) for group in self._groups_of.get(key)]
-        if not all(each.last_applied and (each.is_settled or not each.last_applied.spec.autoscale) for each in states):
+        if not all(
+            each.last_applied and each.is_counted and (each.is_settled or not each.last_applied.spec.autoscale)
+            for each in states
+        ):
             return False
         stored, is_armed = self._backlogs.stored(queue), self._activation.is_armed(queue.name)
         now = (*stored, is_armed, *((state.uid, state.last_applied) for state in states))
@@ -212,8 +215,10 @@ class Sampler:
         queue = self._queue(key)
         if queue is None:
             return False
+        states = [self._states.of(group) for group in self._groups_of.get(key)]
+        is_new = any(state.last_applied and not state.is_counted for state in states)
         try:
-            sample = await self._backlogs.sample(queue, closely=closely)
+            sample = await self._backlogs.sample(queue, closely=closely or is_new)
         except (BrokerRefused, Unanswered) as error:  # of this queue alone
             if key not in self._unsampled:
                 logger.warning("queue not sampled: object=%s error=%s; its groups keep their size", key, error)

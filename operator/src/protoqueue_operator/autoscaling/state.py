@@ -97,6 +97,8 @@ class GroupState:
     """Whether the present specification is refused: what was last applied is then an earlier one."""
     throttle: ThrottledUntil | None = None
     """While a handler keeps the group from starting tasks."""
+    is_counted: bool = False
+    """Whether its consumers have been asked for: what comes and is done is counted from then on."""
     is_settled: bool = False
     """Empty and at its smallest size: nothing to decide until that changes."""
 

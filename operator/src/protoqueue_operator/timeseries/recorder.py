@@ -64,7 +64,7 @@ class SeriesStore:
         """A new one, in the place of that of an earlier Queue of the name."""
         key, uid = queue.meta.key, queue.meta.uid
         self._series.pop(self._uids.get(key, ""), None)
-        self._uids[key], self._series[uid] = uid, Series(uid, self.now())
+        self._uids[key], self._series[uid] = uid, Series(uid, self.now(), queue.meta.created.timestamp())
         return self._series[uid]
 
     def resized(self, change: Resized) -> None:

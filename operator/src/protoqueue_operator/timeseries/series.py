@@ -11,6 +11,9 @@ from protoqueue.protocol.v1 import samples_pb2 as pb
 MOST_CHANGES = {FINE: 20, COARSE: 100}
 """Changes of the number of workers that a block keeps: more of them are not told apart in a chart."""
 
+YOUNG_S = 60.0
+"""What a queue of this age has done, it did just now."""
+
 LONGEST_MESSAGE = 200
 """Characters of the sentence to a change that are kept."""
 
@@ -38,9 +41,12 @@ class Progress(NamedTuple):
 class Series:
     """The newest blocks of a queue. Moments are seconds since the epoch, each no earlier than the one before."""
 
-    def __init__(self, uid: str, now: float) -> None:
+    def __init__(self, uid: str, now: float, created: float = 0.0) -> None:
+        """`created` is when the queue was: what a young one did before the first look counts as well."""
         self.uid = uid
         self._step = int(now // FINE.step_s)
+        self._is_young = now - created < YOUNG_S
+        """Until the first look."""
         self._last: Counts | None = None
         """None: nobody knows what the queue holds."""
         self._is_measured = False
@@ -64,10 +70,10 @@ class Series:
         if groups:
             self._count(groups)
         elif groups is not None:  # without a group everything waits
-            before = self._last.waiting if self._last else counts.waiting
+            before = self._last.waiting if self._last else 0 if self._is_young else counts.waiting
             self._groups, self._totals = {}, {}
             self._counted = self._counted[0] + max(0, counts.waiting - before), self._counted[1]
-        self._last, self._is_measured = counts, True
+        self._last, self._is_measured, self._is_young = counts, True, False
         # Every queue with work comes here more than once a second: no function is called, and nothing made.
         waiting, in_flight, scheduled, dead, oldest_at = counts
         peak = self._peak
@@ -134,7 +140,9 @@ class Series:
         known = self._groups
         if groups.keys() != known.keys():
             self._groups, self._totals = dict(groups), dict.fromkeys(groups, self._counted)
-            return
+            if not self._is_young:
+                return
+            known = self._groups = dict.fromkeys(groups, Progress(0, 0))
         for name, progress in groups.items():
             before = known[name]
             if progress == before:

@@ -17,11 +17,11 @@ EMPTY = Counts(0, 0, 0, 0)
 class Clock:
     """Looks once a second, and lets the series have its turn once in a step."""
 
-    def __init__(self, *, swept: bool = True, now: float = BEGINS) -> None:
+    def __init__(self, *, swept: bool = True, now: float = BEGINS, created: float = 0.0) -> None:
         self.now = now
         self.swept = swept
         self.workers = (UNKNOWN, UNKNOWN)
-        self.series = Series("uid", self.now)
+        self.series = Series("uid", self.now, created)
         self.written: list[pb.SampleBlock] = []
 
     def step(self, *found: Counts, groups: dict[str, Progress] | None = None) -> None:
@@ -63,6 +63,18 @@ def test_arrivals_and_completions_are_what_deliveries_have_advanced(clock: Clock
     clock.step(EMPTY, groups={"g": Progress(arrived=130, ended=130)})
     assert list(clock.fine.arrivals) == [0, 30, 0], "what there was before anybody looked did not arrive just now"
     assert list(clock.fine.completions) == [0, 5, 35]
+
+
+@pytest.mark.parametrize(
+    ("groups", "arrived"), [({"g": Progress(arrived=7, ended=2)}, 7), ({}, 5)], ids=["of a group", "without a group"]
+)
+def test_what_a_queue_did_before_the_first_look_counts_if_it_was_created_just_now(
+    groups: dict[str, Progress], arrived: int
+) -> None:
+    clock = Clock(created=BEGINS - 2)
+    clock.step(Counts(5, 0, 0, 0), groups=groups)
+    clock.step(Counts(5, 0, 0, 0), groups=groups)
+    assert list(clock.fine.arrivals) == [arrived, 0]
 
 
 def test_tasks_that_came_and_went_between_two_looks_are_counted_with_the_next(clock: Clock) -> None:
