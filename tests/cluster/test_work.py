@@ -58,7 +58,9 @@ async def handle(payload: dict, task: Task):
             for delay in (0, 0.3) * 5:
                 await queue.enqueue({"n": tasks}, delay=delay)
                 tasks += 1
+            await pause_until_nothing_is_in_flight(lab)
             await lab.queue(limits=limits)
+            await lab.group(paused=False)
             await lab.ready(groups=("mailers",))
         for delay in (0, 0.3) * 5:
             await queue.enqueue({"n": tasks}, delay=delay)
@@ -67,6 +69,20 @@ async def handle(payload: dict, task: Task):
     starts, ends = lab.told[::2], lab.told[1::2]
     assert [(*each,) for each in starts] == [("starts", n) for _, n in ends], "each ends before the next starts"
     assert sorted(int(n) for _, n in ends) == list(range(tasks)), "and each ran once"
+
+
+async def pause_until_nothing_is_in_flight(lab: Lab) -> None:
+    await lab.group(paused=True)
+    await lab.condition(CONSUMER_GROUPS, "mailers", reason="Paused")
+
+    async def none_is() -> bool:
+        for end in ("", "_LATER"):
+            answer = await lab.api(f"CONSUMER.LIST.{lab.stream_name(suffix=end)}", {"offset": 0})
+            if any(info["num_ack_pending"] for info in answer.get("consumers") or ()):
+                return False
+        return True
+
+    await eventually(none_is)
 
 
 async def test_a_failing_task_is_tried_again_with_growing_delays_and_then_buried(lab: Lab) -> None:
