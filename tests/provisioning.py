@@ -119,7 +119,7 @@ def stream_configs(spec: QueueSpec) -> list[dict[str, Any]]:
     }  # fmt: skip
     history = {
         "name": name.history_stream, "subjects": [name.all_records], "retention": "limits", "max_age": 86_400 * _S,
-        "max_msgs": 100_000, "duplicate_window": _S // 10, "allow_direct": True,
+        "max_msgs": 100_000, "max_bytes": 64 << 20, "duplicate_window": _S // 10, "allow_direct": True,
     }  # fmt: skip
     beside = (dead,) if spec.history is None else (dead, history)
     if not spec.is_sourced:

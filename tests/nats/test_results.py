@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from statistics import median
 
 from nats.aio.client import Client as Nats
 
@@ -53,7 +54,9 @@ async def test_ten_thousand_results_are_awaited_at_once_with_a_handful_of_subscr
     ]
 
 
-async def test_a_result_that_is_awaited_comes_soon_after_its_handler_has_ended(make_queue, make_worker, start) -> None:
+async def test_a_result_that_is_awaited_comes_soon_after_its_handler_has_ended(
+    nc: Nats, make_queue, make_worker, start
+) -> None:
     queue, worker, ended = await make_queue(history={}), make_worker(), dict[int, float]()
 
     @worker.handler
@@ -62,13 +65,16 @@ async def test_a_result_that_is_awaited_comes_soon_after_its_handler_has_ended(m
         return payload
 
     start(worker)
-    took = []
+    took, there_and_back = [], []
     for number in range(50):
+        began = time.perf_counter()
+        await nc.flush(int(PATIENCE_S))
+        there_and_back.append(time.perf_counter() - began)
         receipt = await queue.enqueue(number)
         assert await receipt.result(timeout=PATIENCE_S) == number
         took.append(time.perf_counter() - ended[number])
-    # One machine does all of it, and may be busy: the quickest tenth tells what it takes.
-    assert sorted(took)[5] < 0.02
+    # One machine does all of it, and may be busy: then a request takes longer, too.
+    assert median(took) < 0.02 + 20 * median(there_and_back)
 
 
 async def test_a_killed_worker_loses_no_task_and_the_records_of_its_last_moments_at_most(

@@ -322,7 +322,8 @@ def _parser() -> argparse.ArgumentParser:
         "--max-bytes-per-namespace",
         type=parse_quantity,
         metavar="SIZE",
-        help="how much the Queues of a namespace may reserve together by limits.maxBytes, replicas counted; with it "
+        help="how much the Queues of a namespace may reserve together by limits.maxBytes and history.maxBytes, "
+        "replicas counted; with it "
         "each Queue on the operator's own NATS has to state limits.maxBytes (default: no limit)",
     )
     run_command.add_argument(

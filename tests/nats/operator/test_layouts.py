@@ -300,6 +300,13 @@ async def test_records_of_what_became_of_tasks_come_and_go_with_the_field(operat
     assert info
     assert (info["state"]["messages"], info["config"]["max_age"]) == (3, 3600 * 10**9)
 
+    await operator.looks(history={"maxBytes": "32Ki"})
+    for number in range(7):
+        await operator.nc.jetstream().publish(operator.name.record("done", f"large{number}"), bytes(10_000))
+    info = await operator.jetstream.stream(stream)
+    assert info
+    assert (info["state"]["messages"], info["config"]["max_bytes"]) == (3, 32 * 1024)
+
     await operator.looks(history=None)
     assert await operator.jetstream.stream(stream) is None
     assert not (await operator.queue_config()).HasField("history")

@@ -5,7 +5,16 @@ import binascii
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, TypeAdapter, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from protoqueue import NewTask, Reason, Retries
 from protoqueue.protocol.durations import PATTERN, format_duration
@@ -293,7 +302,8 @@ class LettersQuery(PageQuery):
 class TasksQuery(PageQuery):
     state: Literal["Scheduled", "Waiting", "Retrying", "Done", "Dead", "Cancelled", "Expired"] | None = Field(
         None,
-        description="Waiting: for a worker or with one. Absent: what has ended. The last four need spec.history of the "
+        description="Waiting: for a worker or with one (Running is refused: workers alone know, and are asked for one "
+        "task by GET /queues/{queue}/tasks/{id}). Absent: what has ended. The last four need spec.history of the "
         "Queue; Dead does not.",
     )
     type: str | None = Field(None, max_length=256, description="Of this task type.")
@@ -301,6 +311,16 @@ class TasksQuery(PageQuery):
     since: MomentOrDuration | None = Field(
         None, description="Enqueued, or of what has ended recorded, since this time (RFC 3339), or for so long."
     )
+
+    @field_validator("state", mode="before")
+    @classmethod
+    def _not_running(cls, state: Any) -> Any:
+        if state == "Running":
+            raise ValueError(
+                "tasks are not listed by Running, which workers alone know: list state=Waiting, which has those with a "
+                "worker too, and ask for one with GET …/tasks/{id}"
+            )
+        return state
 
 
 class Purge(Input):

@@ -247,6 +247,7 @@ def _history(queue: Queue, spec: QueueSpec) -> Stream | None:
         replicas=spec.replicas,
         max_age=spec.history.max_age,
         max_msgs=spec.history.max_tasks,
+        max_bytes=spec.history.max_bytes,
         duplicate_window=_window(_NO_IDS, spec.history.max_age),
         allow_direct=True,
     )

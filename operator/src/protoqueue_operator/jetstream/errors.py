@@ -8,7 +8,8 @@ _LIMITS = {
     10026: "how many consumers a stream of the account may have (max_consumers)",
     10027: "how many streams the account may have (max_streams)",
     10028: "the memory of the account or the server (max_mem)",
-    10047: "the storage of the account or the server (max_file)",
+    10047: "the storage of the account or the server (max_file), of which spec.limits.maxBytes and "
+    "spec.history.maxBytes set their size aside",
     10122: "the size of a stream of the account (max_stream_bytes): spec.limits.maxBytes",
 }
 """As the server's configuration writes them."""

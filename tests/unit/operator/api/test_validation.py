@@ -137,6 +137,7 @@ def reserving(name: str, created: str, size: int | None, **spec: Any) -> Queue:
 def test_the_queues_of_a_namespace_reserve_no_more_together_than_the_operator_allows() -> None:
     old = reserving("old", "2026-01-01T00:00:00Z", 600)
     new = reserving("new", "2026-01-02T00:00:00Z", 300, replicas=3)
+    recorded = reserving("recorded", "2026-01-03T00:00:00Z", 100, replicas=3, history={"maxBytes": 200})
     elsewhere = reserving("elsewhere", "2026-01-01T00:00:00Z", 9000, nats={"connectionSecretRef": {"name": "own"}})
     every = [old, new, elsewhere]
     check_reservation(old, every, 1000)
@@ -144,5 +145,8 @@ def test_the_queues_of_a_namespace_reserve_no_more_together_than_the_operator_al
     check_reservation(new, every, 1500)
     with pytest.raises(QuotaExceeded, match=r"maxBytes: reserves 900 bytes .* reserve 600, .* allows 1499"):
         check_reservation(new, every, 1499)
+    with pytest.raises(QuotaExceeded, match=r"reserves 900 bytes .* reserve 1500"):
+        check_reservation(recorded, every, 2399)
+    check_reservation(recorded, every, 2400)
     with pytest.raises(InvalidSpec, match=r"maxBytes: must be stated"):
         check_reservation(reserving("open", "2026-01-03T00:00:00Z", None), every, 10_000)

@@ -137,12 +137,16 @@ def test_dead_letters_keep_their_own_limits_and_go_when_switched_off() -> None:
 
 def test_records_are_kept_as_long_as_the_queue_says_where_it_says_so() -> None:
     assert "PQ_default_email_HISTORY" not in streams()
-    stated = {"history": {"maxAge": "2h", "maxTasks": 5}, "storage": "Memory", "replicas": 3}
+    stated = {"history": {"maxAge": "2h", "maxTasks": 5, "maxBytes": "3Mi"}, "storage": "Memory", "replicas": 3}
     config = streams(**stated)["PQ_default_email_HISTORY"].config()
     assert config["subjects"] == ["pqhist.default.email.>"]
     assert (config["retention"], config["discard"], config["allow_direct"]) == ("limits", "old", True)
-    assert (config["max_age"], config["max_msgs"]) == (2 * 3600 * 10**9, 5)
+    assert (config["max_age"], config["max_msgs"], config["max_bytes"]) == (2 * 3600 * 10**9, 5, 3 << 20)
     assert (config["storage"], config["num_replicas"]) == ("memory", 3)
+
+
+def test_records_do_not_fill_the_disk_where_the_queue_says_nothing_of_their_size() -> None:
+    assert streams(history={})["PQ_default_email_HISTORY"].config()["max_bytes"] == 64 << 20
 
 
 def test_a_stream_reads_back_as_it_was_written_whatever_the_server_adds() -> None:

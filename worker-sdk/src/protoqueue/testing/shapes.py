@@ -76,6 +76,7 @@ class DeadLetterOptions(TypedDict, total=False):
 class HistoryOptions(TypedDict, total=False):
     max_age: float | timedelta | str
     max_tasks: int
+    max_bytes: int | str
     results: bool
     payloads: bool
 
@@ -169,6 +170,7 @@ class _DeadLetter(_Model):
 class HistoryShape(_Model):
     max_age: _Duration = timedelta(days=1)
     max_tasks: int = 100_000
+    max_bytes: Any = None
     results: bool = True
     payloads: bool = False
 

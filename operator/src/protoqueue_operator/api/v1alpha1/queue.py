@@ -129,6 +129,12 @@ class History(Model):
         ge=1,
         description="Maximum number of records, one for each attempt; when it is exceeded, the oldest are deleted.",
     )
+    max_bytes: Quantity = Field(
+        "64Mi",
+        validate_default=True,
+        description="Maximum size of all records together, set aside in JetStream on each replica; when it is "
+        "exceeded, the oldest are deleted.",
+    )
     results: bool = Field(
         True, description="Whether to record what handlers return, up to 64Ki each, for receipt.result()."
     )

@@ -62,6 +62,7 @@ def check_queue(spec: QueueSpec) -> None:
     _check_durations(spec, "spec")
     _check_count("spec.deadLetter.maxTasks", spec.dead_letter.max_tasks, _MOST)
     _check_count("spec.history.maxTasks", spec.history.max_tasks if spec.history else None, _MOST)
+    _check_size("spec.history.maxBytes", spec.history.max_bytes if spec.history else None, _MOST)
     _check_count("spec.limits.maxTasks", spec.limits.max_tasks, _MOST)
     _check_size("spec.limits.maxBytes", spec.limits.max_bytes, _MOST)
     _check_size("spec.limits.maxTaskSize", spec.limits.max_task_size, 2**31 - 1)
@@ -96,7 +97,9 @@ def _reserved(queue: Queue) -> int | None:
     spec = queue.spec
     if isinstance(spec, InvalidSpec) or spec.nats is not None:
         return 0
-    return spec.limits.max_bytes * spec.replicas if spec.limits.max_bytes is not None else None
+    if spec.limits.max_bytes is None:
+        return None
+    return (spec.limits.max_bytes + (spec.history.max_bytes if spec.history else 0)) * spec.replicas
 
 
 def check_group(spec: ConsumerGroupSpec, queue: QueueSpec) -> None:
