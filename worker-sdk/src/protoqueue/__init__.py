@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from protoqueue.admin.peek import ScheduledTask
     from protoqueue.admin.samples import QueueSample, QueueSamples, WorkerChange
     from protoqueue.admin.stats import GroupStats, Progress, QueueStats
-    from protoqueue.client import Client, Queue, connect
+    from protoqueue.client import Client
+    from protoqueue.connection import connect
     from protoqueue.consumer.lease import Lease
     from protoqueue.consumer.receive import ReceivedTask
     from protoqueue.errors import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from protoqueue.history.model import AttemptOutcome, RecordedValue, TaskRecord, TaskState, TaskStatus
     from protoqueue.outcomes import Reason, Redrive, Reject, Retry, Snooze, Throttle
     from protoqueue.protocol.worker_status import WorkerStatus
+    from protoqueue.queue import Queue
     from protoqueue.task import DeadLetterInfo, NewTask, Receipt, Retries, Task
     from protoqueue.task_type import TaskType
     from protoqueue.worker import Worker
@@ -111,11 +113,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client": (
-        "Client",
-        "Queue",
-        "connect",
-    ),
+    "client": ("Client",),
+    "connection": ("connect",),
+    "queue": ("Queue",),
     "admin.all_queues": ("QueueOverview",),
     "admin.dead_letters": ("DeadLetter",),
     "errors": (

@@ -17,14 +17,16 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from protoqueue import client as asynchronous
 from protoqueue.admin.all_queues import QueueOverview
 from protoqueue.admin.dead_letters import DeadLetter as _Letter
 from protoqueue.background import BACKGROUND, LoopRunner, Runner, on_fork
+from protoqueue.client import Client as _AsyncClient
+from protoqueue.connection import connect as _connect
 from protoqueue.consumer.lease import Lease as _Lease
 from protoqueue.consumer.receive import ReceivedTask as _Received
 from protoqueue.errors import ConfigurationError, Unavailable
-from protoqueue.task import DEFAULT_RESULT_TIMEOUT_S, Task
+from protoqueue.queue import Queue as _AsyncQueue
+from protoqueue.task import DEFAULT_RESULT_TIMEOUT_S, DEFAULT_TIMEOUT_S, Task
 from protoqueue.task import Receipt as _AsyncReceipt
 
 if TYPE_CHECKING:
@@ -43,13 +45,13 @@ def connect(
     *,
     creds: str | None = None,
     ca: str | None = None,
-    timeout: float | timedelta = asynchronous.DEFAULT_TIMEOUT_S,
+    timeout: float | timedelta = DEFAULT_TIMEOUT_S,
     tracer_provider: "TracerProvider | None" = None,
 ) -> "Client":
     """Connect to NATS. The arguments, what they default to and the errors are those of `protoqueue.connect`."""
 
-    async def opened() -> asynchronous.Client:
-        return await asynchronous.connect(url, creds=creds, ca=ca, timeout=timeout, tracer_provider=tracer_provider)
+    async def opened() -> _AsyncClient:
+        return await _connect(url, creds=creds, ca=ca, timeout=timeout, tracer_provider=tracer_provider)
 
     client = Client(BACKGROUND, opened)
     client.connect()
@@ -60,14 +62,14 @@ class Client:
     """A connection. Close it, or use it as `with protoqueue.sync.connect() as client`."""
 
     def __init__(
-        self, runner: Runner, opened: Callable[[], Coroutine[Any, Any, asynchronous.Client]], *, owned: bool = True
+        self, runner: Runner, opened: Callable[[], Coroutine[Any, Any, _AsyncClient]], *, owned: bool = True
     ) -> None:
         self._runner = runner
         self._open = opened
         self._owned = owned
         self._is_closed = False
         self._lock = threading.Lock()
-        self._client: asynchronous.Client | None = None
+        self._client: _AsyncClient | None = None
         on_fork(self)
 
     def after_fork(self) -> object:
@@ -76,7 +78,7 @@ class Client:
         left, self._client, self._lock = self._client, None, threading.Lock()
         return left
 
-    def connect(self) -> asynchronous.Client:
+    def connect(self) -> _AsyncClient:
         """The async client behind this one, connected. Raises what `protoqueue.connect` raises."""
         with self._lock:
             if self._is_closed:
@@ -93,7 +95,7 @@ class Client:
         """The queues of this NATS account as `namespace/name`, sorted. Raises Unavailable."""
         return self.run(lambda client: client.queue_names())
 
-    def overview(self, *, timeout: float | timedelta = asynchronous.DEFAULT_TIMEOUT_S) -> dict[str, QueueOverview]:
+    def overview(self, *, timeout: float | timedelta = DEFAULT_TIMEOUT_S) -> dict[str, QueueOverview]:
         """What every queue of this NATS account holds, as `protoqueue.Client.overview`."""
         return self.run(lambda client: client.overview(timeout=timeout))
 
@@ -108,7 +110,7 @@ class Client:
         finally:
             self.run(lambda _: looks.aclose())
 
-    def run(self, call: Callable[[asynchronous.Client], Coroutine[Any, Any, _Result]]) -> _Result:
+    def run(self, call: Callable[[_AsyncClient], Coroutine[Any, Any, _Result]]) -> _Result:
         """What `call` gives for the async client, run where that client lives."""
         return self._runner.run(call(self.connect()))
 
@@ -128,17 +130,17 @@ class Client:
         self.close()
 
 
-def client_of(client: asynchronous.Client) -> Client:
+def client_of(client: _AsyncClient) -> Client:
     """One for threads beside the running event loop, over a client of it, whose connection stays open."""
 
-    async def lent() -> asynchronous.Client:
+    async def lent() -> _AsyncClient:
         return client
 
     return Client(LoopRunner(asyncio.get_running_loop()), lent, owned=False)
 
 
 def _of_queue(
-    method: Callable[Concatenate[asynchronous.Queue, _Arguments], Coroutine[Any, Any, _Result]],
+    method: Callable[Concatenate[_AsyncQueue, _Arguments], Coroutine[Any, Any, _Result]],
 ) -> Callable[Concatenate["Queue", _Arguments], _Result]:
     """The method of the async queue, as one that returns when it is done."""
 
@@ -150,7 +152,7 @@ def _of_queue(
 
 
 def _made_of(
-    method: Callable[Concatenate[asynchronous.Queue, _Arguments], Coroutine[Any, Any, _Result]],
+    method: Callable[Concatenate[_AsyncQueue, _Arguments], Coroutine[Any, Any, _Result]],
     make: Callable[["Queue", _Result], _Made],
 ) -> Callable[Concatenate["Queue", _Arguments], _Made]:
     """The same, with what is made here of what that returns."""
@@ -206,10 +208,10 @@ class Queue:
         self._given = given
         self.name = name
 
-    def run(self, call: Callable[[asynchronous.Queue], Awaitable[_Result]]) -> _Result:
+    def run(self, call: Callable[[_AsyncQueue], Awaitable[_Result]]) -> _Result:
         """What `call` gives for the async queue, run where its client lives."""
 
-        async def called(client: asynchronous.Client) -> _Result:
+        async def called(client: _AsyncClient) -> _Result:
             return await call(await client.queue(self._given))
 
         return self._client.run(called)
@@ -218,27 +220,27 @@ class Queue:
     def dead_letter_queue(self) -> str | None:
         """`namespace/name` of the queue whose tasks its dead letters become; None where they do not."""
 
-        async def named(queue: asynchronous.Queue) -> str | None:
+        async def named(queue: _AsyncQueue) -> str | None:
             return queue.dead_letter_queue
 
         return self.run(named)
 
-    enqueue = _made_of(asynchronous.Queue.enqueue, _receipt)
-    enqueue_batch = _made_of(asynchronous.Queue.enqueue_batch, _receipts)
-    status = _of_queue(asynchronous.Queue.status)
-    history = _of_queue(asynchronous.Queue.history)
-    stats = _of_queue(asynchronous.Queue.stats)
-    progress = _of_queue(asynchronous.Queue.progress)
-    samples = _of_queue(asynchronous.Queue.samples)
-    redrive = _of_queue(asynchronous.Queue.redrive)
-    forward_dead_letters = _of_queue(asynchronous.Queue.forward_dead_letters)
-    purge = _of_queue(asynchronous.Queue.purge)
-    cancel = _of_queue(asynchronous.Queue.cancel)
-    run_now = _of_queue(asynchronous.Queue.run_now)
-    workers = _of_queue(asynchronous.Queue.workers)
-    only_group = _of_queue(asynchronous.Queue.only_group)
-    peek = _of_queue(asynchronous.Queue.peek)
-    peek_scheduled = _of_queue(asynchronous.Queue.peek_scheduled)
+    enqueue = _made_of(_AsyncQueue.enqueue, _receipt)
+    enqueue_batch = _made_of(_AsyncQueue.enqueue_batch, _receipts)
+    status = _of_queue(_AsyncQueue.status)
+    history = _of_queue(_AsyncQueue.history)
+    stats = _of_queue(_AsyncQueue.stats)
+    progress = _of_queue(_AsyncQueue.progress)
+    samples = _of_queue(_AsyncQueue.samples)
+    redrive = _of_queue(_AsyncQueue.redrive)
+    forward_dead_letters = _of_queue(_AsyncQueue.forward_dead_letters)
+    purge = _of_queue(_AsyncQueue.purge)
+    cancel = _of_queue(_AsyncQueue.cancel)
+    run_now = _of_queue(_AsyncQueue.run_now)
+    workers = _of_queue(_AsyncQueue.workers)
+    only_group = _of_queue(_AsyncQueue.only_group)
+    peek = _of_queue(_AsyncQueue.peek)
+    peek_scheduled = _of_queue(_AsyncQueue.peek_scheduled)
 
     @overload
     def result(
@@ -279,7 +281,7 @@ class Queue:
         return Lease(self.run(lambda queue: queue.lease(token)), self._client)
 
     def dead_letters(
-        self, *, group: str | None = None, after: int = 0, timeout: float | timedelta = asynchronous.DEFAULT_TIMEOUT_S
+        self, *, group: str | None = None, after: int = 0, timeout: float | timedelta = DEFAULT_TIMEOUT_S
     ) -> "Iterator[DeadLetter]":
         """The dead letters, oldest first, without consuming them; those of one `group` if given.
 
@@ -294,7 +296,7 @@ class Queue:
 
 
 async def _begun(
-    queue: asynchronous.Queue, group: str | None, after: int, timeout: float | timedelta
+    queue: _AsyncQueue, group: str | None, after: int, timeout: float | timedelta
 ) -> AsyncIterator[_Letter]:
     return queue.dead_letters(group=group, after=after, timeout=timeout)
 

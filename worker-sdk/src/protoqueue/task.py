@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 from protoqueue.errors import ConfigurationError
 
 MIN_PRIORITY, DEFAULT_PRIORITY, MAX_PRIORITY = 1, 5, 10
+DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_RESULT_TIMEOUT_S = 30.0
 
 _Kind = TypeVar("_Kind")

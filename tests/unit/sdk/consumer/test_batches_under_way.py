@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 
 from protoqueue.broker import Broker, DuplicateInBatch, Message, Published
-from protoqueue.client import Queue
 from protoqueue.errors import QueueFull
 from protoqueue.producer.publish import BATCH_SIZE
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.names import Header, QueueName
+from protoqueue.queue import Queue
 from protoqueue.task import NewTask
 
 

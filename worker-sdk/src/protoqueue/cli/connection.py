@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from protoqueue.cli.backend import TargetClient
 from protoqueue.cli.failure import fail
-from protoqueue.client import connect
+from protoqueue.connection import connect
 from protoqueue.errors import ConfigurationError
 
 _PANEL = "Connection"

@@ -26,9 +26,9 @@ from protoqueue.cli.output import (
 from protoqueue.cli.progress import say
 from protoqueue.cli.table import one_line
 from protoqueue.cli.tasks import task_json
-from protoqueue.client import Queue
 from protoqueue.observability.log import printable
 from protoqueue.outcomes import Reason
+from protoqueue.queue import Queue
 
 app = typer.Typer(help="Show, redrive and delete dead letters: tasks that failed for good.", no_args_is_help=True)
 

@@ -19,8 +19,8 @@ from protoqueue.cli.output import (
     print_table,
     with_queue,
 )
-from protoqueue.client import Queue
 from protoqueue.history.model import RecordedValue, TaskRecord
+from protoqueue.queue import Queue
 
 _LONGEST_ERROR = 60
 

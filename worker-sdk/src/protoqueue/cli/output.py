@@ -17,7 +17,8 @@ from protoqueue.cli.failure import errors_reported
 from protoqueue.cli.progress import shown
 from protoqueue.cli.table import printable, table_lines
 from protoqueue.cli.yaml import to_yaml
-from protoqueue.client import Queue, connect
+from protoqueue.connection import connect
+from protoqueue.queue import Queue
 
 T = TypeVar("T")
 

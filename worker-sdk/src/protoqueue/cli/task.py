@@ -11,8 +11,11 @@ from protoqueue.cli.failure import fail
 from protoqueue.cli.history import error_text, record_json, times_json, took, value_json
 from protoqueue.cli.output import Format, Output, moment, payload_text, print_data, print_fields, print_table, run_async
 from protoqueue.cli.progress import shown
-from protoqueue.client import DEFAULT_TIMEOUT_S, Client, Queue, connect
+from protoqueue.client import Client
+from protoqueue.connection import connect
 from protoqueue.history.model import TaskState, TaskStatus
+from protoqueue.queue import Queue
+from protoqueue.task import DEFAULT_TIMEOUT_S
 
 T = TypeVar("T")
 

@@ -25,9 +25,9 @@ from protoqueue.cli.output import (
     with_queue,
     with_target,
 )
-from protoqueue.client import DEFAULT_TIMEOUT_S, Queue
 from protoqueue.errors import InvalidTask
-from protoqueue.task import DEFAULT_PRIORITY, DeadLetterInfo, NewTask, Receipt, Retries, Task
+from protoqueue.queue import Queue
+from protoqueue.task import DEFAULT_PRIORITY, DEFAULT_TIMEOUT_S, DeadLetterInfo, NewTask, Receipt, Retries, Task
 
 _LONGEST_PAYLOAD = 60
 

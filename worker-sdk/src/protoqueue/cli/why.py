@@ -23,10 +23,12 @@ from protoqueue.cli.output import Format, Output, QueueArgument, print_data, pri
 from protoqueue.cli.progress import shown
 from protoqueue.cli.resources import Pod, Resource, read_pods
 from protoqueue.cli.why_screen import screen
-from protoqueue.client import DEFAULT_TIMEOUT_S, Queue, connect
+from protoqueue.connection import connect
 from protoqueue.errors import ConfigurationError, PermissionDenied, ProtoQueueError, QueueNotFound, Unavailable
 from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.worker_status import WorkerStatus
+from protoqueue.queue import Queue
+from protoqueue.task import DEFAULT_TIMEOUT_S
 
 _LETTERS = 1000
 _ERRORS_SHOWN = 5

@@ -1,0 +1,16 @@
+"""Which workers of a group are there, as they answer for themselves."""
+
+import contextlib
+
+from protoqueue.broker import Broker
+from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.worker_status import WorkerStatus
+
+
+async def answering_workers(broker: Broker, group: GroupName, wait_s: float) -> list[WorkerStatus]:
+    """Those that answer within `wait_s`, sorted by host."""
+    found = []
+    for answer in await broker.call_all(group.status_requests, b"", wait_s):
+        with contextlib.suppress(ValueError):  # somebody else may listen there
+            found.append(WorkerStatus.decode(answer))
+    return sorted(found, key=lambda worker: worker.host)
