@@ -270,7 +270,7 @@ async def test_a_plain_function_that_never_returns_does_not_keep_the_process_fro
 ) -> None:
     queue = await make_queue()
     worker = processes(
-        "worker._grace_s = 0.3\n@worker.handler\ndef hang(payload: int) -> None:\n"
+        "worker._options.grace_s = 0.3\n@worker.handler\ndef hang(payload: int) -> None:\n"
         "    tell('started')\n    time.sleep(60)\n"
     )
     await queue.enqueue(1)

@@ -95,17 +95,17 @@ class Own:
         self.is_closed = True
 
 
-async def test_a_worker_that_cannot_tell_its_group_closes_its_connection() -> None:
+async def test_a_worker_that_cannot_tell_its_group_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async with in_memory("default/email", group=None) as memory:
         for name in ("mailers", "others"):
             add_group(memory, name)
         connection = Own(memory.broker)
 
-        class Connects(Worker):
-            async def _connect(self) -> Any:
-                return connection
+        async def connected(*_: object) -> Any:
+            return connection
 
-        worker = Connects("default/email")
+        monkeypatch.setattr("protoqueue.worker.connected_broker", connected)
+        worker = Worker("default/email")
 
         @worker.handler
         async def work(payload: int) -> None: ...

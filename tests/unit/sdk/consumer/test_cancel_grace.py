@@ -3,6 +3,7 @@
 import pytest
 
 from protoqueue import ConfigurationError, Worker
+from protoqueue.consumer.options import WorkerOptions
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ def test_the_grace_period_is_the_pods_own_less_what_handing_back_takes(
     monkeypatch.delenv("PROTOQUEUE_GRACE_PERIOD", raising=False)
     if period is not None:
         monkeypatch.setenv("PROTOQUEUE_GRACE_PERIOD", period)
-    assert Worker(grace_s=argument)._grace() == grace_s
+    assert WorkerOptions(grace_s=argument).read_grace_s() == grace_s
 
 
 @pytest.mark.parametrize("period", ["30s", "-1", "nan", "soon"])
