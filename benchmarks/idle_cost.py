@@ -28,7 +28,7 @@ from figures import Figure, machine, percentile, show
 from nats.aio.client import Client as Nats
 
 import nats
-from protoqueue.protocol.names import schedule_at
+from protoqueue.protocol.message_headers import schedule_at
 from protoqueue_devcluster.processes import free_port
 from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue, parse_group, parse_queue

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from nats.aio.client import Client as Nats
 
-from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.task_codec import encode_task
 from waiting import eventually
 

@@ -10,7 +10,7 @@ import protoqueue
 from protoqueue.aio import cancel
 from protoqueue.broker import Broker, Delivery, Inbox
 from protoqueue.broker.interface import Ended, Receive
-from protoqueue.protocol.names import DONE_BUCKET
+from protoqueue.protocol.buckets import DONE_BUCKET
 
 
 class Mortal:

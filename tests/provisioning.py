@@ -8,7 +8,9 @@ from typing import Any
 from google.protobuf import json_format
 from nats.aio.client import Client
 
-from protoqueue.protocol.names import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, SCHEDULED_CONSUMER, GroupName, QueueName
+from protoqueue.protocol.buckets import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 
 _S = 1_000_000_000

@@ -7,7 +7,8 @@ import pytest
 
 from cluster.lab import IDLE, Lab
 from cluster.operator_process import OperatorProcess
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.throttle import ThrottledUntil
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS
 from waiting import eventually

@@ -10,7 +10,8 @@ from nats.js.errors import APIError
 import protoqueue
 from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, ApiError
 from waiting import eventually
 

@@ -15,7 +15,7 @@ import protoqueue
 from docs.fences import ROOT
 from docs.reasons import reasons
 from protoqueue.outcomes import Reason
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.settlement.outcome import Outcome
 from protoqueue_operator.api.v1alpha1.crd import crds
 

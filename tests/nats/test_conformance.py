@@ -25,7 +25,7 @@ from protoqueue import (
     Unavailable,
 )
 from protoqueue.broker import Message
-from protoqueue.protocol.names import schedule_at
+from protoqueue.protocol.message_headers import schedule_at
 from protoqueue.protocol.task_codec import encode_task
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually

@@ -19,7 +19,7 @@ from protoqueue import (
     Task,
 )
 from protoqueue.broker import Message
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import encode_task
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually

@@ -11,7 +11,8 @@ from nats.aio.client import Client as Nats
 
 from ports import free_port
 from protoqueue import DeadLetter, GroupNotFound, InvalidTask, NewTask, Reject
-from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import CONFIG_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from provisioning import GroupSpec
 from waiting import eventually
 

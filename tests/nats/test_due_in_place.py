@@ -9,7 +9,9 @@ from google.protobuf import json_format
 from nats.aio.client import Client as Nats
 
 from protoqueue import NewTask, QueueFull, Task
-from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, Header, QueueName, schedule_at
+from protoqueue.protocol.buckets import CONFIG_BUCKET
+from protoqueue.protocol.message_headers import Header, schedule_at
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.task_codec import encode_task
 from provisioning import GroupSpec, QueueSpec, api, group_config, stream_configs
 from waiting import eventually

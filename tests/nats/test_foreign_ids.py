@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from nats.aio.client import Client as Nats
 
 from protoqueue import Queue, Task
-from protoqueue.protocol.names import Header, QueueName, schedule_at
+from protoqueue.protocol.message_headers import Header, schedule_at
+from protoqueue.protocol.names import QueueName
 from provisioning import GroupSpec
 from waiting import eventually
 

@@ -11,7 +11,8 @@ from nats_server import taken_in
 from protoqueue import Queue, Snooze, Task
 from protoqueue.broker import ACK, ConnectionOptions, JetStreamBroker
 from protoqueue.broker.override import use_broker
-from protoqueue.protocol.names import GroupName, Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.task_codec import encode_task
 from protoqueue.protocol.task_ids import new_task_id
 from provisioning import GroupSpec

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from protoqueue import InvalidTask, NewTask, Reject, Snooze, Task
-from protoqueue.protocol.names import partition_of
+from protoqueue.protocol.subjects import partition_of
 from provisioning import GroupSpec
 from waiting import eventually
 

@@ -6,12 +6,12 @@ from collections import Counter
 import pytest
 
 from protoqueue import NewTask, Task
-from protoqueue.protocol.names import level_of
+from protoqueue.protocol.subjects import level_of
 from provisioning import GroupSpec
 from waiting import eventually
 
 TELLING = """
-from protoqueue.protocol.names import level_of
+from protoqueue.protocol.subjects import level_of
 
 @worker.handler
 async def work(task: Task) -> None:

@@ -11,7 +11,8 @@ import protoqueue
 from docs.fences import ROOT, fences
 from nats_server import NatsServer
 from protoqueue import NewTask, PermissionDenied
-from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from provisioning import GroupSpec, QueueSpec, provision
 
 NAME = QueueName("acme", "email")

@@ -9,7 +9,9 @@ from nats.aio.msg import Msg
 from nats_server import taken_in
 from protoqueue import Reject, Retry, Snooze, Task
 from protoqueue.broker import ConnectionOptions, JetStreamBroker, Message
-from protoqueue.protocol.names import GroupName, Header, QueueName, retry_message_id, schedule_at
+from protoqueue.protocol.message_headers import Header, schedule_at
+from protoqueue.protocol.message_ids import retry_message_id
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.task_codec import encode_task
 from protoqueue.settlement.message_seal import Seals
 from provisioning import GroupSpec, QueueSpec, api

@@ -10,7 +10,8 @@ import pytest
 import protoqueue
 from backends import Backend
 from protoqueue import Task, Throttle
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.throttle import ThrottledUntil
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually

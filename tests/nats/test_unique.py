@@ -11,7 +11,7 @@ import protoqueue
 from backends import Backend
 from protoqueue import InvalidTask, NewTask, Receipt, Redrive, Reject, Retries, Retry, Snooze, Task, Throttle
 from protoqueue.producer import unique as producer_unique
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.settlement import unique_keys
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually

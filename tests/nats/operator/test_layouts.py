@@ -13,7 +13,8 @@ import pytest_asyncio
 from nats.aio.client import Client as Nats
 
 from nats_server import NatsServer
-from protoqueue.protocol.names import QueueName, schedule_at
+from protoqueue.protocol.message_headers import schedule_at
+from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.v1 import config_pb2 as pb
 from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
 from protoqueue_operator.api.v1alpha1.errors import Refusal

@@ -7,7 +7,7 @@ from nats.js.errors import NotFoundError
 
 import nats
 from nats_server import NatsServer
-from protoqueue.protocol.names import RATE_BUCKET
+from protoqueue.protocol.buckets import RATE_BUCKET
 from provisioning import ensure_buckets
 
 

@@ -8,7 +8,7 @@ import pytest
 import nats
 from protoqueue.broker import ConnectionOptions, JetStreamBroker, Revision, WrongRevision
 from protoqueue.errors import Unavailable
-from protoqueue.protocol.names import CONFIG_BUCKET, RATE_BUCKET
+from protoqueue.protocol.buckets import CONFIG_BUCKET, RATE_BUCKET
 
 TIMEOUT_S = 2
 

@@ -3,15 +3,9 @@ import hashlib
 import pytest
 
 from protoqueue.errors import InvalidTask
-from protoqueue.protocol.names import (
-    GroupName,
-    Header,
-    QueueName,
-    level_of,
-    partition_of,
-    unique_token,
-    unique_token_of,
-)
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.subjects import level_of, partition_of, unique_token, unique_token_of
 from protoqueue.protocol.task_ids import recurring_id
 from protoqueue.testing.streams import matches
 

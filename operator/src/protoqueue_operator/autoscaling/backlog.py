@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from protoqueue.protocol.names import SCHEDULED_CONSUMER, QueueName, group_of_consumer
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER, group_of_consumer
+from protoqueue.protocol.names import QueueName
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Queue
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from nats.aio.msg import Msg
 
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.throttle import ThrottledUntil, read_throttle
 from protoqueue_operator.api.v1alpha1.conditions import Condition
 from protoqueue_operator.api.v1alpha1.errors import BrokerRefused

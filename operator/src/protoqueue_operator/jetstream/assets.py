@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.protocol.names import OWNER_METADATA
 from protoqueue_operator.api.v1alpha1.meta import Key, Meta
 
 PAUSED_UNTIL = "2200-01-01T00:00:00Z"
@@ -19,6 +18,9 @@ MAX_WAITING_PULLS = 4096
 """Pull requests one consumer holds: a few for each worker process. Cannot be changed on an existing consumer."""
 
 UNLIMITED = -1
+
+OWNER_METADATA = "protoqueue.dev/owner"
+"""On every stream and consumer the operator owns; its value is `<kind>/<namespace>/<name>/<uid>`."""
 
 SHAPE_METADATA = "protoqueue.dev/shape"
 """On a queue's stream: for which levels or partitions its tasks were stored. A Queue that takes it over looks at it."""

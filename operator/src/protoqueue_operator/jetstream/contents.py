@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from protoqueue.protocol.names import SCHEDULED_CONSUMER
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
 from protoqueue_operator.api.v1alpha1.objects import Queue
 from protoqueue_operator.api.v1alpha1.text import counted
 from protoqueue_operator.jetstream.assets import Owner, Stream

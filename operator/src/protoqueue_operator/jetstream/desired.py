@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from protoqueue.protocol.names import KEPT_CONSUMER, SCHEDULED_CONSUMER, QueueName
+from protoqueue.protocol.consumer_names import KEPT_CONSUMER, SCHEDULED_CONSUMER
+from protoqueue.protocol.names import QueueName
 from protoqueue_operator.api.v1alpha1.effective_spec import EffectiveSpec
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from nats.aio.msg import Msg
 
-from protoqueue.protocol.names import CONFIG_BUCKET, KEPT_CONSUMER, SCHEDULED_CONSUMER, QueueName, group_of_consumer
+from protoqueue.protocol.buckets import CONFIG_BUCKET
+from protoqueue.protocol.consumer_names import KEPT_CONSUMER, SCHEDULED_CONSUMER, group_of_consumer
+from protoqueue.protocol.names import QueueName
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Queue
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from protoqueue.protocol.names import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, SAMPLES_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET, SAMPLES_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.samples import COARSE
 from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavailable
 from protoqueue_operator.jetstream.assets import nanoseconds

@@ -7,8 +7,10 @@ from datetime import datetime, timedelta, tzinfo
 from math import ceil
 
 from protoqueue.protocol.cron import parse_cron
-from protoqueue.protocol.names import Header, QueueName, level_of, partition_of
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.recurring import EVERY
+from protoqueue.protocol.subjects import level_of, partition_of
 from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Schedule
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from protoqueue.protocol.names import GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 from protoqueue_operator.jetstream.atomic_batch import Message, store
 from protoqueue_operator.redrive import checkpoints
 from protoqueue_operator.redrive.checkpoint import Checkpoint

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from protoqueue.protocol.dead_letters import KEPT, failed_at, redriven_headers, redriven_subject, sealed
-from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.task_codec import count_of
 from protoqueue.protocol.task_ids import anonymous_id, recurring_id
 from protoqueue.protocol.v1 import task_pb2

@@ -3,7 +3,8 @@
 import base64
 import secrets
 
-from protoqueue.protocol.names import GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 from protoqueue_operator.api.v1alpha1.errors import BrokerRefused
 from protoqueue_operator.jetstream.broker import Broker
 from protoqueue_operator.jetstream.kv import seal_entry

@@ -7,7 +7,8 @@ import pytest
 
 from protoqueue import ConfigurationError, GroupNotFound, QueueNotFound, Worker
 from protoqueue.admin.only_group import only_group
-from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import CONFIG_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing import InMemory, in_memory
 from protoqueue.testing.memory import MemoryBroker

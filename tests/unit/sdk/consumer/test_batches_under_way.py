@@ -11,7 +11,8 @@ from protoqueue.broker import Broker, DuplicateInBatch, Message, Published
 from protoqueue.errors import QueueFull
 from protoqueue.producer.publish import BATCH_SIZE
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from protoqueue.queue import Queue
 from protoqueue.task import NewTask
 

@@ -13,8 +13,10 @@ from protoqueue.aio import cancel
 from protoqueue.broker import IN_PROGRESS, Message, Published, Revision
 from protoqueue.broker.override import use_broker
 from protoqueue.client import Client
+from protoqueue.protocol.buckets import DONE_BUCKET, RATE_BUCKET
 from protoqueue.protocol.config import DEFAULT_VISIBILITY_S
-from protoqueue.protocol.names import DONE_BUCKET, RATE_BUCKET, GroupName, Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing import InMemory
 from protoqueue.testing.memory import MemoryBroker

@@ -9,7 +9,8 @@ from protoqueue import Reject, Worker
 from protoqueue.broker import NAK, Message, Published, Revision
 from protoqueue.client import Client
 from protoqueue.errors import PermissionDenied, Unavailable
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.settlement.ledger import Ledger
 from protoqueue.testing import in_memory

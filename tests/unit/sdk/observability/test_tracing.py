@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 import protoqueue
 from protoqueue import NewTask, Reject, Retry, Snooze, Task
 from protoqueue.broker import Message
-from protoqueue.protocol.names import Header, QueueName
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import QueueName
 from protoqueue.testing import InMemory, in_memory
 
 NAME = QueueName("default", "email")

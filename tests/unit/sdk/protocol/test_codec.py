@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 from pydantic import BaseModel
 
 from protoqueue import ConfigurationError, InvalidTask, Task, UndecodableTask
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.payloads import decoder_for, encode_payload
 from protoqueue.protocol.task_codec import decode_task, encode_task, with_id
 from protoqueue.protocol.v1 import task_pb2

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from protoqueue.protocol.names import RATE_BUCKET
+from protoqueue.protocol.buckets import RATE_BUCKET
 from unit.sdk.ratelimit.crew import QUEUE, Worker, all_starts, at_work, limit, within
 from unit.sdk.ratelimit.virtual_time import SkewedBroker, SlowBroker, run
 from unit.sdk.ratelimit.windows import most_in_excess

@@ -4,7 +4,9 @@ import pytest
 
 from protoqueue import Unavailable
 from protoqueue.broker import Delivery
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.settlement.attempt_count import (
     FAILED,
     NO_PAST,

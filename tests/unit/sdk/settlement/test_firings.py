@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from protoqueue.broker import Delivery
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.recurring import scheduled_for, slot_of
 from protoqueue.settlement.firings import Firings
 from protoqueue.testing.memory import MemoryBroker

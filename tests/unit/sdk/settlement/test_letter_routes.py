@@ -10,8 +10,9 @@ import pytest_asyncio
 from protoqueue.broker import Delivery, Message, Published, PullEnd
 from protoqueue.errors import PermissionDenied, ProtoQueueError, Unavailable
 from protoqueue.outcomes import Reason
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 from protoqueue.protocol.config import GroupSettings, QueueSettings, parse_group, parse_queue
-from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, QueueName
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.task_codec import decode_task, encode_task
 from protoqueue.settlement.outcome import Dead, Executed, Failure, Outcome, Redriven
 from protoqueue.settlement.settle import Settler

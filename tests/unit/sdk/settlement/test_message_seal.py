@@ -3,7 +3,9 @@
 import asyncio
 
 from protoqueue.broker import Message
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header, QueueName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.settlement.message_seal import Seals
 from protoqueue.testing import InMemory

@@ -16,7 +16,8 @@ from protoqueue.broker import Broker, StreamState
 from protoqueue.broker.config_watch import read_settings
 from protoqueue.errors import ConfigurationError
 from protoqueue.protocol.config import QueueSettings, parse_queue
-from protoqueue.protocol.names import SCHEDULED_CONSUMER, QueueName
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
+from protoqueue.protocol.names import QueueName
 
 _AT_ONCE = 32
 _STALE_LOOKS = 40

@@ -6,7 +6,7 @@ from protoqueue.admin.find import find_scheduled, find_stored
 from protoqueue.broker import Broker, StoredMessage
 from protoqueue.producer.freed_ids import free_ids
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Task
 

@@ -12,7 +12,8 @@ from protoqueue.broker.config_watch import read_settings
 from protoqueue.errors import GroupNotFound, InvalidTask, ProtoQueueError, UndecodableTask
 from protoqueue.protocol.config import QueueSettings, parse_group
 from protoqueue.protocol.dead_letters import failed_at, redriven_headers, redriven_subject
-from protoqueue.protocol.names import GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import count_of, is_task, read_task, with_payload
 from protoqueue.settlement.letter_tasks import letter_task, parse_text
 from protoqueue.settlement.message_seal import Seals

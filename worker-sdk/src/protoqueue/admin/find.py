@@ -13,7 +13,7 @@ from protoqueue.admin.places import CLOCK_SKEW, Place, first_messages, stored_me
 from protoqueue.broker import Broker, StoredMessage
 from protoqueue.errors import Unavailable
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import scheduled_task
+from protoqueue.protocol.subjects import scheduled_task
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.protocol.task_ids import made_at, sequence_in
 

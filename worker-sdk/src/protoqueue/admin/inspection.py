@@ -11,7 +11,8 @@ from protoqueue.admin.stats import QueueStats, read_consumers, read_stats
 from protoqueue.broker import Broker, ConsumerState
 from protoqueue.broker.config_watch import read_settings
 from protoqueue.protocol.config import QueueSettings, RateLimit, parse_group
-from protoqueue.protocol.names import GroupName, group_of_consumer
+from protoqueue.protocol.consumer_names import group_of_consumer
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Task
 

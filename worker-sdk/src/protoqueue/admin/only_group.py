@@ -3,8 +3,9 @@
 from protoqueue.broker import Broker
 from protoqueue.broker.config_watch import READ_TIMEOUT_S, read_settings
 from protoqueue.errors import ConfigurationError, GroupNotFound, QueueNotFound
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 from protoqueue.protocol.config import parse_queue
-from protoqueue.protocol.names import CONFIG_BUCKET, GroupName, QueueName
+from protoqueue.protocol.names import GroupName, QueueName
 
 _HOW = "pass group=... or set PROTOQUEUE_GROUP"
 

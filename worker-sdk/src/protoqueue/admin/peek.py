@@ -6,7 +6,7 @@ from datetime import datetime
 from protoqueue.admin.places import Place, first_messages, stored_messages
 from protoqueue.broker import Broker, StoredMessage
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Task
 

@@ -7,7 +7,7 @@ from protoqueue.admin.places import CLOCK_SKEW, stored_messages, stored_since
 from protoqueue.broker import Broker
 from protoqueue.producer.freed_ids import Sequences, free_all, last_sequences
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 
 MOST_SCHEDULED = 10_000
 """Where more was scheduled within the window of deduplication, a purge that leaves it frees no ids."""

@@ -4,7 +4,7 @@ import asyncio
 
 from protoqueue.broker import Broker
 from protoqueue.broker.config_watch import READ_TIMEOUT_S
-from protoqueue.protocol.names import CONFIG_BUCKET
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 
 _CONCURRENT_READS = 32
 

@@ -3,7 +3,7 @@
 from protoqueue.admin.find import find_scheduled
 from protoqueue.broker import Broker, Message, StoredMessage, WrongRevision
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header, schedule_at
+from protoqueue.protocol.message_headers import Header, schedule_at
 
 
 async def run_now(broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float) -> bool:

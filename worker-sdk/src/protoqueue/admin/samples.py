@@ -9,7 +9,8 @@ from itertools import zip_longest
 from google.protobuf.message import DecodeError
 
 from protoqueue.broker import Broker
-from protoqueue.protocol.names import SAMPLES_BUCKET, QueueName
+from protoqueue.protocol.buckets import SAMPLES_BUCKET
+from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.samples import COARSE, FINE, UNKNOWN, Resolution
 from protoqueue.protocol.v1 import samples_pb2 as pb
 

@@ -6,7 +6,7 @@ from collections import Counter
 from protoqueue.broker import Broker
 from protoqueue.errors import ProtoQueueError, QueueFull
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import group_of_consumer
+from protoqueue.protocol.consumer_names import group_of_consumer
 
 ASKED_AGAIN_S = 5.0
 """Whoever produces into a full queue may do so many times a second."""

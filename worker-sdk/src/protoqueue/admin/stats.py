@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from protoqueue.admin.places import Place, first_messages
 from protoqueue.broker import Broker, ConsumerState
 from protoqueue.errors import PermissionDenied, QueueNotFound
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import DONE_BUCKET, SCHEDULED_CONSUMER, GroupName, group_of_consumer
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER, group_of_consumer
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.throttle import ThrottledUntil, read_throttle
 
 

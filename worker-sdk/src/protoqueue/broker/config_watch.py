@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from protoqueue.broker import Broker
 from protoqueue.errors import ConfigurationError, Unavailable
-from protoqueue.protocol.names import CONFIG_BUCKET
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from protoqueue.protocol.names import place_of
+from protoqueue.protocol.message_ids import place_of
 
 ACK = b"+ACK"
 NAK = b"-NAK"

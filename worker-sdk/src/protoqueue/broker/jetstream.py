@@ -45,7 +45,8 @@ from protoqueue.broker.replies import (
 )
 from protoqueue.broker.requests import ONE_TRY_S, NoResponders, Requests, retried
 from protoqueue.errors import ConfigurationError, PayloadTooLarge, Unavailable
-from protoqueue.protocol.names import CONFIG_BUCKET, Header
+from protoqueue.protocol.buckets import CONFIG_BUCKET
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.servers import shown_error, shown_server
 
 log = logging.getLogger(__name__)

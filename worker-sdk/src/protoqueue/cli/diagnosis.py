@@ -9,8 +9,9 @@ from protoqueue.cli.next_steps import next_step
 from protoqueue.cli.resources import Resource
 from protoqueue.cli.workers_diagnosis import of_workers
 from protoqueue.outcomes import Reason
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import RateLimit
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, QueueName
+from protoqueue.protocol.names import GroupName, QueueName
 
 STUCK_AFTER_S, IDLE_PARTITION_AFTER_S = 60.0, 10.0
 """A partition is stuck when it has had the same task for so long; for the shorter time where nobody runs that task."""

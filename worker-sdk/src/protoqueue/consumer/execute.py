@@ -19,7 +19,7 @@ from protoqueue.observability.log import RUNNING
 from protoqueue.observability.tracing import Tracing
 from protoqueue.outcomes import Reason, Redrive, Reject, Retry
 from protoqueue.protocol.config import GroupSettings, RetryPolicy
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.retries import effective_policy
 from protoqueue.protocol.task_codec import count_of, decode_task, read_task
 from protoqueue.settlement.attempt_count import NO_PAST, Past

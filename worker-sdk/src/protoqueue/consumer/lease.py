@@ -13,8 +13,9 @@ from protoqueue.consumer.lease_token import LeaseToken
 from protoqueue.consumer.receive import SETTLE_TIMEOUT_S, LeaseContext
 from protoqueue.errors import InvalidTask, LeaseLost, Unavailable
 from protoqueue.outcomes import Redrive, Reject, Retry, Snooze
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.durations import to_timedelta
-from protoqueue.protocol.names import DONE_BUCKET, Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.settlement.outcome import DONE, Executed, Outcome, outcome_of
 

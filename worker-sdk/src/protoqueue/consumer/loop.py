@@ -24,7 +24,8 @@ from protoqueue.history.recorder import Recorder
 from protoqueue.observability.metrics import WorkerMetrics
 from protoqueue.observability.tracing import Tracing
 from protoqueue.protocol.config import GroupSettings, QueueSettings
-from protoqueue.protocol.names import GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import attempt_of, decode_task
 from protoqueue.protocol.worker_status import HeldTask
 from protoqueue.ratelimit import Limiter

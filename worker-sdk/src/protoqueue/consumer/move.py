@@ -14,7 +14,7 @@ from protoqueue.aio import cancel
 from protoqueue.broker import ACK, Broker, Delivery, PullEnd
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, Unavailable
 from protoqueue.protocol.config import Consumer, GroupSettings, QueueSettings
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.settlement.attempt_count import AttemptCounts
 from protoqueue.settlement.firings import Firings
 from protoqueue.settlement.message_seal import Seals

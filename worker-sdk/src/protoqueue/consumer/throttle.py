@@ -10,7 +10,8 @@ from protoqueue.aio import cancel
 from protoqueue.broker import Broker, WrongRevision
 from protoqueue.broker.config_watch import Watch
 from protoqueue.errors import ProtoQueueError
-from protoqueue.protocol.names import DONE_BUCKET, GroupName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.throttle import LONGEST, ThrottledUntil, read_throttle
 from protoqueue.protocol.worker_status import host_name
 from protoqueue.ratelimit.clock import ServerClock

@@ -12,8 +12,12 @@ from protoqueue.broker import Broker, ConsumerState, StoredMessage
 from protoqueue.broker.config_watch import read_settings
 from protoqueue.history.model import AttemptOutcome, TaskRecord, TaskState, TaskStatus
 from protoqueue.history.read import task_records
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import QueueSettings, parse_queue
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header, group_of_consumer, number_of
+from protoqueue.protocol.consumer_names import group_of_consumer
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.subjects import number_of
 from protoqueue.protocol.task_codec import attempt_of, read_task
 from protoqueue.protocol.task_ids import made_at
 from protoqueue.protocol.worker_status import HeldTask

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from protoqueue.broker import Broker, WrongRevision
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import CONFIG_BUCKET
 
 _MOST_IDS = 1000
 _MARGIN_S = 60.0

@@ -7,11 +7,12 @@ from typing import Any
 
 from protoqueue.broker import Message
 from protoqueue.errors import InvalidTask, PayloadTooLarge
-from protoqueue.protocol import names
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.durations import LONGEST, to_timedelta
-from protoqueue.protocol.names import Header, level_of, partition_of
+from protoqueue.protocol.message_headers import Header, schedule_at, time_to_live
+from protoqueue.protocol.message_ids import dedup_message_id
 from protoqueue.protocol.payloads import encode_payload
+from protoqueue.protocol.subjects import level_of, number_of, partition_of, unique_token
 from protoqueue.protocol.task_codec import encode_task
 from protoqueue.task import NewTask, Retries
 
@@ -47,7 +48,7 @@ class Prepared(Message):
 
     def after(self, sequence: int) -> "Prepared":
         """The same task in the place of one of its `dedup_id` that was stored at `sequence` and taken back."""
-        message_id = names.dedup_message_id(self.dedup_id or "", sequence)
+        message_id = dedup_message_id(self.dedup_id or "", sequence)
         return replace(self, headers={**self.headers, Header.MSG_ID: message_id})
 
 
@@ -69,23 +70,23 @@ def prepare(
     if dedup_id is None:
         headers = {Header.MSG_ID: task_id, **trace}
     else:
-        headers = {Header.MSG_ID: names.dedup_message_id(dedup_id), Header.DEDUP_ID: dedup_id, **trace}
+        headers = {Header.MSG_ID: dedup_message_id(dedup_id), Header.DEDUP_ID: dedup_id, **trace}
     due, unique = _due(new_task, now), ""
     if new_task.unique is not None:
-        token = names.unique_token(_unique_key(new_task, queue))
-        target, stream = queue.name.unique_waiting(token, names.number_of(subject)), queue.later_stream
+        token = unique_token(_unique_key(new_task, queue))
+        target, stream = queue.name.unique_waiting(token, number_of(subject)), queue.later_stream
         subject, scheduled = target, queue.name.unique_scheduled(token, task_id)
         unique = queue.name.unique(token)
         headers |= _lock(new_task, unique)
         if due is None and queue.max_age_s is not None:
-            headers[Header.TTL] = names.time_to_live(queue.max_age_s)
+            headers[Header.TTL] = time_to_live(queue.max_age_s)
     else:
         target, scheduled = queue.name.due(subject), queue.name.scheduled(task_id)
     if due is not None:
-        headers |= {Header.SCHEDULE: names.schedule_at(due), Header.SCHEDULE_TARGET: target}
+        headers |= {Header.SCHEDULE: schedule_at(due), Header.SCHEDULE_TARGET: target}
         subject, stream = scheduled, queue.later_stream
         if queue.max_age_s is not None:
-            headers[Header.SCHEDULE_TTL] = names.time_to_live(queue.max_age_s)
+            headers[Header.SCHEDULE_TTL] = time_to_live(queue.max_age_s)
     headers |= _expiry(new_task, now, due, queue)
     prepared = Prepared(subject, encoded, headers, task_id=task_id, stream=stream, dedup_id=dedup_id, unique=unique)
     _check_size(prepared, queue, max_payload)
@@ -165,7 +166,7 @@ def _expiry(new_task: NewTask, now: datetime, due: datetime | None, queue: Queue
         lives_s = (at - (due or now)).total_seconds()
         if due and queue.max_age_s is not None:
             lives_s = min(lives_s, queue.max_age_s)
-        headers[Header.SCHEDULE_TTL if due else Header.TTL] = names.time_to_live(lives_s)
+        headers[Header.SCHEDULE_TTL if due else Header.TTL] = time_to_live(lives_s)
     return headers
 
 

@@ -11,7 +11,7 @@ from protoqueue.producer.freed_ids import is_free
 from protoqueue.producer.prepare import Prepared
 from protoqueue.producer.unique import publish_unique
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Receipt
 

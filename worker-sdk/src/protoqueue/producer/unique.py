@@ -12,8 +12,10 @@ from collections.abc import Awaitable, Callable
 from protoqueue.broker import Broker, StoredMessage, WrongRevision
 from protoqueue.errors import PermissionDenied, Unavailable
 from protoqueue.producer.prepare import Prepared
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import count_of, read_task
 from protoqueue.task import Receipt
 

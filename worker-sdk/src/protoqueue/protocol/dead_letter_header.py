@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 from protoqueue.task import DeadLetterInfo
 
 _MOST_NESTED = 16

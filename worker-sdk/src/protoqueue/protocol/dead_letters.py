@@ -4,9 +4,11 @@ import hmac
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from protoqueue.protocol import names
 from protoqueue.protocol.dead_letter_header import parse_moment
-from protoqueue.protocol.names import Header, QueueName, level_of, partition_of
+from protoqueue.protocol.message_headers import Header, is_header_name
+from protoqueue.protocol.message_ids import redrive_message_id
+from protoqueue.protocol.names import QueueName
+from protoqueue.protocol.subjects import level_of, partition_of
 from protoqueue.task import MAX_PRIORITY, MIN_PRIORITY
 
 _SEAL_DIGITS = 24
@@ -40,9 +42,9 @@ def redriven_headers(
     kept = {
         name: text
         for name, text in headers
-        if name in KEPT or (not name.startswith(("Nats-", "Pq-")) and names.is_header_name(name) and text.isprintable())
+        if name in KEPT or (not name.startswith(("Nats-", "Pq-")) and is_header_name(name) and text.isprintable())
     }
-    kept[Header.MSG_ID] = names.redrive_message_id(task_id, group, sequence)
+    kept[Header.MSG_ID] = redrive_message_id(task_id, group, sequence)
     kept[Header.ATTEMPT] = "1"
     kept[Header.REDRIVES] = str(1 + redrives)
     return kept

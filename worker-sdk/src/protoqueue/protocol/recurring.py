@@ -7,7 +7,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from protoqueue.protocol.cron import parse_cron
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 
 EVERY = "@every "
 

@@ -9,8 +9,8 @@ from google.protobuf.message import DecodeError
 
 from protoqueue.errors import UndecodableTask
 from protoqueue.protocol.dead_letter_header import read_dead_letter
+from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.metadata import read_metadata, write_metadata
-from protoqueue.protocol.names import Header
 from protoqueue.protocol.recurring import scheduled_for
 from protoqueue.protocol.retries import read_retries, write_retries
 from protoqueue.protocol.task_ids import anonymous_id, recurring_id

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
 
-from protoqueue.protocol.names import Header, place_of
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.message_ids import place_of
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _COUNTED = (1 << 62) - 1

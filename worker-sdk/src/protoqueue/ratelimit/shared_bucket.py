@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from protoqueue.broker import Broker, WrongRevision
 from protoqueue.errors import ProtoQueueError
-from protoqueue.protocol.names import RATE_BUCKET
+from protoqueue.protocol.buckets import RATE_BUCKET
 from protoqueue.ratelimit import gcra
 from protoqueue.ratelimit.clock import ServerClock, local_us
 from protoqueue.ratelimit.gcra import Limit, State

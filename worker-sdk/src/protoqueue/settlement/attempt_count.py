@@ -14,7 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from protoqueue.broker import Broker, Delivery, WrongRevision
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header, number_of
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.subjects import number_of
 from protoqueue.settlement.retry_forever import retry_forever
 
 TIMEOUT_S = 5.0

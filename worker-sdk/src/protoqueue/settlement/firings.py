@@ -9,7 +9,8 @@ import json
 import re
 
 from protoqueue.broker import Broker, Delivery, WrongRevision
-from protoqueue.protocol.names import DONE_BUCKET, GroupName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.recurring import slot_of
 from protoqueue.settlement.retry_forever import retry_forever
 

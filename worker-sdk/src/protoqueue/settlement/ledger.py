@@ -3,7 +3,8 @@
 import logging
 
 from protoqueue.broker import Broker, WrongRevision
-from protoqueue.protocol.names import DONE_BUCKET, GroupName
+from protoqueue.protocol.buckets import DONE_BUCKET
+from protoqueue.protocol.names import GroupName
 from protoqueue.settlement.retry_forever import retry_forever
 
 log = logging.getLogger(__name__)

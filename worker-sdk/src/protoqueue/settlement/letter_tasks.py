@@ -4,11 +4,12 @@ import json
 from datetime import datetime
 
 from protoqueue.broker import Delivery, Message
-from protoqueue.protocol import names
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.dead_letter_header import read_dead_letter, write_dead_letter
 from protoqueue.protocol.dead_letters import failed_at, number_in
-from protoqueue.protocol.names import GroupName, Header
+from protoqueue.protocol.message_headers import Header, schedule_at, time_to_live
+from protoqueue.protocol.message_ids import letter_message_id, return_message_id, scheduled_return
+from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import count_of, with_id
 from protoqueue.settlement.messages import carried
 from protoqueue.task import DeadLetterInfo, Task
@@ -41,7 +42,7 @@ def letter_task(letter: Message, task: Task, source: GroupName, place: str, targ
     )
     kept = {name: text for name, text in carried(headers).items() if name not in (*_OF_A_LETTER, *_OF_AN_ATTEMPT)}
     kept |= {
-        Header.MSG_ID: names.letter_message_id(task.id, source, place),
+        Header.MSG_ID: letter_message_id(task.id, source, place),
         Header.DEAD_LETTER: write_dead_letter(info),
     }
     return Message(_new_task_subject(task, target), with_id(letter.data, task.id), kept)
@@ -60,15 +61,15 @@ def returned_task(
     if info.previous:
         headers[Header.DEAD_LETTER] = write_dead_letter(info.previous)
     headers |= {
-        Header.MSG_ID: names.return_message_id(task.id, group, delivery.place),
+        Header.MSG_ID: return_message_id(task.id, group, delivery.place),
         Header.ATTEMPT: "1",
         Header.REDRIVES: str(1 + count_of(delivery.headers.get(Header.REDRIVES))),
-        Header.SCHEDULE: names.schedule_at(due),
+        Header.SCHEDULE: schedule_at(due),
         Header.SCHEDULE_TARGET: source.name.due(source.name.retry(info.group, _number_in(task, source))),
     }
     if source.max_age_s is not None:
-        headers[Header.SCHEDULE_TTL] = names.time_to_live(source.max_age_s)
-    subject = source.name.scheduled(names.scheduled_return(task.id, group, delivery.place))
+        headers[Header.SCHEDULE_TTL] = time_to_live(source.max_age_s)
+    subject = source.name.scheduled(scheduled_return(task.id, group, delivery.place))
     return Message(subject, with_id(delivery.data, task.id), headers)
 
 

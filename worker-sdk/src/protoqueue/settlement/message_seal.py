@@ -12,8 +12,10 @@ import time
 from dataclasses import replace
 
 from protoqueue.broker import Broker, Message, Published, WrongRevision
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.dead_letters import sealed
-from protoqueue.protocol.names import DONE_BUCKET, GroupName, Header
+from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.names import GroupName
 
 REREAD_S = 3600.0
 """The bucket forgets after a day; workers of a group that have different keys store a retry twice after a crash."""

@@ -8,11 +8,12 @@ from typing import TypeAlias
 
 from protoqueue.broker import NAK, Delivery, Message
 from protoqueue.outcomes import Reason
-from protoqueue.protocol import names
 from protoqueue.protocol.config import GroupSettings, QueueSettings
 from protoqueue.protocol.dead_letter_header import read_dead_letter, shortened, write_dead_letter
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header, is_header_name, schedule_at, time_to_live
+from protoqueue.protocol.message_ids import dead_letter_message_id, moved_message_id, retry_message_id, scheduled_retry
 from protoqueue.protocol.recurring import scheduled_for
+from protoqueue.protocol.subjects import number_of, unique_token_of
 from protoqueue.protocol.task_codec import attempt_of, count_of, read_task, with_id
 from protoqueue.protocol.task_ids import anonymous_id, made_at, recurring_id
 from protoqueue.settlement.outcome import Dead, Executed, RetryLater, Snoozed, WaitForWorker
@@ -38,24 +39,24 @@ def rescheduled(
     if isinstance(outcome, WaitForWorker):
         headers[Header.UNFIT_SINCE] = unfit_since
     headers |= {
-        Header.MSG_ID: names.retry_message_id(task_id, name, attempt, place),
+        Header.MSG_ID: retry_message_id(task_id, name, attempt, place),
         Header.ATTEMPT: str(attempt),
-        Header.SCHEDULE: names.schedule_at(now + outcome.delay),
+        Header.SCHEDULE: schedule_at(now + outcome.delay),
         Header.SCHEDULE_TARGET: queue.name.due(_retry_subject(delivery, queue, group)),
     }
-    subject = queue.name.scheduled(names.scheduled_retry(task_id, name, attempt, place))
-    if (token := names.unique_token_of(delivery.subject)) is not None:
+    subject = queue.name.scheduled(scheduled_retry(task_id, name, attempt, place))
+    if (token := unique_token_of(delivery.subject)) is not None:
         if headers.pop(Header.UNIQUE_UNTIL, "") == "start":
             headers.pop(Header.UNIQUE, None)  # the key is free from now on
         else:  # and it stays this task's: nothing is stored if that has ended meanwhile
             subject = queue.name.unique_scheduled(token, task_id)
             headers |= {
-                Header.SCHEDULE_TARGET: queue.name.unique_waiting(token, names.number_of(delivery.subject)),
+                Header.SCHEDULE_TARGET: queue.name.unique_waiting(token, number_of(delivery.subject)),
                 Header.EXPECTED_SEQUENCE: str(delivery.sequence),
                 Header.EXPECTED_SUBJECT: queue.name.unique(token),
             }
     if queue.max_age_s is not None:
-        headers[Header.SCHEDULE_TTL] = names.time_to_live(queue.max_age_s)
+        headers[Header.SCHEDULE_TTL] = time_to_live(queue.max_age_s)
     return Message(subject, _data_of(delivery), headers)
 
 
@@ -68,7 +69,7 @@ def _is_only_one(delivery: Delivery, task_id: str, queue: QueueSettings, group: 
     fired_by = delivery.headers.get(Header.SCHEDULER)
     if fired_by is not None:
         attempt = attempt_of(delivery.headers)
-        return bool(fired_by == queue.name.scheduled(names.scheduled_retry(task_id, group, attempt)))
+        return bool(fired_by == queue.name.scheduled(scheduled_retry(task_id, group, attempt)))
     made = made_at(task_id)
     if made is None or delivery.headers.get(Header.MSG_ID) != task_id:
         return False
@@ -80,7 +81,7 @@ def dead_letter(
 ) -> Message:
     """The unchanged task and why it died."""
     headers = carried(delivery.headers) | {
-        Header.MSG_ID: names.dead_letter_message_id(id_of(delivery, executed), group.name.name, delivery.place),
+        Header.MSG_ID: dead_letter_message_id(id_of(delivery, executed), group.name.name, delivery.place),
         Header.REASON: dead.reason.value,
         Header.ERROR: _one_line(dead.failure.message),
         Header.ERROR_TYPE: dead.failure.type,
@@ -110,9 +111,9 @@ def moved(
     """The same task in the queue's stream, for what remains of its time to live; nothing of it has been run yet."""
     task = read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream)
     headers = carried(delivery.headers)
-    headers[Header.MSG_ID] = names.moved_message_id(task.id, group.name.name, delivery.place)
+    headers[Header.MSG_ID] = moved_message_id(task.id, group.name.name, delivery.place)
     if lives_s := count_of(delivery.headers.get(Header.TTL, "").removesuffix("s")):
-        headers[Header.TTL] = names.time_to_live(lives_s - (now.timestamp() - delivery.stored_ns / 1e9))
+        headers[Header.TTL] = time_to_live(lives_s - (now.timestamp() - delivery.stored_ns / 1e9))
     if may_expire and (expires := delivery.headers.get(Header.EXPIRES_AT)):
         headers[Header.EXPIRES_AT] = expires
     return Message(_retry_subject(delivery, queue, group), _data_of(delivery), headers)
@@ -139,7 +140,7 @@ def carried(headers: Mapping[str, str]) -> dict[str, str]:
     """What goes along with the task. The server's own headers would schedule or expire the next message too."""
     dropped = ("Nats-", Header.EXPIRES_AT)  # and what has been started does not expire any more
     carried = {
-        str(name): text for name, text in headers.items() if not name.startswith(dropped) and names.is_header_name(name)
+        str(name): text for name, text in headers.items() if not name.startswith(dropped) and is_header_name(name)
     }
     if Header.RECURS in headers and (slot := scheduled_for(headers)):
         carried[Header.SCHEDULED_FOR] = slot.isoformat()
@@ -147,7 +148,7 @@ def carried(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> str:
-    return queue.name.retry(group.name.name, names.number_of(delivery.subject))
+    return queue.name.retry(group.name.name, number_of(delivery.subject))
 
 
 def id_of(delivery: Delivery, executed: Executed) -> str:

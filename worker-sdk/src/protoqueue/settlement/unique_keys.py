@@ -8,9 +8,11 @@ from datetime import timedelta
 
 from protoqueue.broker import Broker, Delivery, Message, WrongRevision
 from protoqueue.errors import PermissionDenied
-from protoqueue.protocol import names
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import GroupSettings, QueueSettings
-from protoqueue.protocol.names import DONE_BUCKET, Header
+from protoqueue.protocol.message_headers import Header, time_to_live
+from protoqueue.protocol.message_ids import claim_message_id
+from protoqueue.protocol.subjects import number_of, unique_token, unique_token_of
 from protoqueue.protocol.task_codec import count_of, read_task
 from protoqueue.settlement.message_seal import Seals
 from protoqueue.settlement.messages import carried
@@ -33,7 +35,7 @@ def must_claim(delivery: Delivery, queue: QueueSettings) -> bool:
         Header.UNIQUE in headers
         and queue.takes_unique
         and Header.DEAD_LETTER not in headers  # what is done with a letter is other work
-        and names.unique_token_of(delivery.subject) is None
+        and unique_token_of(delivery.subject) is None
     )
 
 
@@ -47,7 +49,7 @@ async def may_start(broker: Broker, delivery: Delivery, group: GroupSettings) ->
     headers = delivery.headers
     expires_s = count_of(headers.get(Header.EXPIRES_AT)) / 1000
     is_followed = headers.get(Header.UNIQUE_UNTIL) == "start" or expires_s
-    if Header.UNIQUE not in headers or not is_followed or names.unique_token_of(delivery.subject) is None:
+    if Header.UNIQUE not in headers or not is_followed or unique_token_of(delivery.subject) is None:
         return True
     key = group.name.started_key(delivery.place)
 
@@ -90,12 +92,12 @@ class UniqueKeys:
 
 def claimed(delivery: Delivery, task: Task, queue: QueueSettings, group: GroupSettings) -> Message:
     """The task on its key's subject, to be stored if nothing lies there."""
-    token = names.unique_token(delivery.headers[Header.UNIQUE])
+    token = unique_token(delivery.headers[Header.UNIQUE])
     headers = carried(delivery.headers) | {
-        Header.MSG_ID: names.claim_message_id(task.id, group.name.name, delivery.place),
+        Header.MSG_ID: claim_message_id(task.id, group.name.name, delivery.place),
         Header.EXPECTED_SEQUENCE: "0",
         Header.EXPECTED_SUBJECT: queue.name.unique(token),
     }
     if queue.max_age_s is not None:
-        headers[Header.TTL] = names.time_to_live(queue.max_age_s)
-    return Message(queue.name.unique_waiting(token, names.number_of(delivery.subject)), delivery.data, headers)
+        headers[Header.TTL] = time_to_live(queue.max_age_s)
+    return Message(queue.name.unique_waiting(token, number_of(delivery.subject)), delivery.data, headers)

@@ -11,8 +11,10 @@ from google.protobuf import json_format
 from protoqueue.broker.override import use_broker
 from protoqueue.client import Client
 from protoqueue.errors import ConfigurationError
+from protoqueue.protocol.buckets import CONFIG_BUCKET
 from protoqueue.protocol.config import GroupSettings, QueueSettings, parse_group, parse_queue
-from protoqueue.protocol.names import CONFIG_BUCKET, SCHEDULED_CONSUMER, GroupName, QueueName
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing.memory import MemoryBroker
 from protoqueue.testing.shapes import (

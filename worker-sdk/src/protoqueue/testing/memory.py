@@ -24,8 +24,9 @@ from protoqueue.broker import (
 )
 from protoqueue.broker.event_loop import OwnLoop
 from protoqueue.errors import PayloadTooLarge, QueueFull, Unavailable
+from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.durations import to_timedelta
-from protoqueue.protocol.names import DONE_BUCKET, QueueName
+from protoqueue.protocol.names import QueueName
 from protoqueue.testing.streams import Consumer, Entry, Request, Stream, matches
 
 _TICK_S = 0.005

@@ -19,7 +19,7 @@ from protoqueue.broker import (
     WrongRevision,
 )
 from protoqueue.errors import QueueFull
-from protoqueue.protocol.names import Header
+from protoqueue.protocol.message_headers import Header
 
 
 @dataclass

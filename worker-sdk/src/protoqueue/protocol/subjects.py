@@ -1,0 +1,192 @@
+"""The subjects of a queue, and the levels, partitions and unique keys that stand in them."""
+
+import hashlib
+import zlib
+from typing import Literal
+
+from protoqueue.errors import InvalidTask
+from protoqueue.protocol.tokens import token_of
+from protoqueue.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY
+
+MOST_EXACT_PARTITIONS = 32
+"""Up to so many partitions a queue's streams take no other subject than what its groups consume."""
+
+_UNIQUE_DIGITS = 32
+
+
+class QueueSubjects:
+    """The subjects of one queue; `QueueName` is one."""
+
+    namespace: str
+    name: str
+
+    @property
+    def _prefix(self) -> str:
+        return f"pq.{self.namespace}.{self.name}"
+
+    def stream_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
+        """Of a queue with so many partitions, or without with so many levels: what its groups consume and no more.
+
+        What nobody consumes would be stored for ever, and count against the queue's limits. Of many partitions any
+        number is taken: the server compares each subject with each, and a stream would take seconds to be made.
+        """
+        if partitions > MOST_EXACT_PARTITIONS:
+            return (self.ordered("*"), self.retry("*", "*"))
+        numbers = range(partitions or levels)
+        first = [self.ordered(number) if partitions else self.task(number) for number in numbers]
+        return (*first, *(self.retry("*", number) for number in numbers))
+
+    def later_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
+        """Tasks and retries that are scheduled, recurring schedules, and what comes due for the queue's stream."""
+        due = (self.due(subject) for subject in self.stream_subjects(levels, partitions))
+        return (self.scheduled("*"), self.scheduled("*.*"), self.cron("*"), *due)
+
+    def unique_subjects(self, levels: int) -> tuple[str, ...]:
+        """Where tasks with a unique key lie: not yet due, and waiting for a worker at each level."""
+        return (self.unique_scheduled("*", "*"), *(self.unique_waiting("*", level) for level in range(levels)))
+
+    @property
+    def dead_letter_subjects(self) -> tuple[str, ...]:
+        return (f"pqdlq.{self.namespace}.{self.name}.>",)
+
+    @property
+    def new_task_subjects(self) -> tuple[str, ...]:
+        """What a producer publishes to: a first message here wakes a group at zero."""
+        return (f"{self._prefix}.task.*", self.ordered("*"), f"{self._prefix}.due.unique.*.*")
+
+    @property
+    def due_transform(self) -> tuple[str, str]:
+        """Source and destination of the transform with which an ordered queue takes over what has come due."""
+        return self.all_due, f"{self._prefix}.>"
+
+    def waiting_subjects(self, *, ordered: bool) -> tuple[str, ...]:
+        """Tasks that wait for a worker or are with one: due, new and redriven."""
+        return self.all_due, self.ordered("*") if ordered else f"{self._prefix}.task.*", self.retry("*", "*")
+
+    @property
+    def everything(self) -> str:
+        """Whatever is published for this queue."""
+        return f"{self._prefix}.>"
+
+    @property
+    def all_scheduled(self) -> str:
+        return f"{self._prefix}.scheduled.>"
+
+    @property
+    def all_due(self) -> str:
+        """What has come due."""
+        return f"{self._prefix}.due.>"
+
+    @property
+    def all_recurring(self) -> str:
+        return f"{self._prefix}.cron.>"
+
+    @property
+    def all_checkpoints(self) -> str:
+        """How far each Redrive has come; stored in one batch with the tasks that it puts back."""
+        return self.checkpoint("*")
+
+    def checkpoint(self, redrive: str) -> str:
+        """Of the Redrive with that uid."""
+        return f"{self._prefix}.redrive.{redrive}"
+
+    def task(self, level: int | Literal["*"]) -> str:
+        return f"{self._prefix}.task.{level}"
+
+    def ordered(self, partition: int | Literal["*"]) -> str:
+        return f"{self._prefix}.ordered.{partition}"
+
+    def retry(self, group: str, level: int | Literal["*"]) -> str:
+        """Where a retried or redriven task returns to, by level or partition; `*` as group matches every group."""
+        return f"{self._prefix}.retry.{group}.{level}"
+
+    def scheduled(self, unique: str) -> str:
+        return f"{self._prefix}.scheduled.{unique}"
+
+    def unique_waiting(self, token: str, level: int | Literal["*"]) -> str:
+        """Where the task with a unique key waits and runs, by level; `*` as token matches every key."""
+        return f"{self._prefix}.due.unique.{token}.{level}"
+
+    def unique_scheduled(self, token: str, task_id: str) -> str:
+        """The same while it is not due, or waits for its retry; `*` as token or id matches every one."""
+        return f"{self._prefix}.scheduled.unique.{token}.{task_id if task_id == '*' else scheduled_task(task_id)}"
+
+    def unique(self, token: str) -> str:
+        """What matches the task of a unique key wherever it is, and nothing else: that it is there locks the key."""
+        return f"{self._prefix}.*.unique.{token}.*"
+
+    def cron(self, schedule: str) -> str:
+        return f"{self._prefix}.cron.{schedule}"
+
+    @property
+    def cancellations(self) -> str:
+        """Where workers hear of tasks to be cancelled; no stream stores it."""
+        return f"{self._prefix}.cancel"
+
+    @property
+    def holder_requests(self) -> str:
+        """Where workers are asked whether they hold a task; no stream stores it."""
+        return f"{self._prefix}.holder"
+
+    @property
+    def closed(self) -> str:
+        """What a stream listens to that is to take no more tasks: nobody publishes there."""
+        return f"{self._prefix}.closed"
+
+    def due(self, subject: str) -> str:
+        """The schedule target on LATER of a task or retry subject of this queue."""
+        return f"{self._prefix}.due.{subject.removeprefix(f'{self._prefix}.')}"
+
+    def dead_letter(self, group: str) -> str:
+        return f"pqdlq.{self.namespace}.{self.name}.{group}"
+
+    @property
+    def all_records(self) -> str:
+        """The records of all finished attempts."""
+        return f"pqhist.{self.namespace}.{self.name}.>"
+
+    def records(self, outcome: str) -> str:
+        """The records of all attempts that ended so, `done` and so on."""
+        return f"{self.record_prefix(outcome)}*"
+
+    def record_prefix(self, outcome: str) -> str:
+        """What the subjects of these begin with."""
+        return f"pqhist.{self.namespace}.{self.name}.{outcome}."
+
+    def record(self, outcome: str, task_id: str) -> str:
+        """Of a task the records of the attempts that ended so; `*` as outcome matches every one."""
+        return f"{self.record_prefix(outcome)}{token_of(task_id)}"
+
+
+def level_of(priority: int, levels: int) -> int:
+    """The level, 0 (lowest) to `levels - 1`, of a priority; 0 on the wire means the default. Raises InvalidTask."""
+    priority = priority or DEFAULT_PRIORITY
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InvalidTask(f"priority must be {MIN_PRIORITY} (lowest) to {MAX_PRIORITY} (highest), not {priority}")
+    return (priority - 1) * levels // MAX_PRIORITY
+
+
+def partition_of(ordering_key: str, partitions: int) -> int:
+    """The partition of a key: CRC-32 (as in zlib) of its UTF-8 bytes, modulo the partitions."""
+    return zlib.crc32(ordering_key.encode()) % partitions
+
+
+def number_of(subject: str) -> int:
+    """The level or partition of a task's subject, new or retried."""
+    return int(subject.rpartition(".")[2])
+
+
+def unique_token(key: str) -> str:
+    """The token of a unique key in subjects."""
+    return hashlib.sha256(key.encode()).hexdigest()[:_UNIQUE_DIGITS]
+
+
+def unique_token_of(subject: str) -> str | None:
+    """That of the task on a subject; None where no key is locked by it."""
+    tokens = subject.split(".", 7)
+    return tokens[5] if len(tokens) == 7 and tokens[4] == "unique" and tokens[3] in ("due", "scheduled") else None
+
+
+def scheduled_task(task_id: str) -> str:
+    """The `<unique>` under `scheduled.` of a delayed task, and the beginning of that of its waiting retries."""
+    return token_of(task_id)
