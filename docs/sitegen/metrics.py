@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry
 from protoqueue.observability.metrics import WorkerMetrics
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.autoscaling.resource_metrics import ResourceMetrics
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.runtime.client import Kubernetes
 from protoqueue_operator.runtime.metrics import Gauges, Metrics
-from protoqueue_operator.wiring import Caches, make_status_writer
+from protoqueue_operator.wiring import make_status_writer
 
 _META = {"namespace": "default", "uid": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"}
 _TASKS = {"waiting": 1, "inFlight": 0}

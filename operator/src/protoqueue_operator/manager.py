@@ -13,6 +13,7 @@ from protoqueue_operator.api.v1alpha1.kinds import WATCHED_KINDS
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.autoscaling.resource_metrics import ResourceMetrics
 from protoqueue_operator.autoscaling.sampler import Sampler
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.jetstream.broker import Broker, Brokers
 from protoqueue_operator.nats.reload import reload
 from protoqueue_operator.runtime.client import ApiError, Kubernetes
@@ -24,7 +25,7 @@ from protoqueue_operator.runtime.resync import Resync, granted_namespaces
 from protoqueue_operator.runtime.workqueue import WorkQueue
 from protoqueue_operator.settings import Settings
 from protoqueue_operator.watch_events import WatchEvents
-from protoqueue_operator.wiring import Caches, Wiring, make_status_writer
+from protoqueue_operator.wiring import Wiring, make_status_writer
 
 logger = logging.getLogger(__name__)
 

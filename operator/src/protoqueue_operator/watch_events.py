@@ -8,8 +8,9 @@ from protoqueue_operator.api.v1alpha1.labels import FINALIZER, GROUP_LABEL
 from protoqueue_operator.api.v1alpha1.meta import Key, Meta, parse_meta
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
 from protoqueue_operator.api.v1alpha1.status import is_ready
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.runtime.status_writer import StatusWriter
-from protoqueue_operator.wiring import RESYNC_PATIENCE_S, Caches, Wiring
+from protoqueue_operator.wiring import RESYNC_PATIENCE_S, Wiring
 
 
 class WatchEvents:

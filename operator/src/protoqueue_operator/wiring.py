@@ -1,15 +1,12 @@
 """Which part is handed what: the one place where all rooms meet."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from protoqueue_operator.api.v1alpha1.deployment import Deployment, parse_deployment
-from protoqueue_operator.api.v1alpha1.kinds import CONSUMER_GROUP, DEPLOYMENT, QUEUE, REDRIVE
+from protoqueue_operator.api.v1alpha1.kinds import CONSUMER_GROUP, QUEUE, REDRIVE
 from protoqueue_operator.api.v1alpha1.labels import FINALIZER
 from protoqueue_operator.api.v1alpha1.meta import Key
-from protoqueue_operator.api.v1alpha1.objects import Group, Queue, Redrive, parse_group, parse_queue, parse_redrive
+from protoqueue_operator.api.v1alpha1.objects import Queue
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec
 from protoqueue_operator.autoscaling.activation import Activation
 from protoqueue_operator.autoscaling.deletion_cost import DeletionCosts
@@ -22,15 +19,13 @@ from protoqueue_operator.autoscaling.state import GroupStates
 from protoqueue_operator.autoscaling.target_claims import TargetClaims
 from protoqueue_operator.autoscaling.throttles import Throttles
 from protoqueue_operator.autoscaling.worker_health import WorkerHealth
+from protoqueue_operator.caches import Caches, DesiredAssets
 from protoqueue_operator.consumergroup.deletion import GroupDeletion
 from protoqueue_operator.consumergroup.reconciler import GroupReconciler
 from protoqueue_operator.consumergroup.workload import Workload
-from protoqueue_operator.jetstream.assets import Consumer, Stream
 from protoqueue_operator.jetstream.broker import Broker, Brokers
 from protoqueue_operator.jetstream.drift import DriftWatch
-from protoqueue_operator.jetstream.layout import Layout
 from protoqueue_operator.nats.secret_poller import SecretPoller
-from protoqueue_operator.queue.dead_letter_rules import target_of
 from protoqueue_operator.queue.dead_letter_target import DeadLetterTargets
 from protoqueue_operator.queue.deletion import QueueDeletion
 from protoqueue_operator.queue.reconciler import QueueReconciler
@@ -39,7 +34,6 @@ from protoqueue_operator.queue.state import QueueStates
 from protoqueue_operator.redrive.mover import Mover
 from protoqueue_operator.redrive.reconciler import RedriveReconciler
 from protoqueue_operator.redrive.state import Turns
-from protoqueue_operator.runtime.cache import Cache, Index
 from protoqueue_operator.runtime.client import Kubernetes
 from protoqueue_operator.runtime.controller import Controller
 from protoqueue_operator.runtime.deletion import Deletion
@@ -61,51 +55,6 @@ _NOT_WORTH_AN_EVENT = ("QueueNotReady", "LevelsGrowing")
 """What passes within moments, as when a Queue and its group are created together."""
 
 
-class Caches:
-    """What the watches last said, by kind."""
-
-    def __init__(self) -> None:
-        self.queues: Cache[Queue] = Cache(QUEUE, parse_queue)
-        self.groups: Cache[Group] = Cache(CONSUMER_GROUP, parse_group)
-        self.redrives: Cache[Redrive] = Cache(REDRIVE, parse_redrive)
-        self.deployments: Cache[Deployment] = Cache(DEPLOYMENT, lambda body, _: parse_deployment(body))
-        self.groups_of: Index[Group, Key] = self.groups.index(lambda group: group.queue_key)
-        """The groups that consume each queue."""
-        self.senders_to: Index[Queue, Key] = self.queues.index(target_of)
-        """The queues whose dead letters are to be tasks of each queue."""
-        self.redrives_of: Index[Redrive, Key] = self.redrives.index(lambda redrive: redrive.queue_key)
-        """The Redrives of each queue's dead letters."""
-
-    def resources(self) -> dict[str, Cache[Any]]:
-        """Those with a status and Events of the operator's."""
-        return {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: self.redrives}
-
-    def __len__(self) -> int:
-        return len(self.queues) + len(self.groups) + len(self.redrives) + len(self.deployments)
-
-
-@dataclass(frozen=True)
-class DesiredAssets:
-    """What the assets of each queue are to be, as far as that is known."""
-
-    queue_states: QueueStates
-    group_states: GroupStates
-    groups_of: Index[Group, Key]
-
-    def streams(self, queue: Key) -> Iterable[Stream]:
-        return self.queue_states.streams.get(queue, ())
-
-    def layout(self, queue: Key) -> Layout | None:
-        """In which of them its tasks lie."""
-        return self.queue_states.layouts.get(queue)
-
-    def consumers(self, queue: Key) -> Iterable[Consumer]:
-        for group in self.groups_of.get(queue):
-            state = self.group_states.of(group)
-            if state.last_applied and not state.is_refused:  # else a look would repair nothing
-                yield from state.last_applied.consumers
-
-
 class Wiring:
     """Builds every part from what it needs, and nothing more."""
 
@@ -124,105 +73,30 @@ class Wiring:
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        self._caches = caches
-        self._brokers = brokers
-        self._status = status
-        self._now = now
-        self._monotonic = monotonic
+        self._kubernetes, self._caches, self._brokers = kubernetes, caches, brokers
+        self._status, self._events, self._metrics = status, events, metrics
+        self._now, self._monotonic = now, monotonic
         self._gc_freeze = GcFreeze()
         self.stored: dict[Key, int] = {}
         """Of each queue, how many tasks have ever been stored in its stream, as last sampled."""
-        self.group_states = GroupStates()
-        self.queue_states = QueueStates()
-        self.samples = SeriesStore()
-        namespaces, finalizers = Namespaces(kubernetes), Finalizers(kubernetes, caches.resources())
-        deletion = Deletion(kubernetes, finalizers, status, events, now)
+        self.group_states, self.queue_states, self.samples = GroupStates(), QueueStates(), SeriesStore()
+        self._namespaces = Namespaces(kubernetes)
+        self._finalizers = Finalizers(kubernetes, caches.resources())
+        self._deletion = Deletion(kubernetes, self._finalizers, status, events, now)
+        self._turns = Turns()
         self.claims = TargetClaims(caches.groups, caches.deployments)
         self.targets = ScaleTargets(kubernetes, caches.deployments, self.claims)
-        self.executor = Executor(
-            kubernetes, caches.deployments, self.group_states, self.claims, self.targets,
-            DeletionCosts(kubernetes, brokers), status, events, self.samples.resized, now, monotonic,
-        )  # fmt: skip
-        self.relocation = Relocation(brokers, caches.queues, caches.groups_of, self.queue_states, namespaces, events)
-        self.queue_deletion = QueueDeletion(caches.groups_of, self.relocation, namespaces, deletion)
-        self.group_deletion = GroupDeletion(caches.queues, self.group_states, self.relocation, namespaces, deletion)
-        self.queues = QueueReconciler(
-            queues=caches.queues,
-            groups_of=caches.groups_of,
-            states=self.queue_states,
-            brokers=brokers,
-            relocation=self.relocation,
-            namespaces=namespaces,
-            finalizers=finalizers,
-            deletion=self.queue_deletion,
-            dead_letters=DeadLetterTargets(kubernetes, caches.queues),
-            status=status,
-            events=events,
-            max_bytes_per_namespace=max_bytes_per_namespace,
-            requeue_groups=self.requeue_groups,
-            requeue_senders=self.requeue_senders,
-            count_error=lambda key, error: self.controller.count_error(key, error),
-            now=now,
-        )
-        self.groups = GroupReconciler(
-            kubernetes=kubernetes,
-            queues=caches.queues,
-            groups_of=caches.groups_of,
-            deployments=caches.deployments,
-            states=self.group_states,
-            brokers=brokers,
-            homes=self.relocation,
-            finalizers=finalizers,
-            workload=Workload(kubernetes, caches.deployments, self.group_states, status, events, worker_nats_url),
-            targets=self.targets,
-            claims=self.claims,
-            executor=self.executor,
-            deletion=self.group_deletion,
-            status=status,
-            events=events,
-            refused_queues=self.queue_states.refused,
-            layout=self.queue_states.layouts.get,
-            requeue=lambda key: self.controller.work.add(key),
-            count_error=lambda key, error: self.controller.count_error(key, error),
-        )
-        turns = Turns()
-        self.mover = Mover(
-            kubernetes=kubernetes,
-            redrives=caches.redrives,
-            queues=caches.queues,
-            known_broker=lambda queue: brokers.known(queue),
-            layout=self.queue_states.layouts.get,
-            is_taken_over=self.relocation.is_taken_over,
-            turns=turns,
-            status=status,
-            events=events,
-            observer=metrics.work_queue("redrive"),
-            now=now,
-            monotonic=monotonic,
-        )
-        redrives = RedriveReconciler(
-            kubernetes=kubernetes,
-            redrives=caches.redrives,
-            mover=self.mover,
-            turns=turns,
-            finalizers=finalizers,
-            deletion=deletion,
-            status=status,
-            now=now,
-        )
-        self.controller = Controller(
-            caches.resources(),
-            {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: redrives},
-            metrics,
-            share_of=self._tenant_of,
-            share=_TENANTS_WORKERS,
-        )
+        self.executor = self._build_executor()
+        self.relocation = self._build_relocation()
+        self.queue_deletion = QueueDeletion(caches.groups_of, self.relocation, self._namespaces, self._deletion)
+        self.group_deletion = self._build_group_deletion()
+        self.queues = self._build_queue_reconciler(max_bytes_per_namespace)
+        self.groups = self._build_group_reconciler(worker_nats_url)
+        self.mover = self._build_mover()
+        self.controller = self._build_controller()
         self.health = WorkerHealth(kubernetes, caches.deployments, monotonic, self.groups.report_readiness)
         self.secret_poller = SecretPoller(kubernetes, caches.queues, brokers, self.requeue)
-        self.target_poller = ScaleTargetPoller(
-            caches.groups, self.group_states, self.claims, self.targets, self.executor,
-            lambda key: self.controller.work.add(key), target_period_s,
-        )  # fmt: skip
+        self.target_poller = self._build_target_poller(target_period_s)
 
     def requeue(self, queue: Key) -> None:
         """Something about a queue or its groups has changed outside Kubernetes."""
@@ -278,6 +152,113 @@ class Wiring:
         return Evaluation(
             self._caches.groups_of, self.group_states, self.executor, self.health, activation, throttles, self._status,
             recorder, self.stored, self._monotonic,
+        )  # fmt: skip
+
+    def _build_executor(self) -> Executor:
+        return Executor(
+            self._kubernetes, self._caches.deployments, self.group_states, self.claims, self.targets,
+            DeletionCosts(self._kubernetes, self._brokers), self._status, self._events, self.samples.resized,
+            self._now, self._monotonic,
+        )  # fmt: skip
+
+    def _build_relocation(self) -> Relocation:
+        return Relocation(
+            self._brokers, self._caches.queues, self._caches.groups_of, self.queue_states, self._namespaces,
+            self._events,
+        )  # fmt: skip
+
+    def _build_group_deletion(self) -> GroupDeletion:
+        return GroupDeletion(self._caches.queues, self.group_states, self.relocation, self._namespaces, self._deletion)
+
+    def _build_queue_reconciler(self, max_bytes_per_namespace: int | None) -> QueueReconciler:
+        return QueueReconciler(
+            queues=self._caches.queues,
+            groups_of=self._caches.groups_of,
+            states=self.queue_states,
+            brokers=self._brokers,
+            relocation=self.relocation,
+            namespaces=self._namespaces,
+            finalizers=self._finalizers,
+            deletion=self.queue_deletion,
+            dead_letters=DeadLetterTargets(self._kubernetes, self._caches.queues),
+            status=self._status,
+            events=self._events,
+            max_bytes_per_namespace=max_bytes_per_namespace,
+            requeue_groups=self.requeue_groups,
+            requeue_senders=self.requeue_senders,
+            count_error=lambda key, error: self.controller.count_error(key, error),
+            now=self._now,
+        )
+
+    def _build_group_reconciler(self, worker_nats_url: str | None) -> GroupReconciler:
+        return GroupReconciler(
+            kubernetes=self._kubernetes,
+            queues=self._caches.queues,
+            groups_of=self._caches.groups_of,
+            deployments=self._caches.deployments,
+            states=self.group_states,
+            brokers=self._brokers,
+            homes=self.relocation,
+            finalizers=self._finalizers,
+            workload=self._build_workload(worker_nats_url),
+            targets=self.targets,
+            claims=self.claims,
+            executor=self.executor,
+            deletion=self.group_deletion,
+            status=self._status,
+            events=self._events,
+            refused_queues=self.queue_states.refused,
+            layout=self.queue_states.layouts.get,
+            requeue=lambda key: self.controller.work.add(key),
+            count_error=lambda key, error: self.controller.count_error(key, error),
+        )
+
+    def _build_workload(self, worker_nats_url: str | None) -> Workload:
+        return Workload(
+            self._kubernetes, self._caches.deployments, self.group_states, self._status, self._events, worker_nats_url
+        )
+
+    def _build_mover(self) -> Mover:
+        return Mover(
+            kubernetes=self._kubernetes,
+            redrives=self._caches.redrives,
+            queues=self._caches.queues,
+            known_broker=lambda queue: self._brokers.known(queue),
+            layout=self.queue_states.layouts.get,
+            is_taken_over=self.relocation.is_taken_over,
+            turns=self._turns,
+            status=self._status,
+            events=self._events,
+            observer=self._metrics.work_queue("redrive"),
+            now=self._now,
+            monotonic=self._monotonic,
+        )
+
+    def _build_redrive_reconciler(self) -> RedriveReconciler:
+        return RedriveReconciler(
+            kubernetes=self._kubernetes,
+            redrives=self._caches.redrives,
+            mover=self.mover,
+            turns=self._turns,
+            finalizers=self._finalizers,
+            deletion=self._deletion,
+            status=self._status,
+            now=self._now,
+        )
+
+    def _build_controller(self) -> Controller:
+        return Controller(
+            self._caches.resources(),
+            {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: self._build_redrive_reconciler()},
+            self._metrics,
+            share_of=self._tenant_of,
+            share=_TENANTS_WORKERS,
+        )
+
+    def _build_target_poller(self, target_period_s: float) -> ScaleTargetPoller:
+        return ScaleTargetPoller(
+            self._caches.groups, self.group_states, self.claims, self.targets, self.executor,
+            lambda key: self.controller.work.add(key), target_period_s,
         )  # fmt: skip
 
     def _queue_in(self, broker: Broker, key: Key) -> Queue | None:

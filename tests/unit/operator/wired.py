@@ -10,12 +10,13 @@ from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
 from protoqueue_operator.autoscaling.executor import Executor
 from protoqueue_operator.autoscaling.state import GroupState, LastApplied
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.jetstream.assets import Consumer
 from protoqueue_operator.jetstream.broker import Broker, Brokers
 from protoqueue_operator.nats.credentials import Credentials
 from protoqueue_operator.runtime.metrics import Metrics
 from protoqueue_operator.runtime.workqueue import Requeue
-from protoqueue_operator.wiring import Caches, Wiring
+from protoqueue_operator.wiring import Wiring
 
 
 def make_pool(kubernetes: Any = None, listener: Any = None, own: Credentials | None = None) -> Brokers:

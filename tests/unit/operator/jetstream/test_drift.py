@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.caches import DesiredAssets
 from protoqueue_operator.jetstream import drift
 from protoqueue_operator.jetstream.assets import Consumer
 from protoqueue_operator.jetstream.drift import DriftWatch
-from protoqueue_operator.wiring import DesiredAssets
 from unit.operator.samples import group_body, queue_body
 from unit.operator.wired import Wired
 

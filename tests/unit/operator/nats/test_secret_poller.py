@@ -9,10 +9,10 @@ import pytest
 from protoqueue.aio import cancel
 from protoqueue_operator.api.v1alpha1.errors import Refusal
 from protoqueue_operator.api.v1alpha1.meta import Key
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.nats import secret_poller
 from protoqueue_operator.nats.secret_poller import SecretPoller
 from protoqueue_operator.runtime.client import ApiError, Gone
-from protoqueue_operator.wiring import Caches
 from unit.operator.samples import queue_body
 from unit.operator.wired import make_pool
 from waiting import eventually

@@ -1,5 +1,5 @@
 from protoqueue_operator.api.v1alpha1.meta import Key
-from protoqueue_operator.wiring import Caches
+from protoqueue_operator.caches import Caches
 from unit.operator.samples import group_body, queue_body
 
 EMAIL = Key("Queue", "default", "email")

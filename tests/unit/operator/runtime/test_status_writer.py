@@ -11,10 +11,11 @@ from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Group
 from protoqueue_operator.api.v1alpha1.status import not_ready, ready, tasks
 from protoqueue_operator.autoscaling.scaling_conditions import scaling
+from protoqueue_operator.caches import Caches
 from protoqueue_operator.runtime.client import ApiError, Kubernetes
 from protoqueue_operator.runtime.metrics import Metrics
 from protoqueue_operator.runtime.status_writer import COUNTER_INTERVAL_S
-from protoqueue_operator.wiring import Caches, make_status_writer
+from protoqueue_operator.wiring import make_status_writer
 from unit.operator.samples import group_body
 from waiting import eventually
 
