@@ -15,10 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Gener
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from protoqueue.admin.all_queues import QueueOverview
-from protoqueue.admin.dead_letters import DeadLetter as _Letter
+from protoqueue.admin.dead_letters import DeadLetter as _AsyncLetter
+from protoqueue.admin.letter import Letter
 from protoqueue.background import BACKGROUND, LoopRunner, Runner, on_fork
 from protoqueue.client import Client as _AsyncClient
 from protoqueue.connection import connect as _connect
@@ -38,6 +39,7 @@ _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Kind = TypeVar("_Kind")
 _Made = TypeVar("_Made")
+_Behind = TypeVar("_Behind", covariant=True)
 
 
 def connect(
@@ -166,13 +168,15 @@ def _made_of(
 
 @dataclass(frozen=True)
 class Receipt:
-    """The queue has stored the task `id`; with `duplicate` it had one of the same `dedup_id`, and stored nothing.
+    """The queue has stored the task `id`; with `duplicate` it had one already, and stored nothing.
 
+    `matched` says what that has in common with this one, `dedup_id` or `unique`.
     The `id` of a duplicate is that of the task that is there. It is empty where that task has left the queue's stream.
     """
 
     id: str
     duplicate: bool = False
+    matched: Literal["", "dedup_id", "unique"] = ""
     _queue: "Queue | None" = field(default=None, repr=False, compare=False)
 
     @overload
@@ -188,12 +192,12 @@ class Receipt:
             raise ConfigurationError("no queue gave this receipt in this process: use queue.result(receipt.id)")
         return self._queue.result(self.id, kind, timeout=timeout)
 
-    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool]]:
-        return Receipt, (self.id, self.duplicate)
+    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool, str]]:
+        return Receipt, (self.id, self.duplicate, self.matched)
 
 
 def _receipt(queue: "Queue", receipt: _AsyncReceipt) -> Receipt:
-    return Receipt(receipt.id, receipt.duplicate, queue)
+    return Receipt(receipt.id, receipt.duplicate, receipt.matched, queue)
 
 
 def _receipts(queue: "Queue", receipts: list[_AsyncReceipt]) -> list[Receipt]:
@@ -271,7 +275,7 @@ class Queue:
         `PROTOQUEUE_GROUP`, and then to the queue's group where it has just one. Raises GroupNotFound and Unavailable.
         """
         received = self.run(lambda queue: queue.receive(max_tasks, wait, group=group))
-        return [ReceivedTask(**_values(task, _TASK), _received=task, _client=self._client) for task in received]
+        return [ReceivedTask(**_values(task, _TASK), _behind=task, _client=self._client) for task in received]
 
     def lease(self, token: str) -> "Lease":
         """What settles a task by the `token` of the ReceivedTask, in any process. Asks NATS nothing about the task.
@@ -292,12 +296,12 @@ class Queue:
             letter = self._client.run(lambda _: _next(letters))
             if letter is None:
                 return
-            yield DeadLetter(**_values(letter, _LETTER), _letter=letter, _client=self._client)
+            yield DeadLetter(**_values(letter, _LETTER), _behind=letter, _client=self._client)
 
 
 async def _begun(
     queue: _AsyncQueue, group: str | None, after: int, timeout: float | timedelta
-) -> AsyncIterator[_Letter]:
+) -> AsyncIterator[_AsyncLetter]:
     return queue.dead_letters(group=group, after=after, timeout=timeout)
 
 
@@ -305,12 +309,23 @@ async def _next(items: AsyncIterator[_Result]) -> _Result | None:
     return await anext(items, None)
 
 
-def _of_task(
-    method: Callable[Concatenate[_Received, _Arguments], Coroutine[Any, Any, _Result]],
-) -> Callable[Concatenate["ReceivedTask", _Arguments], _Result]:
+class _Blocking(Protocol[_Behind]):
+    """What stands for an object of the async client, and for `_client`'s threads."""
+
+    @property
+    def _behind(self) -> _Behind: ...
+    @property
+    def _client(self) -> Client: ...
+
+
+def _blocking(
+    method: Callable[Concatenate[_Behind, _Arguments], Coroutine[Any, Any, _Result]],
+) -> Callable[Concatenate[_Blocking[_Behind], _Arguments], _Result]:
+    """The method of the async object behind this one, as one that returns when it is done."""
+
     @functools.wraps(method)
-    def call(self: "ReceivedTask", /, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
-        return self._client.run(lambda _: method(self._received, *args, **options))
+    def call(self: _Blocking[_Behind], /, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        return self._client.run(lambda _: method(self._behind, *args, **options))
 
     return call
 
@@ -323,7 +338,7 @@ class ReceivedTask(Task):
     """
 
     leased_until: datetime = field(kw_only=True)
-    _received: _Received = field(kw_only=True, repr=False)
+    _behind: _Received = field(kw_only=True, repr=False)
     _client: Client = field(kw_only=True, repr=False)
 
     @overload
@@ -333,35 +348,25 @@ class ReceivedTask(Task):
 
     def payload(self, kind: Any = Any, /) -> Any:
         """The payload as `kind`, anything a handler's annotation may be; raises UndecodableTask."""
-        return self._received.payload(kind)
+        return self._behind.payload(kind)
 
     @property
     def group(self) -> str:
         """The consumer group it was received for."""
-        return self._received.group
+        return self._behind.group
 
     @property
     def token(self) -> str:
         """What `Queue.lease` settles this task by, as that of the async client."""
-        return self._received.token
+        return self._behind.token
 
-    ack = _of_task(_Received.ack)
-    retry = _of_task(_Received.retry)
-    reject = _of_task(_Received.reject)
-    snooze = _of_task(_Received.snooze)
-    redrive = _of_task(_Received.redrive)
-    hand_back = _of_task(_Received.hand_back)
-    extend = _of_task(_Received.extend)
-
-
-def _of_lease(
-    method: Callable[Concatenate[_Lease, _Arguments], Coroutine[Any, Any, _Result]],
-) -> Callable[Concatenate["Lease", _Arguments], _Result]:
-    @functools.wraps(method)
-    def call(self: "Lease", /, *args: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
-        return self._client.run(lambda _: method(self._lease, *args, **options))
-
-    return call
+    ack = _blocking(_Received.ack)
+    retry = _blocking(_Received.retry)
+    reject = _blocking(_Received.reject)
+    snooze = _blocking(_Received.snooze)
+    redrive = _blocking(_Received.redrive)
+    hand_back = _blocking(_Received.hand_back)
+    extend = _blocking(_Received.extend)
 
 
 class Lease:
@@ -371,70 +376,48 @@ class Lease:
     """
 
     def __init__(self, lease: _Lease, client: Client) -> None:
-        self._lease = lease
+        self._behind = lease
         self._client = client
 
     @property
     def task_id(self) -> str:
-        return self._lease.task_id
+        return self._behind.task_id
 
     @property
     def attempt(self) -> int:
-        return self._lease.attempt
+        return self._behind.attempt
 
     @property
     def group(self) -> str:
-        return self._lease.group
+        return self._behind.group
 
     @property
     def visibility_timeout(self) -> timedelta:
         """For how long NATS lends a task of this group."""
-        return self._lease.visibility_timeout
+        return self._behind.visibility_timeout
 
-    ack = _of_lease(_Lease.ack)
-    retry = _of_lease(_Lease.retry)
-    reject = _of_lease(_Lease.reject)
-    snooze = _of_lease(_Lease.snooze)
-    redrive = _of_lease(_Lease.redrive)
-    extend = _of_lease(_Lease.extend)
-    keep = _of_lease(_Lease.keep)
+    ack = _blocking(_Lease.ack)
+    retry = _blocking(_Lease.retry)
+    reject = _blocking(_Lease.reject)
+    snooze = _blocking(_Lease.snooze)
+    redrive = _blocking(_Lease.redrive)
+    extend = _blocking(_Lease.extend)
+    keep = _blocking(_Lease.keep)
 
 
 @dataclass(frozen=True)
-class DeadLetter:
+class DeadLetter(Letter):
     """A task that was given up. `reason` is one of `Reason`."""
 
-    task: Task
-    reason: str
-    error: str
-    error_type: str
-    attempts: int
-    group: str
-    worker: str
-    failed_at: datetime | None
-    sequence: int
-    redrives: int
-    traceback: str = field(repr=False)
-    """Of the last attempt, from the handler on, shortened; empty where no handler raised."""
-    _letter: _Letter = field(repr=False)
+    _behind: _AsyncLetter = field(repr=False)
     _client: Client = field(repr=False)
 
-    def redrive(self, payload: bytes | None = None) -> None:
-        """Put the task back to the group that gave it up, with fresh attempts, and with another payload if given.
-
-        The payload is encoded as the old one was, in `task.content_type`. Raises InvalidTask where there is no task
-        whose payload it could be, PayloadTooLarge, QueueFull and Unavailable, and in a Broadcast queue GroupNotFound
-        where that group is no more: nobody would take the task, so it stays here.
-        """
-        self._client.run(lambda _: self._letter.redrive(payload))
-
-    def delete(self) -> bool:
-        """Delete the letter; False when another client already had."""
-        return self._client.run(lambda _: self._letter.delete())
+    redrive = _blocking(_AsyncLetter.redrive)
+    delete = _blocking(_AsyncLetter.delete)
 
 
 _TASK = [*(known.name for known in fields(Task)), "leased_until"]
-_LETTER = [known.name for known in fields(DeadLetter) if not known.name.startswith("_")]
+_LETTER = [known.name for known in fields(Letter)]
 
 
 def _values(one: object, names: list[str]) -> dict[str, Any]:

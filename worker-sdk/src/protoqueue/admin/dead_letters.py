@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
+from protoqueue.admin.letter import Letter
 from protoqueue.admin.places import MOST_AT_ONCE, MOST_BYTES, stored_messages
 from protoqueue.broker import Broker, DuplicateInBatch, Message, StoredMessage
 from protoqueue.broker.config_watch import read_settings
@@ -23,31 +23,16 @@ _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class DeadLetter:
+class DeadLetter(Letter):
     """A task that was given up. `reason` is one of `Reason`.
 
     `task.max_attempts` is how many attempts it might have had, where the letter says it.
     """
 
-    task: Task
-    reason: str
-    error: str
-    error_type: str
-    attempts: int
-    group: str
-    worker: str
-    failed_at: datetime | None
-    sequence: int
-    redrives: int
-    traceback: str = field(repr=False)
-    """Of the last attempt, from the handler on, shortened; empty where no handler raised."""
     _message: StoredMessage = field(repr=False)
     _broker: Broker = field(repr=False)
     _queue: QueueSettings = field(repr=False)
     _seals: Seals = field(repr=False)
-
-    def matches(self, task_type: str | None, reason: str | None) -> bool:
-        return (task_type is None or self.task.type == task_type) and (reason is None or self.reason == reason)
 
     async def redrive(self, payload: bytes | None = None) -> None:
         """Put the task back to the group that gave it up, with fresh attempts, and with another payload if given.
@@ -89,7 +74,7 @@ class DeadLetter:
         return await self._seals.seal(letter_task(letter, self.task, group, place, queue), group, _TIMEOUT_S)
 
     async def delete(self) -> bool:
-        """Forget the task; False when another client already had."""
+        """Delete the letter; False when another client already had."""
         return await self._broker.delete_message(self._queue.dead_letter_stream, self.sequence, _TIMEOUT_S)
 
 

@@ -1,44 +1,19 @@
 """What commands work on: a queue in NATS, as the SDK's client has it, or one behind a gateway."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from protoqueue.admin.all_queues import QueueOverview
 from protoqueue.admin.samples import QueueSamples
 from protoqueue.admin.stats import QueueStats
-from protoqueue.task import Receipt, Task
+from protoqueue.task import Receipt
+
+if TYPE_CHECKING:
+    from protoqueue.admin.dead_letters import DeadLetter
+    from protoqueue.cli.gateway import GatewayLetter
 
 
-class Letter(Protocol):
-    """A dead letter; `protoqueue.DeadLetter` is one."""
-
-    @property
-    def task(self) -> Task: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def error_type(self) -> str: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def group(self) -> str: ...
-    @property
-    def worker(self) -> str: ...
-    @property
-    def failed_at(self) -> datetime | None: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def redrives(self) -> int: ...
-    @property
-    def traceback(self) -> str: ...
-
-    def matches(self, task_type: str | None, reason: str | None) -> bool: ...
-    async def redrive(self) -> None: ...
-    async def delete(self) -> bool: ...
+Letter: TypeAlias = "DeadLetter | GatewayLetter"
 
 
 class TargetQueue(Protocol):

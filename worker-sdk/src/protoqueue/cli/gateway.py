@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from protoqueue.admin.all_queues import QueueOverview
+from protoqueue.admin.letter import Letter
 from protoqueue.admin.samples import QueueSample, QueueSamples, WorkerChange
 from protoqueue.admin.stats import GroupStats, Progress, QueueStats
 from protoqueue.cli.progress import say
@@ -166,24 +167,10 @@ class GatewayQueue:
 
 
 @dataclass(frozen=True)
-class GatewayLetter:
+class GatewayLetter(Letter):
     """In the place of `protoqueue.DeadLetter`."""
 
-    task: Task
-    reason: str
-    error: str
-    error_type: str
-    attempts: int
-    group: str
-    worker: str
-    failed_at: datetime | None
-    sequence: int
-    redrives: int
-    traceback: str = field(repr=False)
     queue: GatewayQueue = field(repr=False)
-
-    def matches(self, task_type: str | None, reason: str | None) -> bool:
-        return (task_type is None or self.task.type == task_type) and (reason is None or self.reason == reason)
 
     async def redrive(self) -> None:
         """Raises ConfigurationError: the API has no call for one letter."""

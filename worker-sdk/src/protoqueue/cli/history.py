@@ -1,7 +1,6 @@
 """`protoqueue history`: what became of tasks."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +18,7 @@ from protoqueue.cli.output import (
     print_table,
     with_queue,
 )
-from protoqueue.history.model import RecordedValue, TaskRecord
+from protoqueue.history.model import RecordedValue, TaskRecord, TaskStatus
 from protoqueue.queue import Queue
 
 _LONGEST_ERROR = 60
@@ -91,32 +90,33 @@ def record_json(record: TaskRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "outcome": record.outcome.value,
-        "type": record.type,
-        "group": record.group,
         "attempt": record.attempt,
-        "worker": record.worker,
-        "priority": record.priority,
-        **times_json(
-            enqueued_at=record.enqueued_at,
-            started_at=record.started_at,
-            finished_at=record.finished_at,
-            due_at=record.due_at,
-        ),
-        "reason": record.reason,
-        "error": record.error,
-        "error_type": record.error_type,
-        "traceback": record.traceback,
-        "metadata": dict(record.metadata),
-        "result": value_json(record.result),
-        "payload": value_json(record.payload),
+        **fields_json(record),
+        "payload": _value_json(record.payload),
     }
 
 
-def times_json(**times: datetime | None) -> Mapping[str, str | None]:
-    return {name: moment(when) for name, when in times.items()}
+def fields_json(found: TaskRecord | TaskStatus) -> dict[str, Any]:
+    """The fields that a record of an attempt and the status of a task share."""
+    return {
+        "type": found.type,
+        "group": found.group,
+        "worker": found.worker,
+        "priority": found.priority,
+        "enqueued_at": moment(found.enqueued_at),
+        "due_at": moment(found.due_at),
+        "started_at": moment(found.started_at),
+        "finished_at": moment(found.finished_at),
+        "reason": found.reason,
+        "error": found.error,
+        "error_type": found.error_type,
+        "traceback": found.traceback,
+        "metadata": dict(found.metadata),
+        "result": _value_json(found.result),
+    }
 
 
-def value_json(value: RecordedValue | None) -> dict[str, Any] | None:
+def _value_json(value: RecordedValue | None) -> dict[str, Any] | None:
     if value is None:
         return None
     if value.omitted:

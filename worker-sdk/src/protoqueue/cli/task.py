@@ -8,7 +8,7 @@ import typer
 
 from protoqueue.cli.connection import ConnectedCommand, ConnectedGroup
 from protoqueue.cli.failure import fail
-from protoqueue.cli.history import error_text, record_json, times_json, took, value_json
+from protoqueue.cli.history import error_text, fields_json, record_json, took
 from protoqueue.cli.output import Format, Output, moment, payload_text, print_data, print_fields, print_table, run_async
 from protoqueue.cli.progress import shown
 from protoqueue.client import Client
@@ -126,22 +126,7 @@ def status_json(status: TaskStatus) -> dict[str, Any]:
         "id": status.id,
         "state": status.state.value,
         "attempts": status.attempts,
-        "type": status.type,
-        "group": status.group,
-        "worker": status.worker,
-        "priority": status.priority,
-        **times_json(
-            enqueued_at=status.enqueued_at,
-            due_at=status.due_at,
-            started_at=status.started_at,
-            finished_at=status.finished_at,
-        ),
-        "reason": status.reason,
-        "error": status.error,
-        "error_type": status.error_type,
-        "traceback": status.traceback,
-        "metadata": dict(status.metadata),
-        "result": value_json(status.result),
+        **fields_json(status),
         "records": [record_json(record) for record in status.records],
     }
 
