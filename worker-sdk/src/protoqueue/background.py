@@ -1,4 +1,4 @@
-"""Event loops for code that has none: one in a thread of its own, or the one a worker runs in."""
+"""Event loops for synchronous code: one in a thread of its own, or that of a running worker."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ class Runner(Protocol):
     """Runs coroutines for a thread that waits for them."""
 
     def run(self, coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-        """What the coroutine returns or raises; where the waiting is interrupted, it is cancelled."""
+        """What the coroutine returns or raises; if waiting for it is interrupted, it is cancelled."""
 
 
 class LoopRunner:
@@ -50,7 +50,7 @@ class LoopRunner:
 
 
 class BackgroundLoop:
-    """An event loop in a daemon thread, started when it is first needed, and anew in a process that was forked."""
+    """An event loop in a daemon thread, started when first needed, and again in a forked process."""
 
     def __init__(self) -> None:
         self._forget()
@@ -79,20 +79,20 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 BACKGROUND = BackgroundLoop()
-"""The one of this process."""
+"""This process's event loop."""
 
 _on_fork: "weakref.WeakSet[_Forked]" = weakref.WeakSet()
 _left_behind: list[object] = []
-"""What belongs to the parent process: kept, as ending it here could touch what the parent still uses."""
+"""Objects of the parent process: kept alive, as finalizing them here could touch what the parent still uses."""
 
 
 class _Forked(Protocol):
     def after_fork(self) -> object:
-        """Begin anew in the child; what is returned is kept and never touched again."""
+        """Start afresh in the child; what is returned is kept and never touched again."""
 
 
 def on_fork(one: _Forked) -> None:
-    """Have `after_fork` called in each process that is forked off, as long as the object lives."""
+    """Have `after_fork` called in each forked process, as long as the object lives."""
     _on_fork.add(one)
 
 

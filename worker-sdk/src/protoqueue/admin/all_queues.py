@@ -1,6 +1,6 @@
-"""What all queues hold, for who looks again and again.
+"""What all queues hold, for callers that poll.
 
-One listing of the streams tells which queues have changed: these are looked at closely, and those that hold tasks, as a
+One listing of the streams shows which queues have changed. Only these are read in detail, and those that hold tasks: a
 task that goes from waiting to in flight changes no stream.
 """
 
@@ -21,16 +21,16 @@ from protoqueue.protocol.names import QueueName
 
 _AT_ONCE = 32
 _STALE_LOOKS = 40
-"""After so many looks the settings of a queue, and its recurring schedules, are read again."""
+"""Number of reads after which a queue's settings and recurring schedules are read again."""
 _UNKNOWN_LOOKS = 4
-"""The same of a stream that no queue is known of: it may be one that is just being made, or was left behind."""
+"""The same for a stream without a known queue: the queue may be under construction, or the stream left behind."""
 
 
 @dataclass(frozen=True)
 class QueueOverview:
-    """One queue among all: what it holds, and what has passed through it.
+    """What one queue holds, and what has passed through it.
 
-    `oldest_at` is when the oldest task was stored that waits or is in flight, of a delayed one when it came due.
+    `oldest_at` is when the oldest waiting or in-flight task was stored; for a delayed task, when it came due.
     """
 
     stats: QueueStats
@@ -40,7 +40,7 @@ class QueueOverview:
 
 @dataclass
 class _Seen:
-    """What was found when a queue was last looked at closely; no settings where only its stream is there."""
+    """What the last detailed read of a queue found; no settings if only its stream exists."""
 
     settings: QueueSettings | None
     recurring: int
@@ -55,7 +55,7 @@ class _Seen:
 
 
 class AllQueues:
-    """Remembers the last look: keep one, and one alone, of each connection."""
+    """Remembers the last read: keep exactly one per connection."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -65,9 +65,9 @@ class AllQueues:
     async def read(self, timeout_s: float, *, closely: bool = True) -> dict[QueueName, QueueOverview]:
         """Every queue of the account; raises Unavailable and PermissionDenied.
 
-        Unless `closely` what is in flight is not asked of queues whose streams are as they were.
+        Unless `closely`, queues whose streams have not changed are not asked what is in flight.
         """
-        async with self._looking:  # two at the same time would do the same work
+        async with self._looking:  # two concurrent reads would do the same work
             states = await self._broker.stream_states(timeout_s)
             names = {name for stream in states if (name := QueueName.of_stream(stream)) is not None}
             for gone in self._seen.keys() - names:
@@ -76,7 +76,7 @@ class AllQueues:
             return self.known
 
     async def look(self, names: Iterable[QueueName], timeout_s: float) -> dict[QueueName, QueueOverview]:
-        """The same, of which only some queues are looked at, closely. Those that are new are found by their name."""
+        """The same, but reads only some queues, in detail. New ones are found by name."""
         async with self._looking:
             wanted = list(names)
             for name in wanted:
@@ -91,11 +91,11 @@ class AllQueues:
 
     @property
     def known(self) -> dict[QueueName, QueueOverview]:
-        """What was found at the last look."""
+        """What the last read found."""
         return {name: seen.overview for name, seen in self._seen.items() if seen.overview is not None}
 
     def recurs(self, name: QueueName) -> bool:
-        """Whether the queue has schedules: what these fire is not heard."""
+        """Whether the queue has schedules: tasks that these fire cannot be listened for."""
         seen = self._seen.get(name)
         return seen is not None and seen.recurring > 0
 
@@ -147,7 +147,7 @@ class AllQueues:
         seen.overview = QueueOverview(stats, count_progress(consumers, stored), oldest_at)
 
     async def _opened(self, name: QueueName, before: _Seen | None, timeout_s: float) -> _Seen:
-        """With fresh settings; what was seen before where they are the same."""
+        """With fresh settings; the earlier object if they are unchanged."""
         try:
             settings = await read_settings(self._broker, name.config_key, parse_queue)
         except ConfigurationError:
@@ -161,13 +161,13 @@ class AllQueues:
         if before is not None and (before.settings, before.recurring) == (settings, recurring):
             before.looks_left = _STALE_LOOKS
             return before
-        # Not all of them at the same time: those that were found together are read again one after the other.
+        # Spread out, so that queues found together are not all read again in the same round.
         return _Seen(settings, recurring, random.randint(_STALE_LOOKS // 2, _STALE_LOOKS))  # noqa: S311
 
     async def _oldest_at(
         self, settings: QueueSettings, states: Mapping[str, StreamState], messages: int, stored: int, timeout_s: float
     ) -> datetime | None:
-        """When the oldest task that waits or runs was stored: the first message, where nothing else lies there."""
+        """When the oldest waiting or running task was stored: the first message, if the stream holds nothing else."""
         if not stored:
             return None
         if stored == messages:

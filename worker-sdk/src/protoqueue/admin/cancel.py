@@ -1,4 +1,4 @@
-"""Taking a task back by its id, wherever it is. What runs is stopped by its worker: all are asked."""
+"""Cancelling a task by its id, wherever it is. A running task is stopped by its worker: all workers are asked."""
 
 import time
 
@@ -14,11 +14,11 @@ _ANSWER_S, _QUICK_ANSWER_S = 1.0, 0.25
 
 
 async def cancel_task(broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float) -> tuple[bool, Task | None]:
-    """Whether it was there, and the task itself where no worker held it.
+    """Whether the task was there, and the task itself if no worker held it.
 
-    Raises Unavailable, also when the queue cannot be looked through in time.
+    Raises Unavailable, also if the queue cannot be searched in time.
     """
-    if not task_id:  # of a duplicate whose task is not there any more
+    if not task_id:  # the id of a duplicate whose task no longer exists
         return False, None
     deadline = time.monotonic() + timeout_s
     waited = await _forget_scheduled(broker, queue, task_id, timeout_s)
@@ -50,7 +50,7 @@ async def _free_id_of(message: StoredMessage, broker: Broker, queue: QueueSettin
 async def _remove_stored(
     broker: Broker, queue: QueueSettings, task_id: str, deadline: float, timeout_s: float
 ) -> Task | None:
-    """Remove the task where it waits or runs; of a Broadcast queue also the retries of it that groups wait for."""
+    """Remove the task where it waits or runs; in a Broadcast queue also its retries that groups wait for."""
     removed: Task | None = None
 
     async def remove(message: StoredMessage) -> bool:

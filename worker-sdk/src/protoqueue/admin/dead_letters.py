@@ -1,4 +1,4 @@
-"""Dead letters: look at them, put them back, delete them."""
+"""Dead letters: read, redrive and delete them."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ class DeadLetter(Letter):
 
         The payload is encoded as the old one was, in `task.content_type`. Raises InvalidTask where there is no task
         whose payload it could be, PayloadTooLarge, QueueFull and Unavailable, and in a Broadcast queue GroupNotFound
-        where that group is no more: nobody would take the task, so it stays here.
+        where that group is no more: no worker would take the task, so it stays here.
         """
         if self._queue.broadcast and not await _exists(self._broker, self._queue, self.group):
             raise GroupNotFound(
@@ -56,7 +56,7 @@ class DeadLetter(Letter):
             raise InvalidTask(f"the dead letter is not a task, so it has no payload to change: {error}") from error
 
     async def to_be_redriven(self) -> Message:
-        """The message that puts it back, with an id that no producer can use up."""
+        """The message that puts it back, with a message id that no producer can use first."""
         return await self._put_back(self._message)
 
     async def _put_back(self, stored: StoredMessage) -> Message:
@@ -68,7 +68,7 @@ class DeadLetter(Letter):
         message, group = self._message, GroupName(self._queue.name, self.group)
         if not is_task(message.data):
             return None
-        # Where a worker has sent on the same letter, and did not come to know it, this one is its duplicate.
+        # If a worker has already forwarded this letter without learning of it, this one is its duplicate.
         place = message.headers.get(Header.STREAM_SEQUENCE) or f"letter-{self.sequence}"
         letter = Message(message.subject, message.data, message.headers)
         return await self._seals.seal(letter_task(letter, self.task, group, place, queue), group, _TIMEOUT_S)
@@ -81,7 +81,7 @@ class DeadLetter(Letter):
 async def stored_letters(
     broker: Broker, queue: QueueSettings, group: str | None, timeout_s: float, after: int = 0
 ) -> AsyncIterator[DeadLetter]:
-    """What lies in the dead letters now, after a sequence, oldest first; what dies meanwhile is not among them."""
+    """The dead letters stored now, after a sequence, oldest first; tasks that die meanwhile are not included."""
     state, seals = await broker.stream_state(queue.dead_letter_stream, timeout_s), Seals(broker)
     sequence = max(state.first_sequence if state else 1, after + 1)
     subject = queue.name.dead_letter(group or "*")
@@ -131,7 +131,7 @@ async def redrive_letters(
     limit: int | None,
     wanted: Callable[[DeadLetter], bool],
 ) -> int:
-    """Redrive the wanted ones as fast as the broker takes them; returns how many. Raises what `redrive` raises."""
+    """Redrive the wanted letters as fast as the broker takes them; returns how many. Raises what `redrive` raises."""
     count, passed_over = 0, False
     chunk: list[DeadLetter] = []
     async for letter in letters:
@@ -150,7 +150,7 @@ async def redrive_letters(
 async def _redrive_chunk(
     broker: Broker, queue: QueueSettings, group: str | None, chunk: Sequence[DeadLetter], passed_over: bool
 ) -> int:
-    """Store all in one batch and delete them; one by one where that is refused, up to the one that is the reason."""
+    """Store all in one batch and delete them; if the batch is refused, one by one up to the letter that caused it."""
     if not await _redriven_together(broker, queue, chunk):
         for letter in chunk:
             await letter.redrive()
@@ -164,7 +164,7 @@ async def _redrive_chunk(
 
 
 async def _redriven_together(broker: Broker, queue: QueueSettings, chunk: Sequence[DeadLetter]) -> bool:
-    """Whether one batch has stored them all: not where some are back, a group is gone, or there is too little room."""
+    """Whether one batch has stored them all: not if some are already back, a group is gone, or it is too full."""
     groups = {letter.group for letter in chunk} if queue.broadcast else set()
     if len(chunk) < 2 or not all([await _exists(broker, queue, group) for group in groups]):
         return False
@@ -181,13 +181,13 @@ async def _exists(broker: Broker, queue: QueueSettings, group: str) -> bool:
 
 
 async def _at_once() -> None:
-    """No batch waits for another here."""
+    """Batches do not wait for each other here."""
 
 
 async def redrive_slowly(
     letters: AsyncIterator[DeadLetter], limit: int | None, rate: float, wanted: Callable[[DeadLetter], bool]
 ) -> int:
-    """Redrive the wanted ones at an even pace; returns how many."""
+    """Redrive the wanted letters at an even pace; returns how many."""
     count, started = 0, time.monotonic()
     async for letter in letters:
         if limit is not None and count >= limit:

@@ -1,7 +1,7 @@
 """Finding a task by its id, wherever it is.
 
-What is not yet due, or waits for its retry, lies on a subject that holds its id. What waits for a worker or is with
-one lies on a subject that many share: these are looked through, from where the time in the id leads to.
+A task that is not yet due, or waits for its retry, has a subject of its own with its id. A task that waits for a worker
+or runs shares its subject with others: that is searched from the time in the id on.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from protoqueue.protocol.task_codec import read_task
 from protoqueue.protocol.task_ids import made_at, sequence_in
 
 Found: TypeAlias = Callable[[StoredMessage], Awaitable[bool]]
-"""What to do with a message that was found; returns whether that is enough."""
+"""What to do with a message that was found; returns whether to stop searching."""
 
 
 async def find_scheduled(
     broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float
 ) -> list[tuple[Place, StoredMessage]]:
-    """The task's messages that are not yet due, the delayed one and its retries, and where each lies."""
+    """The task's messages that are not yet due (delayed, or retries), and where each is stored."""
     delayed = queue.name.scheduled(scheduled_task(task_id))
     subjects = (delayed, f"{delayed}.>", queue.name.unique_scheduled("*", task_id))
     places = [(stream, subject) for stream in queue.streams for subject in subjects]
@@ -34,17 +34,17 @@ async def find_scheduled(
 async def find_stored(
     broker: Broker, queue: QueueSettings, task_id: str, deadline: float, timeout_s: float, found: Found
 ) -> None:
-    """Look for the task's messages that wait for a worker or are with one, until `found` says that it is enough.
+    """Search for the task's messages that wait for a worker or run, until `found` says to stop.
 
-    All places are looked through side by side, as its id does not tell which of them holds it. Raises Unavailable where
-    they are not by `deadline`, on the monotonic clock.
+    All places are searched concurrently, as the id does not tell which of them holds the task. Raises Unavailable if
+    that is not done by `deadline`, on the monotonic clock.
     """
     looked_at, enough = 0, False
     first = await asyncio.gather(*(_first_sequence(broker, stream, task_id, timeout_s) for stream in queue.streams))
     begin = dict(zip(queue.streams, first, strict=True))
 
     async def look_through(place: Place) -> bool:
-        """Whether it was looked through as far as it had to be."""
+        """Whether it was searched as far as necessary."""
         nonlocal enough, looked_at
         async for message in stored_messages(broker, place, begin[place[0]], timeout_s):
             looked_at += 1
@@ -69,7 +69,7 @@ def _is(message: StoredMessage, task_id: str) -> bool:
 
 
 async def _first_sequence(broker: Broker, stream: str, task_id: str, timeout_s: float) -> int:
-    """From which sequence on the task may lie. An id that ends like one with a sequence may be a producer's own."""
+    """The first sequence at which the task may be. An id that looks like one of ours may be a producer's own."""
     if sequence := sequence_in(task_id):
         message = await broker.next_message(stream, sequence, ">", timeout_s)
         return sequence if message is not None and _is(message, task_id) else 1

@@ -1,8 +1,8 @@
-"""Following what all queues hold, without asking each of them all the time.
+"""Following what all queues hold, without polling each of them.
 
-A queue where nothing happens is listened to: the first thing that is published for it is heard at once, and has it
-looked at again and again until it rests. What is not heard, as a task that comes due, is found by looking at the queues
-with such tasks in turn, and by a listing of all streams from time to time.
+An idle queue is listened to: the first message published for it is heard at once, and the queue is then polled until it
+is idle again. What cannot be heard, such as a task that comes due, is found by polling the queues with such tasks in
+turn, and by listing all streams from time to time.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from protoqueue.protocol.names import QueueName
 _TIMEOUT_S = 10.0
 _LISTING_S = 5.0
 _LISTING_SHARE = 20
-"""All streams are listed so often, or where that takes long for at most one twentieth of the time."""
+"""How often all streams are listed; if that takes long, less often, so that it takes a twentieth of the time."""
 _AT_A_TIME = 48
-"""So many queues are looked at together: of more that are busy each has its turn."""
+"""How many queues are read at once: if more are busy, they take turns."""
 _APART_S = 0.1
 _LOOKED_FOR_S = 1.0
-"""Between two looks for a queue that is expected and not there yet."""
+"""Interval at which an expected queue that does not exist yet is looked for."""
 _RESTLESS_S = 3.0
-"""How long a queue is looked at after it was heard: that may be before what is published is stored."""
+"""How long a queue is polled after it was heard: the message may not be stored yet."""
 
 
 class QueueFollower:
-    """`interval_s` lies between two looks where nothing is heard; `expected` queues are looked for by their names."""
+    """`interval_s` is the time between two reads while nothing is heard; `expected` queues are looked up by name."""
 
     def __init__(
         self, broker: Broker, queues: AllQueues, interval_s: float, expected: Callable[[], Iterable[QueueName]]
@@ -67,7 +67,7 @@ class QueueFollower:
             await self._stop()
 
     def _whose_turn(self, now: float) -> list[QueueName]:
-        """Those that were looked at least recently, among those where something may happen unheard."""
+        """The least recently read, among those in which something may happen unheard."""
         known = self._queues.known
         wanted = [name for name, overview in known.items() if self._may_change(name, overview, now)]
         wanted += [
@@ -88,7 +88,7 @@ class QueueFollower:
         return self._restless.get(name, 0.0) > now
 
     async def _listen(self, found: Mapping[QueueName, QueueOverview]) -> None:
-        """To the queues that rest, and to no others: what is busy is looked at anyway."""
+        """Listen to idle queues only: busy ones are polled anyway."""
         for gone in [name for name in self._subscriptions if name not in found]:
             await self._subscriptions.pop(gone).unsubscribe()
         for name, overview in found.items():

@@ -1,4 +1,4 @@
-"""Dead letters that lie in their own stream, sent on to the queue whose tasks they would be if they died now."""
+"""Forwarding stored dead letters to the queue that takes those that die now."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,10 +21,10 @@ async def forward_letters(
     limit: int | None,
     wanted: Callable[[DeadLetter], bool],
 ) -> int:
-    """Send on the wanted ones, oldest first; returns how many. What is not a task stays.
+    """Forward the wanted letters, oldest first; returns how many. What is not a task stays.
 
     Raises ConfigurationError where the queue names no other, QueueNotFound, QueueFull, PayloadTooLarge and Unavailable;
-    what was sent on until then stays sent.
+    what was forwarded until then stays so.
     """
     if queue.dead_letter_queue is None:
         raise ConfigurationError(
@@ -48,7 +48,7 @@ async def forward_letters(
 
 
 async def _forward(broker: Broker, chunk: Sequence[tuple[DeadLetter, Message]]) -> int:
-    """All in one batch, or one by one where that is refused, up to the one that is the reason."""
+    """All in one batch; if that is refused, one by one up to the letter that caused it."""
     if await _stored_together(broker, [message for _, message in chunk]):
         await asyncio.gather(*(letter.delete() for letter, _ in chunk))
         return len(chunk)
@@ -72,4 +72,4 @@ async def _stored_together(broker: Broker, messages: Sequence[Message]) -> bool:
 
 
 async def _at_once() -> None:
-    """No batch waits for another here."""
+    """Batches do not wait for each other here."""

@@ -1,4 +1,4 @@
-"""What may hold up the tasks of a queue, beside how many there are: what `protoqueue why` goes by."""
+"""What may be holding up the tasks of a queue: the facts behind `protoqueue why`."""
 
 import asyncio
 from collections import Counter
@@ -19,23 +19,23 @@ from protoqueue.task import Task
 
 @dataclass(frozen=True)
 class BusyPartition:
-    """A partition of an ordered queue in which tasks wait behind one that is in flight, or waits for its retry."""
+    """A partition of an ordered queue in which tasks wait behind one that is in flight or waiting for its retry."""
 
     group: str
     number: int
     waiting: int
     since: datetime
-    """When that task came to be the first one, at the earliest."""
+    """The earliest time at which that task can have become the first."""
     task: Task | None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A look into a queue."""
+    """What was found in a queue."""
 
     stats: QueueStats
     redelivered: Mapping[str, int]
-    """Of each group, tasks in flight that were with a worker before."""
+    """By group, the tasks in flight that have been delivered before."""
     partitions: Sequence[BusyPartition]
     rate_limits: Mapping[str, RateLimit]
     """By group; the queue's own has an empty name."""

@@ -1,4 +1,4 @@
-"""The consumer group of a queue that has just one, for who does not name it."""
+"""The consumer group of a queue that has just one, for callers that do not name it."""
 
 from protoqueue.broker import Broker
 from protoqueue.broker.config_watch import READ_TIMEOUT_S, read_settings
@@ -11,7 +11,7 @@ _HOW = "pass group=... or set PROTOQUEUE_GROUP"
 
 
 async def only_group(broker: Broker, queue: QueueName) -> GroupName:
-    """Raises QueueNotFound, GroupNotFound where there is no group, and ConfigurationError where one has to be named."""
+    """Raises QueueNotFound, GroupNotFound if there is no group, and ConfigurationError if one has to be named."""
     settings = await read_settings(broker, queue.config_key, parse_queue)
     if settings is None:
         raise QueueNotFound(

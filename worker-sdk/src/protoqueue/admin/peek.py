@@ -12,9 +12,9 @@ from protoqueue.task import Task
 
 
 async def oldest_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout_s: float) -> list[Task]:
-    """The `limit` oldest tasks of a queue that wait or run; a delayed one is as old as it is due.
+    """The `limit` oldest waiting or running tasks of a queue; the age of a delayed task counts from when it was due.
 
-    Bytes that are no task appear as `data` of a task without a type.
+    Bytes that are not a task appear as the `data` of a task without a type.
     """
     tasks: list[Task] = []
     firsts: dict[Place, StoredMessage] = await first_messages(broker, dict.fromkeys(queue.waiting, 1), timeout_s)
@@ -29,11 +29,11 @@ async def oldest_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout
 
 @dataclass(frozen=True)
 class ScheduledTask:
-    """A task that is not due yet: a delayed one, or one that waits for its next attempt."""
+    """A task that is not due yet: delayed, or waiting for its next attempt."""
 
     task: Task
     due_at: datetime | None
-    """None where another producer wrote a moment that cannot be read."""
+    """None if another producer wrote a time that cannot be parsed."""
 
 
 async def scheduled_tasks(broker: Broker, queue: QueueSettings, limit: int, timeout_s: float) -> list[ScheduledTask]:

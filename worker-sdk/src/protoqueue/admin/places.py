@@ -1,4 +1,4 @@
-"""Where the tasks of a queue lie, in one stream or several, and reading what lies there without consuming it."""
+"""Where the tasks of a queue are stored, in one stream or several, and reading them without consuming them."""
 
 import asyncio
 import sys
@@ -12,17 +12,17 @@ Place: TypeAlias = tuple[str, str]
 """A stream and a pattern of subjects."""
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""By how much a clock here may be ahead of the server's for what was stored since a moment to be found at once."""
+"""How far the local clock may be ahead of the server's without tasks being missed by a search from a time on."""
 
 MOST_AT_ONCE = 250
 MOST_BYTES = 4 * 1024 * 1024
-"""How much may be under way at once; the size of what comes is judged by what came."""
+"""How many bytes may be requested at once, estimated from the sizes seen so far."""
 
 
 async def first_messages(
     broker: Broker, sequences: Mapping[Place, int], timeout_s: float
 ) -> dict[Place, StoredMessage]:
-    """Of each place the first message from a sequence on; places that have none are left out."""
+    """The first message of each place from a sequence on; places without one are left out."""
     found = await asyncio.gather(
         *(
             broker.next_message(stream, sequence, subject, timeout_s)
@@ -35,7 +35,7 @@ async def first_messages(
 async def stored_messages(
     broker: Broker, place: Place, first: int, timeout_s: float, last: int = sys.maxsize
 ) -> AsyncIterator[StoredMessage]:
-    """What lies there from one sequence on and up to another, in order; several are asked for at once."""
+    """The messages from one sequence to another, in order; several are requested at once."""
     stream, subject = place
     at_once = 1
     while first <= last:

@@ -1,4 +1,4 @@
-"""Removing all tasks of a queue, and freeing the dedup ids of those that are gone."""
+"""Removing all tasks of a queue, and freeing their dedup ids."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,14 +10,14 @@ from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.message_headers import Header
 
 MOST_SCHEDULED = 10_000
-"""Where more was scheduled within the window of deduplication, a purge that leaves it frees no ids."""
+"""If more tasks were scheduled within the deduplication window, a purge that keeps them frees no ids."""
 
 
 async def purge_tasks(broker: Broker, queue: QueueSettings, scheduled: bool, timeout_s: float) -> int:
     """How many were removed; with `scheduled` also those not yet due.
 
-    What is to stay is looked at before: a task that comes due while the rest is removed goes with it, and its id stays
-    used for a while, which loses nothing.
+    The tasks that stay are read first: one that comes due during the purge is removed too, and its id stays in use for
+    a while, which loses nothing.
     """
     up_to = await last_sequences(broker, queue, timeout_s)
     kept = {} if scheduled else await _kept(broker, queue, up_to, timeout_s)

@@ -1,4 +1,4 @@
-"""Having a task run that is not due yet: its schedule is replaced by one that is due at once."""
+"""Running a task before it is due: its schedule is replaced by one that is due at once."""
 
 from protoqueue.admin.find import find_scheduled
 from protoqueue.broker import Broker, Message, StoredMessage, WrongRevision
@@ -7,7 +7,7 @@ from protoqueue.protocol.message_headers import Header, schedule_at
 
 
 async def run_now(broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float) -> bool:
-    """Whether it was there, delayed or waiting for its next attempt; raises Unavailable."""
+    """Whether the task was there, delayed or waiting for its next attempt; raises Unavailable."""
     if not task_id:
         return False
     found = False
@@ -17,10 +17,10 @@ async def run_now(broker: Broker, queue: QueueSettings, task_id: str, timeout_s:
 
 
 async def _hasten(broker: Broker, message: StoredMessage, timeout_s: float) -> bool:
-    """False where it has come due meanwhile.
+    """False if it has come due meanwhile.
 
-    It has no message id, as that of the schedule before it would make it a duplicate. What it expects of the subject
-    sees to it that it is stored once, and not after the task has come due by itself.
+    The message has no id, as that of the earlier schedule would make it a duplicate. Its expected sequence ensures that
+    it is stored once, and not after the task has come due by itself.
     """
     left = (Header.MSG_ID, Header.EXPECTED_SUBJECT)
     headers = {name: text for name, text in message.headers.items() if name not in left}

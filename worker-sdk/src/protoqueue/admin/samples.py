@@ -1,4 +1,4 @@
-"""What a queue held over time, as the operator has kept it for charts."""
+"""What a queue held over time, as recorded by the operator for charts."""
 
 import asyncio
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class QueueSample:
 
 @dataclass(frozen=True)
 class WorkerChange:
-    """The operator has changed the number of a group's workers, and why, as its condition Scaling said."""
+    """A change of the number of a group's workers, with the reason and message of its condition Scaling."""
 
     at: datetime
     group: str
@@ -51,7 +51,7 @@ class WorkerChange:
 
 @dataclass(frozen=True)
 class QueueSamples:
-    """Samples one `step` apart, oldest first. Where one is missing nobody measured, as while NATS was away."""
+    """Samples one `step` apart, oldest first. One is missing where nothing was measured, as while NATS was away."""
 
     step: timedelta
     samples: list[QueueSample]
@@ -83,7 +83,7 @@ async def read_samples(
 
 
 def _block(data: bytes, start: int, resolution: Resolution) -> pb.SampleBlock | None:
-    """None where the slot still holds an earlier block, or what is none."""
+    """None if the slot still holds an earlier block, or something else."""
     try:
         block = pb.SampleBlock.FromString(data)
     except DecodeError:

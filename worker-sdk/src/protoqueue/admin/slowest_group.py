@@ -1,4 +1,4 @@
-"""Which group of a Broadcast queue keeps it full: one that is behind fills it for all."""
+"""Which group of a Broadcast queue keeps it full: the slowest group fills it for all."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.consumer_names import group_of_consumer
 
 ASKED_AGAIN_S = 5.0
-"""Whoever produces into a full queue may do so many times a second."""
+"""The answer is reused for this long: a producer may hit a full queue many times a second."""
 _TIMEOUT_S = 1.0
 
 
@@ -23,7 +23,7 @@ class SlowestGroup:
         self._said = ""
 
     async def named_in(self, error: QueueFull) -> QueueFull:
-        """The same error, with the group that is furthest behind, where NATS tells in time. Raises nothing."""
+        """The same error, with the group that is furthest behind if NATS answers in time. Raises nothing."""
         if not self._settings.broadcast:
             return error
         if time.monotonic() - self._asked_at >= ASKED_AGAIN_S:

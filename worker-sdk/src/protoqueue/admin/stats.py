@@ -28,7 +28,7 @@ class GroupStats:
     levels: dict[int, int] = field(default_factory=dict)
     paused: bool = False
     throttled_until: datetime | None = None
-    """While a handler's `Throttle` keeps the group from starting tasks: until when, and what it said."""
+    """While a handler's `Throttle` keeps the group from starting tasks: until when, and its text."""
     throttle_reason: str = ""
 
 
@@ -36,8 +36,9 @@ class GroupStats:
 class QueueStats:
     """Tasks `waiting` for a worker, `in_flight` with one, and `scheduled`: not yet due, retries among them.
 
-    In a Broadcast queue `waiting` and `in_flight` are sums over its groups. `oldest_age` is that of the oldest task
-    that is waiting or in flight, of a delayed one since it is due. Of a `paused` queue no group gets tasks.
+    In a Broadcast queue `waiting` and `in_flight` are sums over its groups. `oldest_age` is the age of the oldest
+    waiting or in-flight task; that of a delayed one counts from when it was due. While the queue is `paused` no group
+    gets tasks.
     """
 
     waiting: int
@@ -52,9 +53,9 @@ class QueueStats:
 
 @dataclass(frozen=True)
 class Progress:
-    """Tasks ever `stored` for workers, and `removed` again: the differences of two looks are rates.
+    """Tasks ever `stored` for workers, and `removed` again: the difference between two readings is a rate.
 
-    Both are told from deliveries: one that is repeated counts again.
+    Both are derived from deliveries: a repeated one counts again.
     """
 
     stored: int
@@ -69,7 +70,7 @@ async def read_progress(broker: Broker, queue: QueueSettings, timeout_s: float) 
 
 
 def count_progress(consumers: Sequence[ConsumerState], stored: int) -> Progress:
-    """Pure. `stored` tasks lie there: what is told of a queue that has no group."""
+    """Pure. `stored` is the number of tasks in the streams, which is all that is known of a queue without a group."""
     groups = _by_group(consumers).values()
     if not groups:
         return Progress(stored, 0)
@@ -101,7 +102,7 @@ def _throttled(group: tuple[str, GroupStats], throttle: ThrottledUntil | None) -
 
 
 async def read_group_throttle(broker: Broker, group: GroupName, timeout_s: float) -> ThrottledUntil | None:
-    """None where the group may start tasks, and where this user may not look. Raises Unavailable."""
+    """None if the group may start tasks, and if this user may not read that. Raises Unavailable."""
     try:
         entry = await broker.read_key(DONE_BUCKET, group.throttle_key, timeout_s)
     except PermissionDenied:
@@ -113,9 +114,9 @@ async def read_group_throttle(broker: Broker, group: GroupName, timeout_s: float
 async def _counted(
     broker: Broker, queue: QueueSettings, consumers: Sequence[ConsumerState], timeout_s: float
 ) -> dict[Place, int]:
-    """How many tasks wait or run, by where they lie.
+    """How many tasks wait or run, by where they are stored.
 
-    The server counts by subject. Tasks with a unique key, each of which has one of its own, are what is left over.
+    The server counts by subject. Tasks with a unique key, each on its own subject, are the remainder.
     """
     places, others = list(queue.waiting), list[Place]()
     later = queue.later_stream
@@ -165,7 +166,7 @@ def summarize(
 ) -> QueueStats:
     """Pure. From how many tasks are `stored` that are not scheduled, and the consumers of all streams.
 
-    Tasks of a work queue that no consumer holds yet, as those of a queue without a group, are waiting too.
+    Tasks that no consumer holds yet, as in a queue without a group, are waiting too.
     """
     groups = _by_group(consumers)
     scheduled = sum(consumer.pending for consumer in consumers if consumer.name == SCHEDULED_CONSUMER)
@@ -191,7 +192,7 @@ def summarize(
 
 
 def _by_level(members: Sequence[tuple[int, ConsumerState]]) -> dict[int, int]:
-    """What waits of each level, in whichever stream."""
+    """How many tasks wait per level, over all streams."""
     levels: defaultdict[int, int] = defaultdict(int)
     for number, state in sorted(members, key=lambda member: member[0]):
         levels[number] += state.pending

@@ -1,4 +1,4 @@
-"""Which workers of a group are there, as they answer for themselves."""
+"""Asking the workers of a group for their status."""
 
 import contextlib
 
@@ -11,6 +11,6 @@ async def answering_workers(broker: Broker, group: GroupName, wait_s: float) -> 
     """Those that answer within `wait_s`, sorted by host."""
     found = []
     for answer in await broker.call_all(group.status_requests, b"", wait_s):
-        with contextlib.suppress(ValueError):  # somebody else may listen there
+        with contextlib.suppress(ValueError):  # others may answer on this subject too
             found.append(WorkerStatus.decode(answer))
     return sorted(found, key=lambda worker: worker.host)
