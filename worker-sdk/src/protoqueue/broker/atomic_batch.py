@@ -12,16 +12,16 @@ from protoqueue.broker.requests import ONE_TRY_S, Requests, retried
 from protoqueue.errors import Unavailable
 
 _SLOW_BYTES_PER_S = 100_000
-"""A link that takes no more is given the time it needs: a batch that is begun anew too early would never arrive."""
+"""A congested link gets the time it needs: a batch that is restarted too early would never arrive."""
 
 
 async def publish_batch(
     nc: DirectClient, requests: Requests, messages: Sequence[Message], timeout_s: float | None, turn: Turn
 ) -> None:
-    """As `Broker.publish_atomic` says, as often as it takes.
+    """As `Broker.publish_atomic` says, repeated as often as necessary.
 
-    The messages have ids, so a batch that was stored though its answer got lost is refused as DuplicateInBatch when it
-    comes again. Then the ids of all its members are known, and publishing them one by one stores nothing twice.
+    The messages have ids, so a batch that was stored although its answer got lost is refused as DuplicateInBatch when
+    it is repeated. All its ids are then known, so publishing its members one by one stores nothing twice.
     """
 
     async def once(left_s: float) -> None:
@@ -34,9 +34,9 @@ async def publish_batch(
 async def _publish_once(
     nc: DirectClient, requests: Requests, messages: Sequence[Message], timeout_s: float, turn: Turn
 ) -> None:
-    """Raises TryAgain where the server gave it up, as it does when any part of a batch comes twice or never."""
+    """Raises TryAgain if the server abandoned the batch, as it does when a part of it arrives twice or not at all."""
     batch, last, deadline = secrets.token_hex(11), len(messages), time.monotonic() + timeout_s
-    # The first could be a request too. Its answer would say nothing that that of the last does not.
+    # The first could be a request too, but its answer would add nothing to the last one's.
     for chunk in encode_members(enumerate(messages[:-1], 1), batch):
         _check_connected(nc)
         await nc.send(chunk)
@@ -50,7 +50,7 @@ async def _publish_once(
 
 
 def _check_connected(nc: DirectClient) -> None:
-    """What is sent while there is no connection is kept for the next one, which knows nothing of the batch."""
+    """Messages sent while disconnected would go to the next connection, which does not know the batch."""
     if nc.is_closed:
         raise Unavailable("the connection to NATS is closed")
     if not nc.is_connected:

@@ -1,4 +1,4 @@
-"""Messages as bytes of the NATS protocol, where they are many. Pure."""
+"""Encoding many messages as bytes of the NATS protocol. Pure."""
 
 import functools
 import re

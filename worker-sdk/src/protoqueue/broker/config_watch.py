@@ -1,7 +1,7 @@
 """Following keys of `pq-config`, and of other buckets.
 
-A hint from the broker makes the key be read again, and so does time, so that a missed hint or a bucket that was made
-anew costs seconds and nothing else. It needs no consumer on the server, however many workers follow.
+The key is read again upon a hint from the broker and at intervals, so that a missed hint or a recreated bucket costs
+only seconds. This needs no consumer on the server, however many workers follow.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 5.0
 REREAD_S = 15.0
-# The hint is the write on its way to the bucket: it can be here before the bucket has it.
+# The hint is the write itself on its way to the bucket: it can arrive before the bucket has it.
 _AFTER_HINT_S = (0.0, 0.05, 0.2, 1.0)
 
 _Settings = TypeVar("_Settings")

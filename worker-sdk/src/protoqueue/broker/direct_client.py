@@ -1,4 +1,4 @@
-"""The way in for messages that come in numbers: past most of what nats-py does with each."""
+"""A fast path for incoming messages that skips most of nats-py's work per message."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from protoqueue.broker.reconnecting_client import ReconnectingClient
 from protoqueue.protocol.servers import DEFAULT_INBOX_PREFIX
 
 Arrived: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]
-"""Takes the subject, the reply subject, the data and the headers of a message, each as it came or empty."""
+"""Takes the subject, reply subject, data and headers of a message, each as received or empty."""
 
 
 class DirectClient(ReconnectingClient):
-    """nats-py's client, with subscriptions whose messages are handed on as they are, in the moment they are read.
+    """nats-py's client, with subscriptions whose messages are passed on unparsed as soon as they are read.
 
     nats-py parses all headers of a message, makes an object of it and passes that through a queue to a task for each
-    subscription. A worker looks at few headers and waits for nothing where messages arrive: to it that is much of all
-    its work, and to whoever awaits an answer another turn of the event loop. There is no public way around it:
-    this class builds on what begins with an underscore here, and `tests/nats/test_direct.py` says what it needs of it.
+    subscription. A worker reads few headers and does not block where messages arrive: for it that is a large part of
+    all its work, and for a caller that awaits an answer an extra turn of the event loop. There is no public way around
+    it: this class relies on nats-py's private names, and `tests/nats/test_direct.py` tests what it needs of them.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class DirectClient(ReconnectingClient):
         return subscription
 
     async def end(self, subscription: Subscription) -> None:
-        """Return once all that was sent to it has arrived; at once where there is no connection. Raises nothing."""
+        """Return once everything sent to it has arrived; at once if there is no connection. Raises nothing."""
         # nats-py's own way sends the PING that it waits for first, so that what the server sends before it comes to the
         # UNSUB is dropped; and where that fails it keeps the subscription, which each reconnect renews.
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError, asyncio.InvalidStateError):
@@ -63,9 +63,9 @@ class DirectClient(ReconnectingClient):
             await self._flush_pending()
 
     def send_soon(self, commands: bytes) -> bool:
-        """The same without waiting for a connection that is slow, for who waits for an answer anyway.
+        """The same without waiting for a slow connection, for callers that wait for an answer anyway.
 
-        False where there is no connection, and nothing was done.
+        False, and nothing is sent, if there is no connection.
         """
         flusher, queue = self._flusher_task, self._flush_queue
         if not self.is_connected or flusher is None or flusher.done() or queue is None:
@@ -87,9 +87,9 @@ class DirectClient(ReconnectingClient):
             return
         try:
             arrived(subject, reply, data, headers or b"")
-        except Exception as error:  # it must not end the reading
+        except Exception as error:  # it must not end the read loop
             await self._error_cb(error)
 
 
 async def _unused(_message: Msg) -> None:
-    """nats-py wants a callback; what would come here is handed on before."""
+    """nats-py requires a callback; messages are passed on before they would reach it."""

@@ -48,7 +48,7 @@ async def read_last(nc: DirectClient, stream: str, subjects: Sequence[str], time
 
 
 class DirectSubscription:
-    """One whose end has come when `unsubscribe` returns."""
+    """A subscription that has ended when `unsubscribe` returns."""
 
     def __init__(self, nc: DirectClient, subscription: Subscription) -> None:
         self._nc = nc

@@ -6,7 +6,7 @@ from protoqueue.errors import ConfigurationError
 
 
 class OwnLoop:
-    """The loop it is made in, or where none runs then the first that it is used in."""
+    """The loop in which the connection is created; if none runs then, the first in which it is used."""
 
     def __init__(self) -> None:
         try:
@@ -15,7 +15,7 @@ class OwnLoop:
             self._loop = None
 
     def check(self) -> asyncio.AbstractEventLoop:
-        """The running loop; raises ConfigurationError where it is another: what it awaited there would never come."""
+        """The running loop; raises ConfigurationError if it is another one, where an answer would never arrive."""
         running = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = running

@@ -1,4 +1,4 @@
-"""Headers in the bytes of NATS' protocol. Pure."""
+"""Headers as bytes of the NATS protocol. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,7 +8,7 @@ _FOREIGN = re.compile(rb"\r\n(?!Nats-|Pq-)[^\r\n]+")
 
 
 class RawHeaders(Mapping[str, str]):
-    """A message's headers, parsed once one that is there is asked for: of most tasks none is.
+    """A message's headers, parsed when one that exists is first read: for most tasks none is.
 
     It takes the bytes from `NATS/1.0` on.
     """
@@ -26,13 +26,13 @@ class RawHeaders(Mapping[str, str]):
         return self._parsed
 
     def get(self, name: str, /, default: Any = None) -> Any:
-        # What does not occur in the bytes is no header, and a look costs a tenth of parsing.
+        # A name that does not occur in the bytes is not a header; checking costs a tenth of parsing.
         if self._parsed is None and name.encode() not in self._raw:
             return default
         return self._all.get(name, default)
 
     def foreign(self) -> Iterable[tuple[str, str]]:
-        """Those that are neither NATS' nor ours: of a dead letter's dozen mostly one, and only that is parsed."""
+        """Those that are neither NATS' nor ours: usually one of a dead letter's dozen, and only that is parsed."""
         if self._parsed is None:
             lines = b"".join(_FOREIGN.findall(self._raw))
             return parse_headers(lines).items() if lines else ()
@@ -55,7 +55,7 @@ class RawHeaders(Mapping[str, str]):
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:
-    """What nats-py makes of it: lines that are no header are left out, and bytes that are no UTF-8 replaced."""
+    """As nats-py parses them: lines that are not headers are skipped, and invalid UTF-8 is replaced."""
     headers: dict[str, str] = {}
     for line in raw.split(b"\r\n")[1:]:
         name, colon, text = line.partition(b":")

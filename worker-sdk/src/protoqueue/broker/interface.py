@@ -1,4 +1,4 @@
-"""What clients and workers need of a broker: JetStream is one, the in-memory one of `protoqueue.testing` another."""
+"""What clients and workers need of a broker; implemented by JetStream and by `protoqueue.testing` in memory."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The broker stored a message in `stream`, or held one of the same message id (`duplicate`) there already."""
+    """The broker stored a message in `stream`, or already had one of the same message id there (`duplicate`)."""
 
     sequence: int
     duplicate: bool = False
@@ -43,7 +43,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message as it lies in a stream."""
+    """A message stored in a stream."""
 
     sequence: int
     subject: str
@@ -54,7 +54,7 @@ class StoredMessage:
 
     @property
     def place(self) -> str:
-        """Where a task's message lies, among the streams of its queue."""
+        """Where the message is stored, among the streams of its queue."""
         return place_of(self.stream, self.sequence)
 
 
@@ -63,8 +63,8 @@ class Delivery:
     """A message lent to this process until it is acked or its lease runs out.
 
     `deliveries` counts this one; `pending` is how many more the consumer held when it sent this; `sequence` is that of
-    the `stream`; `stored_ns` is when that stored it, in nanoseconds since the epoch. `is_continued`: it came again to
-    where it runs, and the run goes on.
+    the `stream`; `stored_ns` is when the stream stored it, in nanoseconds since the epoch. `is_continued`: it was
+    redelivered to the worker that runs it, and the run goes on.
     """
 
     subject: str
@@ -80,7 +80,7 @@ class Delivery:
 
     @property
     def place(self) -> str:
-        """Where the message lies, among the streams of its queue."""
+        """Where the message is stored, among the streams of its queue."""
         return place_of(self.stream, self.sequence)
 
 
@@ -119,7 +119,7 @@ class ConsumerState:
     delivered: int = 0
     delivered_sequence: int = 0
     acked_at: datetime | None = None
-    """When the oldest message that was not acked before was; None where none ever was, or nobody tells."""
+    """When the ack floor last moved; None if it never did, or that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,10 @@ class Inbox(Protocol):
     """Pull requests to one consumer. What arrives goes to the callbacks the inbox was opened with."""
 
     async def request(self, batch: int, wait_s: float | None) -> None:
-        """Ask for up to `batch` messages: what there is at once, or, with `wait_s`, what comes first within it."""
+        """Ask for up to `batch` messages: those available now, or, with `wait_s`, the first to arrive within it."""
 
     async def withdraw(self) -> None:
-        """Take back all requests; what is on its way still arrives before this returns."""
+        """Withdraw all requests; messages on their way still arrive before this returns."""
 
 
 class Subscription(Protocol):
@@ -158,7 +158,7 @@ class Subscription(Protocol):
 
 
 class Broker(Protocol):
-    """Methods with `timeout_s` raise Unavailable when nobody answers in time; None waits for ever."""
+    """Methods with `timeout_s` raise Unavailable when no answer comes in time; None waits for ever."""
 
     @property
     def max_payload(self) -> int:
@@ -169,13 +169,13 @@ class Broker(Protocol):
 
     @property
     def acks_refused(self) -> str | None:
-        """Which permission this connection lacks to acknowledge, as a sentence; None while none is known to lack."""
+        """Which permission to acknowledge this connection lacks, as a sentence; None if none is known to be missing."""
 
     def now(self) -> datetime:
-        """The time here: what is delayed, expires or is tried again goes by it. In memory it can be moved."""
+        """The current time, by which tasks are delayed, expire and are retried. In memory it can be advanced."""
 
     def on_time_moved(self, call: Callable[[timedelta], None]) -> None:
-        """Have `call` called when somebody moves the time ahead, which nobody does on a server."""
+        """Have `call` called when the time is advanced, which never happens with a server."""
 
     def on_reconnect(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever the connection is back; pull requests made before are then void."""
@@ -189,14 +189,14 @@ class Broker(Protocol):
     async def publish_atomic(self, messages: Sequence[Message], timeout_s: float | None, turn: Turn) -> None:
         """Store all, at most 1000 and to one stream, or none; raises DuplicateInBatch and what `publish` raises.
 
-        What `turn` awaits may begin before and end after the messages are sent; none is stored before, or if it raises.
+        `turn` is awaited while the messages are sent; none is stored before it returns, or if it raises.
         """
 
     async def publish_many(self, messages: Sequence[tuple[str, bytes]], timeout_s: float) -> None:
-        """Send subjects and data, and return once the last of them is stored, and so the others, in their order.
+        """Send subjects and data, and return once the last of them is stored, and thereby the others, in order.
 
-        For what may be stored twice, or be missing: of what fails nobody knows how much is stored. Raises what
-        `publish` raises of the last.
+        For messages that may be stored twice or get lost: after a failure it is unknown how many are stored. Raises
+        what `publish` raises of the last.
         """
 
     async def answer(self, reply: str, token: bytes) -> None:
@@ -211,34 +211,33 @@ class Broker(Protocol):
         """A key with `*` in it stands for the newest of those that match."""
 
     async def read_value(self, bucket: str, key: str, timeout_s: float) -> bytes | None:
-        """What any server that keeps the bucket has there, perhaps a moment old; None where nothing is, or no bucket.
+        """The value as any replica of the bucket has it, perhaps slightly stale; None without a value or a bucket.
 
-        Unlike `read_key` it can be allowed key by key.
+        Unlike `read_key`, permissions for it can be granted key by key.
         """
 
     async def keys(self, bucket: str, under: str, timeout_s: float) -> list[str]:
-        """Every key that begins with `under` and a dot, if it is not empty, those whose value was deleted included."""
+        """Every key, or those that begin with `under` and a dot; keys whose value was deleted included."""
 
     async def write_key(self, bucket: str, key: str, value: bytes, revision: int, timeout_s: float) -> int:
         """Write if the key is still at `revision` (0: does not exist) and return the new one; raises WrongRevision."""
 
     async def watch_key(self, bucket: str, key: str, changed: Callable[[], None]) -> Subscription:
-        """Have `changed` called when the key may have changed: a hint to read it, which may be missed or come early."""
+        """Have `changed` called when the key may have changed: a hint to read it, which may get lost or come early."""
 
     async def call(self, subject: str, data: bytes, timeout_s: float) -> bytes | None:
-        """What the first to answer of those who `listen` on the subject says; None where nobody does in time."""
+        """The first answer of those who `listen` on the subject; None if none comes in time."""
 
     async def call_all(self, subject: str, data: bytes, wait_s: float) -> list[bytes]:
         """What those who `listen` on the subject answer within `wait_s`; raises Unavailable."""
 
     async def listen(self, subject: str, heard: Callable[[bytes], bytes | None]) -> Subscription:
-        """Have `heard` called with what is called; what it returns is the answer, and None is none."""
+        """Have `heard` called with each request; what it returns is the answer, None gives no answer."""
 
     async def overhear(self, subject: str, heard: Callable[[str, bytes], None]) -> Subscription:
-        """Have `heard` called with subject and data of what is published on subjects that match.
+        """Have `heard` called with subject and data of each message on matching subjects.
 
-        What a stream had stored before this returns may not be heard; what comes after it is, unless the connection
-        breaks.
+        Messages that were stored before this returns may be missed; later ones are heard unless the connection breaks.
         """
 
     async def server_time_us(self, timeout_s: float) -> int:
@@ -250,7 +249,7 @@ class Broker(Protocol):
         """Of every stream of the account, by name."""
 
     async def count_messages(self, stream: str, subject: str, timeout_s: float) -> int | None:
-        """How many messages of a stream lie on subjects that match; None where there is no such stream."""
+        """How many messages a stream has on matching subjects; None if there is no such stream."""
 
     async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]: ...
 
@@ -260,15 +259,15 @@ class Broker(Protocol):
     async def last_messages(self, stream: str, subjects: Sequence[str], timeout_s: float) -> list[StoredMessage]:
         """The last message on each subject that matches one of these: of those on at most 1000 subjects.
 
-        The stream allows direct reads. What was stored a moment ago may be missing where it has several replicas; so is
-        everything where there is no such stream.
+        The stream allows direct reads. With several replicas, messages stored a moment ago may be missing; without such
+        a stream, all are.
         """
 
     async def last_message(self, stream: str, subject: str, timeout_s: float) -> StoredMessage | None:
         """The newest message whose subject matches, without consuming it."""
 
     async def delete_message(self, stream: str, sequence: int, timeout_s: float) -> bool:
-        """Whether it was there."""
+        """Whether the message existed."""
 
     async def purge(self, stream: str, subject: str | None, timeout_s: float, before: int | None = None) -> int:
         """Remove all messages, or those on `subject`, of lower sequences than `before` alone; returns how many."""

@@ -55,7 +55,7 @@ RECONNECT_WAIT_S = 0.5
 PING_INTERVAL_S = 10
 
 ASK_AGAIN_S = 5.0
-"""How often a worker whose acknowledgements are refused tries whether they still are: permissions can change."""
+"""How often a worker whose acknowledgements are refused checks whether they still are: permissions can change."""
 _DIFFERENT_ERRORS = 20
 
 
@@ -73,7 +73,7 @@ class JetStreamBroker:
         self._refusals = 0
         self._asking_again: asyncio.Task[None] | None = None
         self._told: set[str] = set()
-        """What went wrong since the last connection was made: said once, and not with each try."""
+        """What went wrong since the last connection was established: logged once, not with each try."""
 
     @classmethod
     async def connect(cls, options: ConnectionOptions, timeout_s: float) -> "JetStreamBroker":
@@ -104,7 +104,7 @@ class JetStreamBroker:
             raise ConfigurationError(f"the NATS credentials are not valid: {error}") from error
         except (TimeoutError, nats.errors.Error) as error:
             refused = nc.last_error
-            broker._closing = True  # there was no connection that could be lost
+            broker._closing = True  # there was no connection to lose
             await nc.close()
             if isinstance(refused, UnreadableCredentials):
                 raise ConfigurationError(f"the NATS credentials are not valid: {refused}") from error
@@ -147,7 +147,7 @@ class JetStreamBroker:
                 )
                 self._asking_again = asyncio.create_task(self._ask_again(self._answered))
             return
-        # Each failed reconnect comes by here too: the first line about it was the one that said the connection is lost.
+        # Each failed reconnect gets here too: the line that said the connection is lost was the first about it.
         words = f"{shown_error(error)} ({type(error).__name__})"
         quiet = isinstance(error, OSError | nats.errors.NoServersError) or words in self._told
         if len(self._told) < _DIFFERENT_ERRORS:
@@ -155,7 +155,7 @@ class JetStreamBroker:
         log.log(logging.DEBUG if quiet else logging.WARNING, "NATS error: %s", words)
 
     async def _ask_again(self, reply: str) -> None:
-        """Until it is accepted, extend the lease of a task that was answered: that does nothing to one that is over."""
+        """Until it is accepted, extend the lease of a task that was answered, which has no effect on a settled one."""
         while True:
             await asyncio.sleep(ASK_AGAIN_S)
             refusals = self._refusals
@@ -190,7 +190,7 @@ class JetStreamBroker:
         return datetime.now(UTC)
 
     def on_time_moved(self, call: Callable[[timedelta], None]) -> None:
-        """Here it moves by itself alone."""
+        """With a server, time only passes by itself."""
 
     def on_reconnect(self, call: Callable[[], None]) -> None:
         self._reconnected.append(call)
@@ -205,7 +205,7 @@ class JetStreamBroker:
         return await retried(once, message.subject, timeout_s, ONE_TRY_S)
 
     def _check_size(self, message: Message) -> None:
-        # nats-py counts the data alone, and the server ends the connection of whoever sends more.
+        # nats-py counts only the data, and the server closes a connection that sends more.
         if message.size > self.max_payload:
             raise PayloadTooLarge(
                 f"the message has {message.size} bytes with headers, the server allows {self.max_payload}"
@@ -218,7 +218,7 @@ class JetStreamBroker:
 
     async def publish_many(self, messages: Sequence[tuple[str, bytes]], timeout_s: float) -> None:
         for chunk in encode_publishes(messages[:-1]):
-            if not self._nc.is_connected:  # what is sent now would be kept for when it is
+            if not self._nc.is_connected:  # nats-py would keep it until the connection is back
                 break
             await self._nc.send(chunk)
         if not self._nc.is_connected:
@@ -231,7 +231,7 @@ class JetStreamBroker:
         self._answered = reply
         if self._nc.is_connected:
             await self._nc.send(encode_answer(reply, token))
-        else:  # nats-py keeps it for when it is
+        else:  # nats-py keeps it until the connection is back
             await self._send(reply, token)
 
     async def answer_confirmed(self, reply: str, token: bytes, timeout_s: float) -> None:
@@ -252,7 +252,7 @@ class JetStreamBroker:
         subject = f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}"
 
         async def once(left_s: float) -> bytes | None:
-            try:  # where there is nothing the answer is one without data
+            try:  # if there is nothing, the answer has no data
                 return await self._requests.ask(subject, b"", None, left_s, repeatable=True) or None
             except NoResponders:
                 return None
@@ -272,7 +272,7 @@ class JetStreamBroker:
         return None if subjects is None else sum(subjects.values())
 
     async def _subjects(self, stream: str, which: str, timeout_s: float) -> dict[str, int] | None:
-        """The subjects of a stream that match, and how many messages lie on each; None where there is no stream."""
+        """The matching subjects of a stream, with the number of messages on each; None if there is no stream."""
         found: dict[str, int] = {}
         while True:
             body = {"subjects_filter": which, "offset": len(found)}
@@ -341,12 +341,12 @@ class JetStreamBroker:
             subscription = await self._nc.subscribe_direct(subject, arrived)
         except nats.errors.Error as error:
             raise Unavailable(f"not connected to NATS: {error or type(error).__name__}") from error
-        with contextlib.suppress(nats.errors.Error, OSError):  # else it comes with the next connection
+        with contextlib.suppress(nats.errors.Error, OSError):  # otherwise it is sent with the next connection
             await self._nc.flush(round(ONE_TRY_S))
         return DirectSubscription(self._nc, subscription)
 
     async def server_time_us(self, timeout_s: float) -> int:
-        # Any answer about a stream carries the time; the bucket that clients read anyway is there in any case.
+        # Any answer about a stream carries the time; this bucket always exists, as clients read it.
         answer = await self._api(f"STREAM.INFO.KV_{CONFIG_BUCKET}", {}, timeout_s)
         if answer is None or "ts" not in answer:
             raise Unavailable(f"the time of NATS cannot be read: the bucket {CONFIG_BUCKET} does not exist")
@@ -363,7 +363,7 @@ class JetStreamBroker:
             answer = await self._api("STREAM.LIST", {"offset": offset}, timeout_s) or {}
             page, missing = answer.get("streams") or [], answer.get("missing") or []
             states |= {info["config"]["name"]: parse_stream_state(info) for info in page}
-            offset += len(page) + len(missing)  # of those that are missing no server answers now
+            offset += len(page) + len(missing)  # no server that leads the missing ones answers now
             if not (page or missing) or offset >= answer["total"]:
                 return states
 
@@ -408,7 +408,7 @@ class JetStreamBroker:
         except (nats.errors.Error, TimeoutError, OSError):
             log.warning("closed the connection before everything was sent to NATS")
         await self._nc.close()
-        self._requests.renew()  # asking again tells who waits that there is nobody to ask
+        self._requests.renew()  # a repeated request tells waiting callers that nobody is there to answer
 
     async def _api(self, subject: str, body: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
         """One request to JetStream's API; None when the stream or the message does not exist."""

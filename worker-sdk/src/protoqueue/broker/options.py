@@ -17,7 +17,7 @@ DEFAULT_URL = "nats://127.0.0.1:4222"
 class ConnectionOptions:
     """`creds` and `ca` are paths of files; `secret_dir` holds files named like the keys of a connection Secret.
 
-    `inbox_prefix` is what the subjects begin with on which answers come; None takes the user's own.
+    `inbox_prefix` is the beginning of the subjects on which answers arrive; None takes the user's own.
     """
 
     url: str = DEFAULT_URL
@@ -65,14 +65,14 @@ class ConnectionOptions:
     def credentials(self) -> dict[str, Any]:
         """The arguments nats-py takes for them; raises OSError for a file that cannot be read.
 
-        All but certificates are read anew each time a connection is made, so that a rotated Secret is taken up.
+        All but certificates are read again for each connection, so that a rotated Secret takes effect.
         """
         if self.secret_dir and not Path(self.secret_dir).is_dir():
             raise OSError(f"PROTOQUEUE_NATS_SECRET_DIR={self.secret_dir!r}: no such directory")
         arguments: dict[str, Any] = {}
         if creds := self.creds or self._file("creds"):
             try:
-                Path(creds).open("rb").close()  # nats-py looks only when a server asks for it
+                Path(creds).open("rb").close()  # nats-py checks only when a server asks for it
             except OSError as error:
                 raise OSError(
                     f"the credentials file (creds or PROTOQUEUE_NATS_CREDS) cannot be read: {error}"
@@ -95,7 +95,7 @@ class ConnectionOptions:
             context = ssl.create_default_context(cafile=ca)
             if certificate:
                 context.load_cert_chain(certificate, key)
-        except OSError as error:  # which does not say of which file it speaks
+        except OSError as error:  # it does not name the file
             raise OSError(f"{', '.join(filter(None, (ca, certificate, key)))}: {error}") from error
         return context
 
@@ -104,7 +104,7 @@ class ConnectionOptions:
         return (_text(path) or None) if path else None
 
     def _file(self, key: str) -> str | None:
-        """Where the Secret's key is mounted, if it has it and it holds something."""
+        """The path at which the Secret's key is mounted, if it exists and is not empty."""
         path = Path(self.secret_dir, key) if self.secret_dir else None
         return str(path) if path and path.is_file() and path.stat().st_size else None
 

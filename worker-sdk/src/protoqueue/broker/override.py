@@ -1,4 +1,4 @@
-"""The broker this process uses in place of a connection, if any: how `protoqueue.testing` gets under everything."""
+"""The broker this process uses in place of a connection, if any: the hook for `protoqueue.testing`."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _stack: list[Broker] = []
 
 @contextlib.contextmanager
 def use_broker(broker: Broker) -> Iterator[None]:
-    """Within the block, `open_broker` gives this one. Not per task or thread: fixtures run in contexts of their own."""
+    """Within the block, `open_broker` returns this one, in all tasks and threads: fixtures run in other contexts."""
     _stack.append(broker)
     try:
         yield
@@ -28,7 +28,7 @@ async def open_broker(options: ConnectionOptions, timeout_s: float) -> Broker:
 
 
 class SharedBroker:
-    """A broker that its borrower closes for itself alone, as it would its connection to one that others use too."""
+    """A shared broker as one of its users sees it: closing it closes it for that user only."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker

@@ -1,4 +1,4 @@
-"""What a server sends, read within bounds: a server may be broken, or somebody else's."""
+"""Reading what a server sends within bounds: it may be broken or malicious."""
 
 import asyncio
 import time
@@ -20,10 +20,10 @@ _BURST_S = 4.0
 
 
 class BoundedParser(Parser):
-    """nats-py's, that gives a server up which sends what is no protocol, or a message without end."""
+    """nats-py's parser, which disconnects from a server that violates the protocol or sends an endless message."""
 
     def __init__(self, client: Any, largest_bytes: int = MAX_MESSAGE_BYTES, bytes_per_s: float | None = None) -> None:
-        """With `bytes_per_s` no more than that is read, on the average of a few seconds: TCP holds the server back."""
+        """With `bytes_per_s` no more than that is read, averaged over a few seconds: TCP slows the server down."""
         super().__init__(client)
         self._largest = largest_bytes
         self._rate = bytes_per_s
@@ -31,17 +31,17 @@ class BoundedParser(Parser):
         self._counted_at = time.monotonic()
 
     def lift(self) -> None:
-        """Read as fast as may be from now on, and whatever a server can be configured to send."""
+        """From now on read without a limit of speed, and messages of any size a server can be configured to send."""
         self._largest, self._rate = MAX_MESSAGE_BYTES, None
 
     async def parse(self, data: bytes = b"") -> None:
-        """Raises ProtocolError, upon which the connection is made anew."""
+        """Raises ProtocolError, after which the client reconnects."""
         messages = self.nc.stats["in_msgs"]
         try:
             await super().parse(data)
         except (OSError, ProtocolError):
             raise
-        except Exception:  # whatever nats-py makes of nonsense
+        except Exception:  # whatever nats-py raises for invalid input
             raise ProtocolError from None
         waits_for_line = self.state == AWAITING_CONTROL_LINE and len(self.buf) > MAX_LINE_BYTES
         waits_for_data = self.state == AWAITING_MSG_PAYLOAD and self.needed > self._largest

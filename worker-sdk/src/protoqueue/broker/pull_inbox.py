@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 
 
 class JetStreamInbox:
-    """An inbox is subscribed on the first request, and anew after each withdrawal.
+    """An inbox is subscribed on the first request, and again after each withdrawal.
 
-    JetStream sends nothing to an inbox without interest, so unsubscribing takes requests back; draining makes sure
-    that what was sent before is still handled rather than left to time out.
+    JetStream sends nothing to an inbox without interest, so unsubscribing withdraws requests; draining ensures that
+    messages sent before are still handled instead of timing out.
     """
 
     def __init__(self, nc: DirectClient, stream: str, consumer: str, receive: Receive, ended: Ended) -> None:

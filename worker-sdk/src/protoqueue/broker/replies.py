@@ -23,7 +23,7 @@ from protoqueue.errors import PayloadTooLarge, ProtoQueueError, QueueFull, Unava
 STREAM_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10037
 NOTHING_TO_DELETE = (10043, 10057)  # a sequence after the first message's, one before it
 _STORE_FAILED, _BATCH_DUPLICATE = 10077, 10201
-_BATCH_GIVEN_UP = (10176, 10210)  # a part of it is missing, others are under way
+_BATCH_GIVEN_UP = (10176, 10210)  # a part of it is missing, others are in flight
 _PASSING = (10008, 10009, 10023)  # JetStream is not available now, has no leader now, is short of resources now
 _TOO_LARGE = (10054, 10097)  # the message, its headers
 _WRONG_SEQUENCE = (10071, 10164)
@@ -33,7 +33,7 @@ _DIRECT = {
 
 
 class TryAgain(Unavailable):
-    """It was not done, or nobody knows: whoever has time left, and may repeat it, should."""
+    """It was not done, or that is unknown: callers that may repeat it should, while they have time."""
 
 
 def parse_published(data: bytes) -> Published:
@@ -67,7 +67,7 @@ def parse_delivery(subject: bytes, reply: bytes, data: bytes, headers: bytes, st
     parts = reply.split(b".")
     base = 4 if len(parts) == 9 else 6
     return Delivery(
-        subject=subject.decode(errors="replace"),  # one of a retry may hold any bytes for the group
+        subject=subject.decode(errors="replace"),  # the subject of a retry may hold any bytes as group
         data=data,
         headers=RawHeaders(headers),
         reply=reply.decode(),

@@ -18,26 +18,26 @@ from protoqueue.broker.replies import TryAgain
 from protoqueue.errors import PermissionDenied, Unavailable
 
 ONE_TRY_S = 5.0
-"""How long an answer may take before what can be repeated is."""
+"""How long an answer may take before a repeatable request is repeated."""
 
 _RETRY_WAIT_S = 0.1
 
 _NO_RESPONDERS = "503"
 
 _REFUSED_S = 60.0
-"""For how long a request that the server has refused to the user is not tried again: each is a line in its log."""
+"""For how long a request that the server has refused is not tried again: each try is a line in its log."""
 _MOST_REFUSED = 1000
-"""So many subjects are remembered: each delayed task and each retry has one of its own."""
+"""How many refused subjects are remembered: each delayed task and each retry has its own."""
 
 _Answer = TypeVar("_Answer")
 
 
 class NoResponders(Exception):
-    """Nothing is subscribed to the subject of a request."""
+    """Nothing subscribes to the subject of a request."""
 
 
 class Requests:
-    """nats-py has requests too. Theirs take two more turns of the event loop, and can lose a cancellation."""
+    """nats-py has requests too, but those take two more turns of the event loop, and can lose a cancellation."""
 
     def __init__(self, nc: DirectClient) -> None:
         self._nc = nc
@@ -59,7 +59,7 @@ class Requests:
         return self._own_loop.check()
 
     def renew(self) -> None:
-        """The connection is another: have what can be repeated asked again, as old questions may get no answer now."""
+        """The connection is new: repeat what can be repeated, as earlier requests may get no answer any more."""
         self._refused.clear()
         for number, answer in self._waiting.items():
             if number not in self._unrepeatable and not answer.done():
@@ -81,7 +81,7 @@ class Requests:
         self._subjects[number] = subject
         if not repeatable:
             self._unrepeatable.add(number)
-        # One timer: asyncio.timeout costs as much as all the rest here.
+        # A plain timer: asyncio.timeout costs as much as all the rest here.
         timer = loop.call_later(timeout_s, _expire, answer) if timeout_s < math.inf else None
         try:
             await self._send(subject, data, f"{self._prefix}{number}", headers)
@@ -93,7 +93,7 @@ class Requests:
             self._unrepeatable.discard(number)
 
     async def _send(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str] | None) -> None:
-        """Past nats-py's `publish`, which costs several times as much, where that has nothing to add."""
+        """Bypasses nats-py's `publish`, which costs several times as much, where that adds nothing."""
         with contextlib.suppress(ValueError):  # nats-py replaces what may not stand in a header
             if self._nc.send_soon(encode_request(subject, reply, data, headers)):
                 return
@@ -130,8 +130,8 @@ class Requests:
     ) -> bytes:  # fmt: skip
         """The answer, as `retried` gets it.
 
-        With `one_try_s`, what has got none within it, or over a connection that broke, is asked again: it must be the
-        same when it arrives twice, as publishes are through their message id.
+        With `one_try_s`, a request without an answer within it, or whose connection broke, is repeated: it must be
+        idempotent, as publishes are through their message id.
         """
 
         def once(left_s: float) -> Awaitable[bytes]:
@@ -140,7 +140,7 @@ class Requests:
         return await retried(once, subject, timeout_s, one_try_s or math.inf)
 
     def _refuse(self, subject: str) -> None:
-        """The server takes nothing on this subject, here in lower case, and will not answer what was asked there."""
+        """The server refuses this subject, here in lower case, and will not answer requests to it."""
         self._refused.pop(subject, None)
         self._refused[subject] = time.monotonic() + _REFUSED_S
         if len(self._refused) > _MOST_REFUSED:
@@ -173,7 +173,7 @@ def _denied(subject: str) -> PermissionDenied:
 async def retried(
     act: Callable[[float], Awaitable[_Answer]], what: str, timeout_s: float | None, one_try_s: float
 ) -> _Answer:
-    """What `act` returns, given the seconds it may take; tried until the time is over. Raises Unavailable then."""
+    """The result of `act`, which gets the seconds it may take; repeated until the time is over, then Unavailable."""
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     while True:
         try:

@@ -11,8 +11,8 @@ from nats.aio.transport import TcpTransport
 class BoundedTcp(TcpTransport):
     """nats-py's transport, of which each connection ends soon after it is closed.
 
-    nats-py tries again only after that, and would wait without end where the TLS handshake failed, or where the server
-    reads nothing more and there is something left to send.
+    nats-py reconnects only after that, and would wait for ever if the TLS handshake failed, or if the server stops
+    reading while there is data left to send.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class BoundedTcp(TcpTransport):
         try:
             await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
         except BaseException:
-            # From here on asyncio tells another protocol of the end of the connection than the one `wait_closed` asks.
+            # From here on asyncio reports the end of the connection to another protocol than the one `wait_closed` asks.
             self.abort()
             self._bare_io_reader = self._bare_io_writer = self._io_reader = self._io_writer = None
             raise

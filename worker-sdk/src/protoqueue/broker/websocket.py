@@ -12,7 +12,7 @@ _LARGEST_FRAME_BYTES = 64 * 1024 * 1024
 
 
 class Redirected(ConnectionError):
-    """A server of NATS sends nobody elsewhere."""
+    """A NATS server does not redirect."""
 
     def __str__(self) -> str:
         return "the server responded with a redirect, which a NATS server never does"
@@ -40,7 +40,7 @@ class StrictWebSocket(WebSocketTransport):
         connection = self._ws._conn  # noqa: SLF001
         if connection is not None and connection.transport is not None:
             connection.transport.abort()
-        self._ws = None  # else the next try would find it open, and take it for its own
+        self._ws = None  # otherwise the next try would find it open and use it
         self._pending = asyncio.Queue()
 
     async def wait_closed(self) -> None:
@@ -61,7 +61,7 @@ class StrictWebSocket(WebSocketTransport):
     async def connect_tls(
         self, uri: str | ParseResult, ssl_context: Any, buffer_size: int, connect_timeout: int
     ) -> None:
-        if isinstance(uri, str) or (self._ws and not self._ws.closed):  # nats-py asks again once it has seen INFO
+        if isinstance(uri, str) or (self._ws and not self._ws.closed):  # nats-py calls this again after INFO
             await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
             return
         self._ws = await self._open(uri, connect_timeout, ssl=ssl_context)
