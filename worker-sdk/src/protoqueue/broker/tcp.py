@@ -29,7 +29,7 @@ class BoundedTcp(TcpTransport):
         try:
             await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)
         except BaseException:
-            # From here on asyncio reports the end of the connection to another protocol than the one `wait_closed` asks.
+            # From here on asyncio reports the end of the connection to a protocol that `wait_closed` does not ask.
             self.abort()
             self._bare_io_reader = self._bare_io_writer = self._io_reader = self._io_writer = None
             raise

@@ -1,4 +1,4 @@
-"""What a worker answers to others: that a task be cancelled, whether it holds one, and how it is."""
+"""A worker's answers to requests: to cancel a task, whether it holds one, and its status."""
 
 import contextlib
 

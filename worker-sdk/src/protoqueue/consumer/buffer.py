@@ -12,7 +12,7 @@ from protoqueue.protocol.config import Consumer
 _ANY = Consumer("")
 
 _CREDIT_ROUNDS = 4
-"""How far a level may be behind when it has tasks again. In a round each level starts as many as its weight says."""
+"""How many rounds a level may be behind when it has tasks again. In a round each level starts as many as its weight."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,7 +34,7 @@ class InFlight:
 
 @dataclass(eq=False, slots=True)
 class _Level:
-    """Sources that share a weight: what is new and what has come due. They take turns while both have something."""
+    """Sources that share a weight: new tasks and tasks that have come due. They take turns while both have tasks."""
 
     weight: int
     served: float = 0.0
@@ -75,8 +75,8 @@ class Buffer:
     def add(self, source: int, item: InFlight) -> None:
         """Append to a source's lane.
 
-        One that was empty catches up on little of that time: enough where its batch was late, as under load it is, and
-        too little for the others to notice where its level had nothing.
+        A source that was empty catches up on little of that time: enough if its batch was merely late, as under load,
+        and too little for the others to notice if its level had no tasks.
         """
         lane = self._sources[source]
         level = lane.level

@@ -1,4 +1,4 @@
-"""Reading a setting from the environment: what is wrong with one is told with its name and its value."""
+"""Reading settings from the environment; errors state the variable's name and value."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ _Value = TypeVar("_Value")
 
 
 def parsed(variable: str, text: str, parse: Callable[[str], _Value]) -> _Value:
-    """What `parse` makes of it; raises ConfigurationError for its ValueError."""
+    """The parsed value; turns a ValueError of `parse` into a ConfigurationError."""
     try:
         return parse(text)
     except ValueError as error:
@@ -17,7 +17,7 @@ def parsed(variable: str, text: str, parse: Callable[[str], _Value]) -> _Value:
 
 
 def whole_number(text: str) -> int:
-    """Of at least 1; raises ValueError that says so."""
+    """An integer of at least 1; raises ValueError otherwise."""
     if not (text.strip().isascii() and text.strip().isdigit()) or int(text) < 1:
         raise ValueError("must be an integer of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""From a delivery and the worker's handlers to the one outcome of it."""
+"""Running a delivery's handler, and the one outcome of that."""
 
 import asyncio
 import logging
@@ -46,7 +46,7 @@ def utc_now() -> datetime:
 
 
 class Ledger(Protocol):
-    """What has succeeded before."""
+    """A task that has succeeded before."""
 
     async def has(self, task_id: str) -> bool: ...
 
@@ -62,10 +62,10 @@ async def execute(
     past: Past = NO_PAST,
     now: Callable[[], datetime] = utc_now,
 ) -> Executed:
-    """Run the handler a delivery asks for. Every error of it becomes an outcome; only cancellation is let through.
+    """Run the handler for a delivery.
 
-    That is one for which `is_given_up` answers: others are the handler's own, which fail its attempt. What `ledger`
-    says has succeeded does not run again.
+    Each of its errors becomes an outcome; only a cancellation for which `is_given_up` is true is passed on: others are
+    the handler's own and fail its attempt. A task that has succeeded according to `ledger` does not run again.
     """
     read = read_delivery(delivery, group, past, now, handlers)
     task = read.task if isinstance(read, Executed) else read
@@ -107,14 +107,14 @@ async def execute(
 
 
 def policy_of(task: Task, group: GroupSettings, rules: RetryRules = NO_RULES) -> RetryPolicy:
-    """How a task is tried in this group, by a handler with these `rules`."""
+    """The retry policy of a task in this group, for a handler with these `rules`."""
     if task.retries is None and rules.retries is None:
         return group.retry
     return effective_policy(group.retry, rules.retries, task.retries)
 
 
 def policy_for(delivery: Delivery, group: GroupSettings, handlers: Registry) -> RetryPolicy:
-    """The same for what is delivered; the group's for what is not a task."""
+    """The same for a delivery; the group's policy if it is not a task."""
     try:
         task = _task_of(delivery, group)
     except UndecodableTask:
@@ -135,7 +135,7 @@ def read_delivery(
     now: Callable[[], datetime] = utc_now,
     handlers: Registry | None = None,
 ) -> Task | Executed:
-    """The task of a delivery, or what has to become of it without anyone running it."""
+    """The task of a delivery, or the outcome if it must not run."""
     try:
         task = _task_of(delivery, group)
     except UndecodableTask as error:
@@ -169,7 +169,7 @@ def _dead_on_arrival(
 
 
 def expired(delivery: Delivery) -> Executed:
-    """What becomes of a task whose start came too late."""
+    """The outcome of a task that expired before it could start."""
     return Executed(_EXPIRED, read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream))
 
 
@@ -186,15 +186,15 @@ def _crashed(past: Past) -> str:
 
 
 def unfit_for_s(headers: Mapping[str, str], now: datetime) -> float:
-    """For how long a task has waited for a worker that can handle it."""
+    """How long a task has waited for a worker that can handle it."""
     since_ms = count_of(headers.get(Header.UNFIT_SINCE))
     return max(0.0, now.timestamp() - since_ms / 1000) if since_ms else 0.0
 
 
 def _tell(error: BaseException, outcome: Outcome, task: Task, group: GroupSettings) -> None:
-    """Say that an attempt failed; the task and its queue are in the text too, which every format of log lines shows."""
+    """Log that an attempt failed; task and queue are in the text too, which every log format shows."""
     fields = _fields(task, group)
-    # Of what a handler says on purpose the text is enough, and of our own errors the place tells nothing.
+    # For what a handler raises on purpose the text is enough, and for our own errors the traceback adds nothing.
     told = isinstance(error, Reject | Retry) and error.__cause__ is None
     trace = None if told or isinstance(error, ProtoQueueError) else error
     if isinstance(outcome, RetryLater):

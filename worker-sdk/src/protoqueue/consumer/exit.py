@@ -1,4 +1,4 @@
-"""Ending the process although threads still run in it."""
+"""Exiting the process while threads still run in it."""
 
 import atexit
 import contextlib
@@ -12,9 +12,9 @@ _CLEANUP_S = 5.0
 
 
 def exit_process(status: int) -> NoReturn:
-    """End with this status; what the program wrote is flushed, and what it registered with atexit runs, first.
+    """Exit with this status, after flushing output and running atexit functions, for at most five seconds.
 
-    Python would wait for its threads before either. What takes longer than five seconds is left undone.
+    Python itself would wait for the threads first.
     """
     cleanup = threading.Thread(target=_clean_up, name="protoqueue-leaving", daemon=True)
     cleanup.start()

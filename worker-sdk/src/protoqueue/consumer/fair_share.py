@@ -1,14 +1,13 @@
-"""Which consumer a worker's free slots are asked from. Pure: facts in, requests out.
+"""Which consumers to request tasks from for a worker's free slots. Pure: facts in, requests out.
 
-Each source (a consumer) is in one of three states. UNKNOWN or BUSY ones are asked for as many tasks as there are slots
-for them, and answer at once. An EMPTY one is watched with a request for a single task that waits for it; that one is
-not counted, since counting it would keep slots idle for levels that have nothing.
-
-Several sources are of one level where its tasks lie in several streams. Under the Weighted policy the next slot
-goes to the level with the least service in proportion to its weight (stride scheduling); one that was idle resumes at
-the clock of those that were not, so idleness saves up no credit. Under Strict it goes to the highest. Within a level it
-goes, by the same rule, to the source that has served the fewest. A slot that is due to a source whose answer is still
-out waits for that answer: it takes well under a millisecond, and handing the slot on would bend the shares.
+Each source (a consumer) is in one of three states. UNKNOWN and BUSY ones are asked for as many tasks as there are slots
+for them, and answer at once. An EMPTY one is watched with a waiting request for a single task; that request is not
+counted, since counting it would keep slots idle for levels without tasks. A level has several sources if its tasks are
+in several streams. Under the Weighted policy the next slot goes to the level with the least service in proportion to
+its weight (stride scheduling); one that was idle resumes at the clock of the others, so idle time earns no credit.
+Under Strict it goes to the highest level. Within a level it goes, by the same rule, to the source that has served the
+fewest tasks. A slot that is due to a source whose answer is pending waits for that answer: it takes well under a
+millisecond, and giving the slot to another would distort the shares.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,7 +71,7 @@ class FairShare:
         return sum(source.requested for source in self.sources)
 
     def plan(self, free: int) -> list[Request]:
-        """What to ask for now with `free` slots, the requested ones not among them; it counts as asked."""
+        """What to request now for `free` slots, not counting those already requested; it counts as requested."""
         wanted: dict[int, int] = {}
         active = [(level, members) for level in self._levels if (members := self._active(level))]
         if self._strict:
@@ -100,7 +99,7 @@ class FairShare:
         return [n for n in level.members if self.sources[n].state is not State.EMPTY]
 
     def _service(self, level: _Level, more: int) -> float:
-        """How well a level is served once it has so many more."""
+        """A level's service once it has received so many more tasks."""
         return level.served + more / level.weight
 
     def _least_served(self, members: Iterable[int], wanted: dict[int, int]) -> int:
@@ -117,7 +116,7 @@ class FairShare:
         return [Request(number, 1, watch=True) for number in unwatched]
 
     def full(self) -> list[int]:
-        """There is no slot left: the watched sources, whose requests must be taken back. All are to be asked anew."""
+        """No slot is left: returns the watched sources, whose requests must be withdrawn. All are to be asked again."""
         watched = [number for number, source in enumerate(self.sources) if source.watched]
         for source in self.sources:
             source.watched = False
@@ -125,13 +124,13 @@ class FairShare:
         return watched
 
     def forget_empty(self, *, watched: bool = False) -> None:
-        """What was found empty and is not watched, or is, may have something by the time a slot is free."""
+        """Sources found empty, watched or not, may have tasks by the time a slot is free."""
         for source in self.sources:
             if source.state is State.EMPTY and (watched or not source.watched):
                 self._resume(source, State.UNKNOWN)
 
     def received(self, number: int, pending: int) -> None:
-        """A task came from a source that then held `pending` more."""
+        """A task arrived from a source that had `pending` more."""
         source = self.sources[number]
         level = source.level
         source.watched = False

@@ -1,14 +1,14 @@
-"""Running a suspect alone, so that if its worker dies again, nothing else can have done it."""
+"""Running a suspect alone, so that if its worker dies again, nothing else can be the cause."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 ALONE_S = 10.0
-"""For so long a suspect waits until nothing else runs, and then, the first time, is alone."""
+"""How long a suspect waits until nothing else runs, and how long it then runs alone the first time."""
 
 TURN_WAIT_S = 1.0
-"""A suspect that cannot have its turn within this time goes to another worker."""
+"""A suspect that does not get its turn within this time goes to another worker."""
 
 _LONGER = 4
 
@@ -19,7 +19,7 @@ def trial_s(late: int) -> float:
 
 
 class Isolation:
-    """Of one worker: who runs, and whether anything may start. `changed` is called when that changes."""
+    """What runs in one worker, and whether anything may start. `changed` is called when that changes."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
@@ -36,7 +36,7 @@ class Isolation:
 
     @property
     def is_closed(self) -> bool:
-        """Whether a suspect runs alone or waits for that: then nothing else is to start."""
+        """Whether a suspect runs alone or waits to: then nothing else may start."""
         return self._turn.locked()
 
     def begin(self) -> None:
@@ -79,7 +79,7 @@ class Isolation:
             finally:
                 self.end()
         finally:
-            if ending is None or ending.cancel() or ending.exception() is not None:  # else it has opened
+            if ending is None or ending.cancel() or ending.exception() is not None:  # otherwise it has opened
                 self._open()
 
     async def _end_trial(self, seconds: float, trial_over: Callable[[], Awaitable[None]]) -> None:

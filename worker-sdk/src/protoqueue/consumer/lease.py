@@ -1,4 +1,4 @@
-"""A received task that is settled by another process than the one that received it, from its token alone."""
+"""Settling a received task by its token alone, in any process."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from protoqueue.protocol.task_codec import read_task
 from protoqueue.settlement.outcome import DONE, Executed, Outcome, outcome_of
 
 LONGEST_EXTENSION = timedelta(hours=12)
-"""Well within the day for which `pq-done` remembers it."""
+"""Well within the day for which `pq-done` keeps it."""
 
 _KEY_DIGITS = 24
 
@@ -109,7 +109,7 @@ class Lease:
         return True
 
     async def _end(self, how: Callable[[], Exception]) -> None:
-        """Settle it by what a handler would have raised."""
+        """Settle it as if a handler had raised this."""
         try:
             error = how()
         except ValueError as wrong:
@@ -127,7 +127,7 @@ class Lease:
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 if delivery.data:
                     await holder.settle(delivery, executed, self._token.until)
-                else:  # it was settled before, or nobody records it
+                else:  # it was settled before, or is not recorded
                     await holder.settler.settle(delivery, executed, holder.queue, holder.group)
         except TimeoutError:
             raise Unavailable(
@@ -135,7 +135,7 @@ class Lease:
             ) from None
 
     async def _check(self) -> None:
-        """Raises LeaseLost where the lease is over: NATS would take the answer of a holder that had its time."""
+        """Raises LeaseLost if the lease is over: NATS would accept the answer of an earlier holder."""
         holder, token = self._holder, self._token
         if holder.queue.partitions and await holder.attempt_counts.is_over(token.delivery()):
             raise self._lost("it was settled otherwise, or another has the task")
@@ -147,7 +147,7 @@ class Lease:
             raise self._lost("the task was not settled or extended in time, and returns to the queue")
 
     async def _as_stored(self) -> Delivery:
-        """The delivery, with its data where that is to be recorded; without where the message is gone."""
+        """The delivery, with its data if that is to be recorded and the message still exists."""
         if self._holder.queue.history is None:
             return self._token.delivery()
         try:
@@ -173,7 +173,7 @@ class Lease:
             entry = await broker.read_key(DONE_BUCKET, self._key, SETTLE_TIMEOUT_S)
             try:
                 await broker.write_key(DONE_BUCKET, self._key, value, entry.number, SETTLE_TIMEOUT_S)
-            except WrongRevision:  # two extend it at once
+            except WrongRevision:  # two callers extend it concurrently
                 continue
             return
 
@@ -186,7 +186,7 @@ class Lease:
 
 
 def _read_until(value: bytes | None) -> datetime:
-    """Until when a lease was extended; long ago where it was not."""
+    """Until when a lease was extended; a time long ago if it was not."""
     try:
         match json.loads(value or b"null"):
             case {"until": int() | float() as until}:

@@ -1,4 +1,4 @@
-"""Extending the leases of what a worker holds."""
+"""Extending the leases of the tasks a worker holds."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 
 class LoopWatch:
-    """Notices when the event loop has not turned for so long that leases are in danger."""
+    """Notices when the event loop has been blocked for so long that leases are at risk."""
 
     def __init__(self, expected_s: float) -> None:
         self._expected_s = expected_s
         self._turned_at = time.monotonic()
 
     def turned(self, lease_s: float, running: int) -> None:
-        """To be called every `expected_s` by the event loop."""
+        """To be called by the event loop every `expected_s`."""
         now = time.monotonic()
         blocked_s = now - self._turned_at - self._expected_s
         self._turned_at = now
@@ -37,19 +37,19 @@ class LoopWatch:
 async def extend_leases(
     broker: Broker, in_flight: Callable[[], Iterable[InFlight]], lease_s: Callable[[], float], at_once: asyncio.Event
 ) -> None:
-    """Extend what is held, three times per lease and `at_once`, until cancelled.
+    """Extend held leases, three times per lease and `at_once`, until cancelled.
 
-    A loop that is stuck does not, and loses its tasks to others.
+    A blocked event loop does not, and loses its tasks to other workers.
     """
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(lease_s() / 3):
                 await at_once.wait()
         at_once.clear()
-        if not broker.connected:  # it would wait in a buffer in which acks need the room
+        if not broker.connected:  # it would take room that acks need in nats-py's buffer
             continue
         with contextlib.suppress(Unavailable):
             for one in in_flight():
-                # What has been settled meanwhile may wait for its turn: to extend that would cut its wait short.
+                # A task settled meanwhile may be waiting for its retry: extending it would cut that delay short.
                 if not one.settled:
                     await broker.answer(one.delivery.reply, IN_PROGRESS)

@@ -1,4 +1,4 @@
-"""What a lease is, as text: enough to settle a received task elsewhere, without its payload. Pure."""
+"""A lease as text: enough to settle a received task elsewhere, without its payload. Pure."""
 
 import json
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class LeaseToken:
 
     @classmethod
     def decode(cls, text: str) -> "LeaseToken":
-        """Raises InvalidTask for what `encode` has not written."""
+        """Raises InvalidTask for text that `encode` has not written."""
         try:
             match json.loads(text):
                 case [
@@ -61,7 +61,7 @@ class LeaseToken:
         raise InvalidTask("not a token of a received task")
 
     def delivery(self, data: bytes = b"", headers: dict[str, str] | None = None) -> Delivery:
-        """The delivery, with what the stream still holds of the message."""
+        """The delivery, with what the stream still has of the message."""
         return Delivery(
             self.subject,
             data,

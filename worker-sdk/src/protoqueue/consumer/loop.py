@@ -1,4 +1,4 @@
-"""The worker's loop: pull for free slots, run, settle, keep alive, stop in good order."""
+"""The worker's loop: pull for free slots, run, settle, extend leases, shut down gracefully."""
 
 import asyncio
 import contextlib
@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 HOLD_S = 0.25
-"""A fetched task that finds no slot within this time goes back, so that an idle worker can have it."""
+"""A fetched task that gets no slot within this time is handed back, so that an idle worker can take it."""
 
 _PARKED_PER_SLOT, _LEAST_PARKED = 10, 100
-"""So many outcomes that cannot be stored are kept beside the slots, and no more tasks are run then."""
+"""How many outcomes that cannot be stored are kept beside the slots; beyond that no more tasks run."""
 
 _NEXT_TURN = timedelta(seconds=1)
-"""When a suspect comes again that could not run alone here."""
+"""When a suspect that could not run alone here is redelivered."""
 
 
 class WorkLoop:
@@ -90,7 +90,7 @@ class WorkLoop:
         self._skips_grace = False
         self.keeps_first_error = False
         self.first_error: BaseException | None = None
-        """What the first attempt that failed here had raised, if it is to be kept."""
+        """What the first failed attempt raised, if that is to be kept."""
 
     @property
     def running(self) -> int:
@@ -98,26 +98,26 @@ class WorkLoop:
 
     @property
     def finished(self) -> int:
-        """How many tasks have come to an outcome here."""
+        """How many tasks have ended in this worker."""
         return self._finished
 
     @property
     def is_drained(self) -> bool:
-        """Whether every consumer has said that it is empty, or may give nothing, and nothing is held.
+        """Whether every consumer is known to be empty or not allowed to deliver, and no task is held.
 
-        Raises ConfigurationError where NATS refuses acknowledgements, so that nothing can be finished.
+        Raises ConfigurationError if NATS refuses acknowledgements, as then no task can be finished.
         """
         if refused := self._broker.acks_refused:
             raise ConfigurationError(f"NATS rejects this worker's acknowledgements: {refused}")
         return self._prefetcher.found_nothing and not self._running and not self._unsettled.parked
 
     def skip_grace(self) -> None:
-        """Grant no grace any more when this stops."""
+        """Stop without a grace period."""
         self._skips_grace = True
 
     @property
     def stalled_s(self) -> float:
-        """How long pulling has been without an answer although this worker wants tasks."""
+        """How long pull requests have had no answer although this worker wants tasks."""
         return self._prefetcher.stalled_s
 
     @property
@@ -127,7 +127,7 @@ class WorkLoop:
 
     @property
     def left_behind(self) -> int:
-        """How many functions run on that nobody waits for, once they leave too little room for others; else 0."""
+        """How many abandoned functions still run, once they leave too little room for others; else 0."""
         return self._executors.left_behind
 
     @property
@@ -137,14 +137,14 @@ class WorkLoop:
 
     @property
     def unsettled(self) -> str | None:
-        """What is wrong where outcomes cannot be stored."""
+        """Why outcomes cannot be stored, as a sentence; None if they can."""
         return self._unsettled.trouble
 
     async def apply(self, queue: QueueSettings | None, group: GroupSettings | None) -> None:
-        """Take over new settings; None means that the resource does not exist (any more)."""
+        """Apply new settings; None means that the resource does not exist (any more)."""
         async with self._applying:
             if queue is None or group is None:
-                # What still runs is settled by the settings it was started under.
+                # Running tasks are settled by the settings under which they started.
                 await self._prefetcher.close()
                 return
             self._queue, self._group = queue, group
@@ -161,14 +161,14 @@ class WorkLoop:
             await self._prefetcher.apply(queue, group)
 
     async def run(self, stop: asyncio.Event, grace_s: float) -> None:
-        """Work until `stop` is set; then finish what runs within `grace_s` and hand back the rest."""
+        """Work until `stop` is set; then finish running tasks within `grace_s` and hand back the rest."""
         self._slots.start(self._prefetcher)
         service = [asyncio.create_task(self._prefetcher.pump()), asyncio.create_task(self._ticker())]
         throttle = asyncio.create_task(self._throttle.run())
         beat = asyncio.create_task(extend_leases(self._broker, self._in_flight, self._lease_s, self._beat_now))
         stopped = asyncio.create_task(stop.wait())
         try:
-            # A service that ends has a bug: better to end the worker than to have it hang.
+            # A service that ends has a bug: better to end the worker than to let it hang.
             working = [beat, throttle, *service, *self._slots.tasks]
             await asyncio.wait([stopped, *working], return_when=asyncio.FIRST_COMPLETED)
             for task in working:
@@ -196,7 +196,7 @@ class WorkLoop:
         await cancel(noting)
 
     async def _give_up_unsettled(self, deadline: float) -> None:
-        """Hand back what came to an outcome that still cannot be stored: it runs again."""
+        """Hand back tasks whose outcome still cannot be stored: they run again."""
         left = await self._unsettled.give_up(max(0.0, deadline - time.monotonic()))
         if left:
             log.error(
@@ -208,7 +208,7 @@ class WorkLoop:
             await asyncio.gather(*(self._settler.settle(item.delivery, back, queue, group) for item in left))
 
     async def _note_stop(self) -> None:
-        """Note at once what is held: should this process be killed before it is done, that was no crash."""
+        """Record at once which tasks are held: if this process is killed before it is done, that is not their crash."""
 
         async def note(item: InFlight) -> bool:
             try:
@@ -236,7 +236,7 @@ class WorkLoop:
                 self._throttle.close(executed.outcome.delay, executed.outcome.why)
             if self.keeps_first_error and self.first_error is None:
                 self.first_error = executed.error
-            item.runner = None  # from here on it is settled, which nobody may cancel
+            item.runner = None  # from here on it is being settled, which must not be cancelled
             if isinstance(executed.outcome, Done) and await self._settler.try_done(item.delivery, executed, group):
                 item.settled = True
                 self._note_outcome(item, executed, queue)
@@ -257,9 +257,9 @@ class WorkLoop:
             await self._handlers.died(executed.task, executed.outcome.reason.value, executed.outcome.failure.message)
 
     def _is_running(self, delivery: Delivery) -> bool:
-        """Whether this task comes again to where it runs, as when NATS was away for longer than the lease.
+        """Whether this task was redelivered to the worker that runs it, as after NATS was away for long.
 
-        The run goes on under the new lease.
+        The run then goes on under the new lease.
         """
         for item in (*self._running, *self._unsettled):
             if item.delivery.sequence == delivery.sequence and item.delivery.stream == delivery.stream:
@@ -269,7 +269,7 @@ class WorkLoop:
         return False
 
     async def _executed(self, item: InFlight, queue: QueueSettings, group: GroupSettings) -> Executed:
-        """What became of it, also where somebody cancelled it or the worker stops."""
+        """Its outcome, also if it was cancelled or the worker stops."""
         try:
             executed = await self._execute(item, queue, group)
         except asyncio.CancelledError:
@@ -300,14 +300,14 @@ class WorkLoop:
             self._isolation.end()
 
     async def _try_alone(self, item: InFlight, group: GroupSettings, past: Past) -> Executed:
-        """Run a task on trial, which may have killed its worker."""
+        """Run on trial a task that may have killed its worker."""
         attempt_counts, delivery = self._attempt_counts, item.delivery
 
         async def note(how: str, beside: int | None = None) -> None:
             await retry_forever(lambda: attempt_counts.note(item.delivery, how, beside=beside), "a task on trial")
 
         async def trial_over() -> None:
-            if self._executors.concurrency > 1:  # else it stays alone
+            if self._executors.concurrency > 1:  # otherwise it stays alone
                 await note(TRIAL_OVER)
 
         async with self._isolation.alone(past.late, trial_over) as beside:
@@ -347,7 +347,10 @@ class WorkLoop:
         self._prefetcher.wake()
 
     def cancel(self, task_id: str) -> bool:
-        """Cancel a task that this worker holds; False when there is none. A plain function's thread runs on."""
+        """Cancel a task that this worker holds; False if it holds none of that id.
+
+        A plain function's thread runs on.
+        """
         item = self._find(task_id)
         if item is None:
             return False
@@ -359,7 +362,7 @@ class WorkLoop:
         return not is_settled
 
     def held(self, task_id: str) -> HeldTask | None:
-        """What is known of a task that this worker holds; None when there is none."""
+        """What is known of a task that this worker holds; None if it holds none of that id."""
         item = self._find(task_id)
         if item is None or self._group is None:
             return None
@@ -397,7 +400,7 @@ class WorkLoop:
             self._metrics.dropped += not queue.dead_letters
 
     async def _ticker(self) -> None:
-        """Measure the pace, look after lost requests, and hand back what has waited for a slot too long."""
+        """Measure the pace, detect lost requests, and hand back tasks that have waited for a slot too long."""
         before, then = self._finished, time.monotonic()
         watch = LoopWatch(TICK_S)
         while True:
@@ -439,12 +442,12 @@ class WorkLoop:
 
 
 def _has_run(item: InFlight, executed: Executed) -> bool:
-    """Whether a handler has: not where the task was dead when it came."""
+    """Whether a handler ran: not if the task was already dead on arrival."""
     return item.started and not (isinstance(executed.outcome, Dead) and executed.error is None)
 
 
 def _unless_cancelled(item: InFlight, executed: Executed) -> Executed:
-    """What someone cancelled is done with, whatever its handler made of the cancellation."""
+    """A cancelled task has ended, whatever its handler did upon the cancellation."""
     if not item.cancelled:
         return executed
     return executed if isinstance(executed.outcome, Done) else Executed(CANCELLED, executed.task, executed.seconds)

@@ -1,7 +1,7 @@
-"""Storing tasks anew in the queue's stream, where the limit of tasks in flight must hold for all of them together.
+"""Moving tasks to the queue's main stream, so that a limit of tasks in flight holds for all of them together.
 
-JetStream counts what is in flight for each consumer. Where a group states `maxInFlight` and its queue's tasks lie in
-several streams, workers take from one of them alone, and move what the others hold there.
+JetStream counts tasks in flight per consumer. If a group states `maxInFlight` and its queue's tasks are in several
+streams, workers take tasks from one stream only, and move those of the others there.
 """
 
 import asyncio
@@ -23,19 +23,19 @@ from protoqueue.settlement.messages import moved, nak_after, without_extras
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 100
-"""What is being moved has a lease; so many are stored well within it."""
+"""Tasks being moved have a lease; this many are stored well within it."""
 
 WATCH_S = 5.0
 _ANSWER_S = 1.0
 _AGAIN = timedelta(seconds=1)
-"""When that is tried again for which the queue had no room."""
+"""When moving is retried after the queue was full."""
 _IMMOVABLE = timedelta(hours=1)
 _REST_S: dict[PullEnd | None, float] = {PullEnd.REFUSED: 0.02, PullEnd.GONE: 1.0}
 _PUBLISH_TIMEOUT_S = 5.0
 
 
 class Mover:
-    """Moves what some consumers of a group hold; nothing of it is run before."""
+    """Moves the tasks of some consumers of a group before any of them runs."""
 
     def __init__(
         self, broker: Broker, queue: QueueSettings, group: GroupSettings, has_moved: Callable[[], None] = lambda: None
@@ -50,7 +50,7 @@ class Mover:
         self._following: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Move what there is and what comes, until closed; `has_moved` is called after each time."""
+        """Move present and arriving tasks until closed; `has_moved` is called after each batch."""
         self._following = [asyncio.create_task(self._follow(source)) for source in self._sources]
 
     async def _follow(self, source: "_Source") -> None:
@@ -63,22 +63,22 @@ class Mover:
                     await asyncio.wait_for(source.news.wait(), source.rest_s or _AGAIN.total_seconds())
 
     async def move_now(self, most: int) -> None:
-        """Move up to so many of each source that are there now."""
+        """Move up to this many present tasks of each source."""
         for source in self._sources:
             await self._move(await source.pull(min(most, MOST_AT_ONCE), None))
 
     @property
     def found_nothing(self) -> bool:
-        """Whether each source has said that it is empty, and nothing is on its way."""
+        """Whether each source is known to be empty, and nothing is being moved."""
         return all(source.is_empty for source in self._sources)
 
     def reset(self) -> None:
-        """The connection is new: what was asked for before does not come."""
+        """The connection is new: earlier requests get no answer."""
         for source in self._sources:
             source.give_up()
 
     async def close(self) -> None:
-        """Ask for nothing more; what has come is moved, or given back."""
+        """Request nothing more; what has arrived is moved or handed back."""
         self._stopping.set()
         self.reset()
         if self._following:
@@ -89,7 +89,7 @@ class Mover:
                 await self._leave(delivery, timedelta())
 
     async def _move(self, deliveries: Sequence[Delivery]) -> bool:
-        """Whether all of them are stored anew."""
+        """Whether all of them were moved."""
         moved_each = await asyncio.gather(*map(self._move_one, deliveries))
         if any(moved_each):
             self._has_moved()
@@ -155,7 +155,7 @@ class _Source:
 
     @property
     def rest_s(self) -> float:
-        """For how long to leave it alone after the last request."""
+        """How long to pause after the last request."""
         return _REST_S.get(self._end_of_request, 0.0)
 
     def give_up(self) -> None:
@@ -163,7 +163,7 @@ class _Source:
         self.news.set()
 
     async def pull(self, most: int, wait_s: float | None) -> list[Delivery]:
-        """Up to `most` of what there is, or, with `wait_s`, what comes first within it."""
+        """Up to `most` of the present tasks, or, with `wait_s`, the first to arrive within it."""
         self._end_of_request, self._missing = None, most
         try:
             await self._inbox.request(most, wait_s)
@@ -180,6 +180,6 @@ class _Source:
         return arrived
 
     async def close(self) -> list[Delivery]:
-        """Returns what has come and nobody has pulled."""
+        """Returns what has arrived and was not taken."""
         await self._inbox.withdraw()
         return self._arrived

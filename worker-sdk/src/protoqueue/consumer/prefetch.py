@@ -1,4 +1,4 @@
-"""Getting tasks into the process: how many to ask for, when, and what to do with those that find no slot."""
+"""Fetching tasks into the process: how many to request, when, and what to do with those that get no slot."""
 
 import asyncio
 import time
@@ -14,15 +14,15 @@ from protoqueue.protocol.config import GroupSettings, QueueSettings
 from protoqueue.ratelimit import Limiter
 
 LOOKAHEAD_S = 0.02
-"""Tasks are fetched ahead of a free slot only as far as slots become free within this time."""
+"""Tasks are fetched ahead only as far as slots become free within this time."""
 
 MOST_AHEAD = 1000
 
 
 class Prefetcher:
-    """Keeps as many tasks at hand as a worker's slots can take soon, `running()` of which it is told.
+    """Keeps as many tasks buffered as a worker's slots can take soon; `running()` slots are in use.
 
-    `arrived` is called with each delivery that came in.
+    `arrived` is called for each delivery.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Prefetcher:
         broker.on_reconnect(self._reset)
 
     async def apply(self, queue: QueueSettings, group: GroupSettings) -> None:
-        """Take over new settings; other consumers or another policy begin with new requests."""
+        """Apply new settings; other consumers or another policy start with new requests."""
         self._paused = queue.paused or group.paused
         self._ordered = bool(queue.partitions)
         pulled_by = (queue.stream, group.consumers, group.strict)
@@ -75,7 +75,7 @@ class Prefetcher:
             self._mover.start()
 
     def _has_moved(self) -> None:
-        """What was found empty is not any more; a request that waits there gets the first of it."""
+        """Sources found empty have tasks again; a waiting request gets the first of them."""
         self._is_moved_to = True
 
     async def close(self) -> None:
@@ -101,17 +101,17 @@ class Prefetcher:
             self._mover.reset()
 
     def wake(self) -> None:
-        """Look again at what to ask for."""
+        """Plan requests again."""
         self._wake.set()
 
     def slot_freed(self) -> None:
-        """Look again, unless there is enough ahead: few large requests cost less than many small ones."""
+        """Plan requests again unless enough is buffered: few large requests cost less than many small ones."""
         if len(self.buffer) <= self._ahead // 2:
             self._wake.set()
 
     @property
     def found_nothing(self) -> bool:
-        """Whether every consumer has said that it is empty, or may give nothing, and nothing is waiting here."""
+        """Whether every consumer is known to be empty or not allowed to deliver, and nothing is buffered."""
         if self._puller is None or len(self.buffer):
             return False
         if self._is_moved_to:
@@ -124,12 +124,12 @@ class Prefetcher:
 
     @property
     def stalled_s(self) -> float:
-        """How long no consumer has said what it has although there are slots to fill; 0 while there are none."""
+        """How long no consumer has answered although there are slots to fill; 0 while there are none."""
         return 0.0 if self._puller is None or self._asks_nothing else time.monotonic() - self._puller.answered_at
 
     @property
     def unheard_s(self) -> float:
-        """The same, where a refusal too counts as an answer."""
+        """The same, where a refusal counts as an answer too."""
         return 0.0 if self._puller is None or self._asks_nothing else time.monotonic() - self._puller.heard_at
 
     @property
@@ -139,17 +139,17 @@ class Prefetcher:
 
     @property
     def _may_not_start(self) -> bool:
-        """Whether what is fetched would only be given back."""
+        """Whether fetched tasks would only be handed back."""
         return self._isolation.is_closed or self._throttle.is_closed
 
     async def pump(self) -> None:
-        """Ask whenever woken, until cancelled."""
+        """Request tasks whenever woken, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             puller = self._puller
             if puller is None or self._paused or not self._broker.connected or self._broker.acks_refused:
-                continue  # what cannot be acknowledged would run again and again
+                continue  # tasks that cannot be acknowledged would run again and again
             if self._may_not_start:
                 puller.no_slots(keep_watching=False)
                 continue
@@ -163,8 +163,8 @@ class Prefetcher:
                 puller.no_slots(keep_watching=self._ahead > 0)
 
     def tick(self, pace: float) -> None:
-        """To be called now and then with the tasks finished per second: look ahead accordingly, miss lost requests."""
-        if self._ordered:  # a task that is fetched holds its partition
+        """To be called periodically with the tasks finished per second: adjust prefetching, detect lost requests."""
+        if self._ordered:  # a fetched task blocks its partition
             self._ahead = 0
         else:
             self._ahead = min(MOST_AHEAD, int((self._ahead + pace * LOOKAHEAD_S) / 2))

@@ -17,7 +17,7 @@ WATCH_S = 5.0
 """How long a request waits at an empty consumer before it is renewed."""
 
 ANSWER_S = 1.0
-"""How long a request that answers at once may take. Longer means that it was lost, or that `maxInFlight` is reached."""
+"""How long a request for present tasks may take. Longer means that it got lost, or that `maxInFlight` is reached."""
 
 _REFUSED_WAIT_S = 0.02
 _GONE_WAIT_S = 1.0
@@ -54,7 +54,7 @@ class Puller:
         return all(source.state is State.EMPTY and not source.requested for source in self._fair_share.sources)
 
     async def ask(self, free: int) -> None:
-        """Request what `free` slots can take; raises nothing, what could not be sent is asked again later."""
+        """Request what `free` slots can take; raises nothing: what could not be sent is requested again later."""
         for request in self._fair_share.plan(free):
             await self._send(request)
 
@@ -91,7 +91,7 @@ class Puller:
         self._wake()
 
     def _rest(self, number: int) -> None:
-        """Leave a source alone until its rest is over: it counts as empty and watched."""
+        """Pause a source until its rest is over: it counts as empty and watched."""
         self._fair_share.ended(number)
         source = self._fair_share.sources[number]
         source.watched = True
@@ -104,7 +104,7 @@ class Puller:
         asyncio.get_running_loop().call_later(wait_s, over)
 
     def no_slots(self, keep_watching: bool) -> None:
-        """All slots are taken. Unless more is wanted all the same, requests that wait for tasks are taken back."""
+        """All slots are taken. Unless more is wanted anyway, waiting requests are withdrawn."""
         if keep_watching:
             self._fair_share.forget_empty()
             return
@@ -112,12 +112,12 @@ class Puller:
             self._withdraw_later(number)
 
     def ask_anew(self) -> None:
-        """What was found empty may have something; requests that wait there stay."""
+        """Sources found empty may have tasks; waiting requests stay."""
         self._fair_share.forget_empty(watched=True)
         self._wake()
 
     def check(self) -> None:
-        """Give up requests that got no answer; to be called now and then."""
+        """Give up requests without an answer; to be called periodically."""
         now = time.monotonic()
         for number, source in enumerate(self._fair_share.sources):
             timeout_s = ANSWER_S if source.requested else WATCH_S + ANSWER_S
@@ -128,13 +128,13 @@ class Puller:
                 self._wake()
 
     def reset(self) -> None:
-        """The connection is new: every request made before is void."""
+        """The connection is new: all earlier requests are void."""
         self._fair_share.reset()
         self.expect_answers()
         self._wake()
 
     def expect_answers(self) -> None:
-        """Count the time without an answer from now on: before, nothing was to be asked for."""
+        """Count the time without an answer from now on: before, there was nothing to request."""
         self.answered_at = self.heard_at = time.monotonic()
 
     def _withdraw_later(self, number: int) -> None:
@@ -143,7 +143,7 @@ class Puller:
         task.add_done_callback(self._withdrawals.discard)
 
     async def withdraw(self) -> None:
-        """Take back every request; what was on its way has been delivered when this returns."""
+        """Withdraw all requests; what was on its way has been delivered when this returns."""
         self._fair_share.full()
         self._fair_share.reset()
         await asyncio.gather(*(inbox.withdraw() for inbox in self._inboxes), *self._withdrawals)

@@ -39,7 +39,7 @@ _LOOK_AGAIN_S = 0.5
 
 
 _background: set[asyncio.Task[None]] = set()
-"""What goes on where its caller is cancelled: the event loop itself keeps no reference."""
+"""Work that goes on after its caller is cancelled: the event loop itself keeps no reference."""
 
 _Kind = TypeVar("_Kind")
 
@@ -56,7 +56,10 @@ class LeaseContext:
     history: QueueHistory
 
     async def settle(self, delivery: Delivery, executed: Executed, leased_until: datetime | None = None) -> None:
-        """Settle it and record what became of it; `leased_until` of what somebody has had. Raises Unavailable."""
+        """Settle it and record what became of it; `leased_until` if the task was handed to a caller.
+
+        Raises Unavailable.
+        """
         await self.settler.settle(delivery, executed, self.queue, self.group)
         held: timedelta | None = None
         if leased_until is not None:
@@ -69,7 +72,7 @@ class LeaseContext:
         return AttemptCounts(self.broker, self.group.name, ordered=bool(self.queue.partitions))
 
     async def hand_back(self, delivery: Delivery) -> None:
-        """Let another have what is not wanted."""
+        """Return an unwanted task to the queue."""
         await self.settler.hand_back(delivery, self.queue, self.group)
 
 
@@ -230,7 +233,7 @@ async def _throttled_s(holder: LeaseContext) -> float:
 
 @contextlib.asynccontextmanager
 async def _moving(holder: LeaseContext, most: int) -> AsyncIterator[None]:
-    """Have what is to be moved to the queue's stream be there, also what comes in the meantime."""
+    """Within the block, move tasks of other streams to the queue's main stream, also newly arriving ones."""
     if not holder.group.moved or holder.queue.paused or holder.group.paused:
         yield
         return
@@ -255,12 +258,12 @@ async def _receive_into(
 async def _receive_limited_into(
     tasks: list[ReceivedTask], fetch: Fetch, holder: LeaseContext, max_tasks: int, deadline: float
 ) -> None:
-    """The same where a rate limit holds: as many rounds as get all their tokens."""
+    """The same under a rate limit: further rounds as long as each gets all its tokens."""
     while len(tasks) < max_tasks:
         until = time.monotonic() if tasks else deadline
         async with holder.limits.asking(max_tasks - len(tasks), until - time.monotonic()) as room:
             deliveries = await _fetched(fetch, room, until) if room else []
-            # What is held here is lent: it must not come again meanwhile.
+            # These tasks are leased: they must not be redelivered meanwhile.
             within_s = min(until - time.monotonic(), holder.group.visibility_s / 2)
             granted = await holder.limits.granted(len(deliveries), within_s) if deliveries else 0
         await fetch.give_back(deliveries[granted:])
@@ -271,7 +274,7 @@ async def _receive_limited_into(
 
 
 async def _fetched(fetch: Fetch, most: int, deadline: float) -> list[Delivery]:
-    """What there is at once, else what comes first, and together with it, by the deadline."""
+    """The present tasks, or else the first to arrive by the deadline and those that arrive with it."""
     deliveries = await fetch.at_once(most)
     if not deliveries and (left_s := deadline - time.monotonic()) > 0:
         deliveries = await fetch.first(most, left_s)
@@ -284,13 +287,13 @@ async def _fetched(fetch: Fetch, most: int, deadline: float) -> list[Delivery]:
 async def _accept_into(
     tasks: list[ReceivedTask], deliveries: Sequence[Delivery], fetch: Fetch, holder: LeaseContext
 ) -> bool:
-    """Whether the last of the tasks is to be alone."""
+    """Whether the last of the tasks must be returned alone."""
     for delivery in deliveries:
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_S):
                 past = await holder.attempt_counts.past_of(delivery)
                 if past.is_suspect and tasks:
-                    continue  # handed back: it comes again, and then alone
+                    continue  # handed back: it is redelivered, and then alone
                 task = await _accepted(delivery, past, holder, fetch.arrived_at(delivery))
         except TimeoutError:
             raise Unavailable(
@@ -306,7 +309,7 @@ async def _accept_into(
 
 
 async def _see_through(work: Coroutine[Any, Any, None]) -> None:
-    """Await it to its end, or have it go on where this is cancelled meanwhile."""
+    """Await it to its end; it goes on if this is cancelled meanwhile."""
     task = asyncio.create_task(work)
     _background.add(task)
     task.add_done_callback(_background.discard)

@@ -1,4 +1,4 @@
-"""The pull requests of one `receive`, and what came of them."""
+"""The pull requests of one `receive`, and what they delivered."""
 
 import asyncio
 import random
@@ -13,9 +13,9 @@ _ANSWER_S = 1.0
 
 
 class Fetch:
-    """Asks all consumers of a group; those of one level, which are on several streams, give evenly.
+    """Requests from all consumers of a group; those of one level, on several streams, contribute evenly.
 
-    `hand_back` is awaited for what came and is not wanted.
+    `hand_back` is awaited for each delivery that is not wanted.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Fetch:
         self._missing = [0] * len(group.consumers)
         self._levels: dict[tuple[int, int], list[int]] = {}
         self._ranks: dict[tuple[str, int], int] = {}
-        """By stream and sequence, which level each came from, as its place among them: high levels are the first."""
+        """By stream and sequence, the index of the level each came from; high levels are first."""
         self._times: dict[tuple[str, int], datetime] = {}
         self._now = broker.now
         self._news = asyncio.Event()
@@ -42,7 +42,7 @@ class Fetch:
             self._inboxes.append(broker.open_inbox(consumer.stream or queue.stream, consumer.name, receive, end))
 
     async def close(self, kept: Collection[Delivery]) -> None:
-        """Take back all requests, and hand back what came but for the messages `kept`."""
+        """Withdraw all requests, and hand back all deliveries but those `kept`."""
         await self._withdraw()
         places = {_place(delivery) for delivery in kept}
         back = [delivery for delivery in (*self._taken, *self._arrived) if _place(delivery) not in places]
@@ -51,9 +51,9 @@ class Fetch:
         self._arrived.clear()
 
     async def _withdraw(self) -> None:
-        """Take back all requests: what is on its way arrives before this returns, and also where it is cancelled.
+        """Withdraw all requests: what is on its way arrives before this returns, even if it is cancelled.
 
-        Those of high levels last: what comes for them meanwhile is still in time.
+        Those of high levels go last, so that tasks arriving for them meanwhile are still in time.
         """
         for inbox in reversed(self._inboxes):
             if self._withdrawing is None:
@@ -62,13 +62,13 @@ class Fetch:
             self._withdrawing = None
 
     async def give_back(self, deliveries: Collection[Delivery]) -> None:
-        """Hand back what was taken."""
+        """Hand back deliveries."""
         for delivery in deliveries:
             self._taken.remove(delivery)
         await asyncio.gather(*map(self._hand_back, deliveries))
 
     def forget(self, delivery: Delivery) -> None:
-        """It has been settled."""
+        """The delivery has been settled."""
         self._taken.remove(delivery)
 
     def arrived_at(self, delivery: Delivery) -> datetime:
@@ -90,16 +90,16 @@ class Fetch:
         self._news.set()
 
     async def at_once(self, wanted: int) -> list[Delivery]:
-        """What the consumers have now, one level after the other."""
+        """What the consumers have now, level by level."""
         for members in self._levels.values():
-            # Of two that both have tasks none goes short, also where one task is wanted at a time.
+            # If two have tasks, neither is starved, even if one task is wanted at a time.
             giving = random.sample(members, len(members))
             while giving and (missing := wanted - len(self._arrived)) > 0:
                 giving = await self._ask(giving, missing)
         return self._take(wanted)
 
     async def _ask(self, members: Sequence[int], wanted: int) -> list[int]:
-        """Ask each for its part of what is wanted; returns those that gave all of it, and may have more."""
+        """Ask each for its share; returns those that delivered all of it, and may have more."""
         asked = []
         for left, number in zip(range(len(members), 0, -1), members, strict=True):
             if part := -(-wanted // left):
@@ -117,9 +117,9 @@ class Fetch:
         return [number for number in members if number not in asked or self._missing[number] <= 0]
 
     async def first(self, wanted: int, wait_s: float) -> list[Delivery]:
-        """What comes first within `wait_s`; the requests are taken back then.
+        """The first to arrive within `wait_s`; then the requests are withdrawn.
 
-        All consumers are asked together, so more may come, and of low levels before high ones.
+        All consumers are asked together, so more may arrive, low levels before high ones.
         """
         self._news.clear()
         for inbox in self._inboxes:

@@ -16,7 +16,7 @@ _REMIND_S = 30.0
 
 
 class SettingsWatch:
-    """Gives the loop its settings, each time they change, and says now and then what is missing."""
+    """Gives the loop its settings each time they change, and logs periodically what is missing."""
 
     def __init__(self, broker: Broker, name: GroupName, loop: WorkLoop) -> None:
         self._broker = broker
@@ -27,13 +27,13 @@ class SettingsWatch:
         self._looked: set[str] = set()
 
     def refuse_if_missing(self) -> None:
-        """Raises QueueNotFound or GroupNotFound once it is known that there is none."""
+        """Raises QueueNotFound or GroupNotFound once it is known to be missing."""
         if self._looked == {"queue", "group"} and self.missing:
             raise (QueueNotFound if self._queue is None else GroupNotFound)(self.missing)
 
     @property
     def missing(self) -> str | None:
-        """Which resource there is to wait for, as a sentence."""
+        """Which resource is missing, as a sentence."""
         if self._queue is None:
             return f"queue {self._name.queue} does not exist on this NATS server yet"
         if self._group is None:

@@ -1,4 +1,4 @@
-"""A worker's slots: as many runners, each taking one task after the other."""
+"""A worker's slots: one runner each, which takes one task after the other."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ _LAST_WORDS_S = 5.0
 
 
 class Slots:
-    """Have `run` see to what a fetcher brings, at most `count` at a time, from `start` until `stop`."""
+    """Calls `run` for fetched tasks, at most `count` at a time, from `start` until `stop`."""
 
     def __init__(self, count: int, run: Callable[[InFlight], Awaitable[None]]) -> None:
         self._count = count
@@ -39,11 +39,11 @@ class Slots:
         return self._stopping
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Take no more tasks."""
         self._stopping = True
 
     async def finish(self, grace_s: float) -> None:
-        """Once stopped: let what runs end, and cancel what has not within `grace_s`."""
+        """Once stopped: let running tasks end, and cancel those that have not within `grace_s`."""
         for waiter in self._idle:
             if not waiter.done():
                 waiter.set_result(None)
@@ -55,15 +55,15 @@ class Slots:
             await asyncio.wait(late, timeout=_LAST_WORDS_S)
 
     def wake(self) -> None:
-        """Say that there is something to take."""
+        """Signal that there are tasks to take."""
         if self._idle and not self._rousing:
             self._rousing = True
             asyncio.get_running_loop().call_soon(self._wake)
 
     def _wake(self) -> None:
-        """Wake one more runner per turn of the event loop, or many when those awake are held up by what they run.
+        """Wake one more runner per turn of the event loop, or many if those awake are blocked by their handlers.
 
-        Handlers that return at once need one runner, and waking more costs them more than their work.
+        Handlers that return at once need only one runner, and waking more costs more than their work.
         """
         self._rousing = False
         progress, self._ended_before = self._ended - self._ended_before, self._ended
@@ -96,13 +96,13 @@ class Slots:
                 await self._end_turn()
 
     async def _end_turn(self) -> None:
-        """Let the event loop read, beat and stop: handlers that never wait would keep it from that."""
+        """Let the event loop read, extend leases and stop: handlers that never await would prevent that."""
         await asyncio.sleep(0)
         self._in_turn = 0
 
 
 def _forget_cancellations() -> None:
-    """Whoever asked for them: the runner goes on, and a TaskGroup in the next handler would take them for its own."""
+    """The runner goes on, and a TaskGroup in the next handler would take them for its own."""
     runner = asyncio.current_task()
     while runner is not None and runner.cancelling():
         runner.uncancel()

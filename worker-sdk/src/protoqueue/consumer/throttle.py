@@ -1,4 +1,4 @@
-"""That a group starts nothing for a while, because one of its handlers said so: shared by all its workers."""
+"""A pause of a whole group, requested by one of its handlers' `Throttle` and shared by all its workers."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,14 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 5.0
 _FIRST_READ_S = 5.0
 _LAST_WRITE_S = 1.0
-"""For so long a worker that stops goes on telling the others."""
+"""How long a stopping worker goes on trying to tell the others."""
 
 
 class GroupThrottle:
-    """One worker's part. It closes here at once, and elsewhere as soon as NATS has told the others.
+    """One worker's part.
 
-    `changed` is called when it closes and when it opens. Until `run` has looked once, nobody knows which it is.
+    It closes here at once, and elsewhere as soon as NATS has told the others. `changed` is called when it closes and
+    when it opens. Until `run` has read it once, the state is unknown.
     """
 
     def __init__(self, broker: Broker, group: GroupName, changed: Callable[[], None]) -> None:
@@ -45,7 +46,7 @@ class GroupThrottle:
 
     @property
     def is_throttled(self) -> bool:
-        """Whether somebody has said so, and it is not over."""
+        """Whether a throttle is known and not over."""
         return self._opens_at > 0.0 and _now() < self._opens_at
 
     @property
@@ -54,7 +55,7 @@ class GroupThrottle:
         return not self._is_known or self.is_throttled
 
     def close(self, delay: timedelta, why: str) -> None:
-        """Start nothing before `delay` is over, and have no other worker of the group."""
+        """Start nothing before `delay` is over, in this and all other workers of the group."""
         until = _now() + min(delay, LONGEST).total_seconds()
         if until <= self._opens_at:
             return
@@ -70,7 +71,7 @@ class GroupThrottle:
             self._writing = asyncio.create_task(self._write())
 
     async def run(self) -> None:
-        """Follow what others say until cancelled."""
+        """Follow the throttles of others until cancelled."""
         try:
             async with asyncio.timeout(_FIRST_READ_S):
                 await self._follow((await self._broker.read_key(DONE_BUCKET, self._key, TIMEOUT_S)).value)
@@ -86,7 +87,7 @@ class GroupThrottle:
                 await cancel(self._writing)
 
     async def _follow(self, value: bytes | None) -> None:
-        """What is stored counts, except where this worker has said more and that is not stored yet."""
+        """The stored throttle counts, unless this worker's own is later and not stored yet."""
         throttled = read_throttle(value)
         until = 0.0 if throttled is None else await self._local(throttled.until)
         if not self._said or until > self._opens_at:
@@ -104,7 +105,7 @@ class GroupThrottle:
         self._changed()
 
     async def _write(self) -> None:
-        """Store the latest of what was said here, unless another said something later."""
+        """Store the latest throttle of this worker, unless another worker's is later."""
         while self._said:
             until, why = max(self._said)
             said = len(self._said)
@@ -125,7 +126,7 @@ class GroupThrottle:
                 return
 
     def _time_moved(self, ahead: timedelta) -> None:
-        """A test has moved the time: go by it."""
+        """A test has advanced the time: follow it."""
         self._clock.move(ahead // timedelta(microseconds=1))
         self._said = [(until - ahead.total_seconds(), why) for until, why in self._said]
         if self._opens_at:
@@ -137,7 +138,7 @@ class GroupThrottle:
 
 
 async def throttled_s(broker: Broker, group: GroupName, timeout_s: float) -> float:
-    """For how many seconds the group is to start nothing, for who asks now and then. Raises Unavailable."""
+    """For how many seconds the group may start nothing, for callers that poll. Raises Unavailable."""
     throttled = read_throttle((await broker.read_key(DONE_BUCKET, group.throttle_key, timeout_s)).value)
     if throttled is None:
         return 0.0

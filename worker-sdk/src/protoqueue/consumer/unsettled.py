@@ -12,14 +12,14 @@ from protoqueue.consumer.buffer import InFlight
 log = logging.getLogger(__name__)
 
 PARK_AFTER_S = 2.0
-"""An outcome that is not stored within this time gives its slot to another task."""
+"""A task whose outcome is not stored within this time yields its slot to another."""
 
 TELL_AFTER_S = 10.0
 """The worker is not ready while an outcome has not been stored for so long."""
 
 
 class Unsettled:
-    """At most `most` of one worker; `is_connected` says whether NATS is there, and `why` what it last answered."""
+    """At most `most` per worker; `is_connected` tells whether NATS is there, and `why` what it last answered."""
 
     def __init__(self, most: int, is_connected: Callable[[], bool], why: Callable[[], str | None]) -> None:
         self._most = most
@@ -29,11 +29,11 @@ class Unsettled:
         self._parked: dict[InFlight, asyncio.Task[None]] = {}
 
     def __iter__(self) -> Iterator[InFlight]:
-        """Those that have no slot any more."""
+        """Those that no longer have a slot."""
         return iter(tuple(self._parked))
 
     def __len__(self) -> int:
-        """How many outcomes are overdue, with a slot or without."""
+        """How many outcomes are overdue, with or without a slot."""
         return len(self._since)
 
     @property
@@ -42,14 +42,14 @@ class Unsettled:
 
     @property
     def trouble(self) -> str | None:
-        """What a person should know, once an outcome is long overdue."""
+        """The message for an operator, once an outcome is long overdue."""
         if not self._since or (oldest_s := time.monotonic() - min(self._since.values())) < TELL_AFTER_S:
             return None
         why = self._why() or "NATS does not answer"
         return f"{len(self._since)} outcomes cannot be stored, the first one for {oldest_s:.0f} s: {why}"
 
     async def settle(self, item: InFlight, work: Coroutine[Any, Any, None]) -> None:
-        """Return once `work`, which stores an outcome, is done, or goes on without this one's slot."""
+        """Return once `work`, which stores an outcome, is done, or goes on without this slot."""
         settling, began = asyncio.create_task(work), time.monotonic()
         try:
             while not settling.done():
@@ -57,7 +57,7 @@ class Unsettled:
                 if settling.done():
                     break
                 self._since.setdefault(item, began)
-                # Without NATS no other task could come either.
+                # Without NATS no other task could arrive either.
                 if self._is_connected() and len(self._parked) < self._most:
                     self._park(item, settling)
                     return
@@ -80,7 +80,7 @@ class Unsettled:
             log.error("a task could not be settled: it will be redelivered", exc_info=error)
 
     async def give_up(self, wait_s: float) -> tuple[InFlight, ...]:
-        """Wait so long for what is parked; returns what is still not stored then, and not stored any more."""
+        """Wait this long for parked outcomes; returns those still not stored, which are then given up."""
         if self._parked:
             await asyncio.wait(tuple(self._parked.values()), timeout=wait_s)
         left = dict(self._parked)
