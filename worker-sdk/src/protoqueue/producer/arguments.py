@@ -1,4 +1,4 @@
-"""Arguments of a client's methods: what each may be, and an InvalidTask that names the one that is not."""
+"""Validating arguments of a client's methods: each raises an InvalidTask that names the argument."""
 
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ def optional_seconds(timeout: float | timedelta | None) -> float | None:
 
 
 def moment_ago(name: str, since: float | timedelta | datetime, now: datetime) -> datetime:
-    """A moment, or one so many seconds before now."""
+    """A datetime, or that many seconds before now."""
     if not isinstance(since, datetime):
         return now - timedelta(seconds=seconds(name, since))
     if since.tzinfo is None:
@@ -33,7 +33,7 @@ def count(name: str, number: int, least: int) -> int:
 
 
 def reason(text: str | None) -> str | None:
-    """A reason of dead letters as they carry it, however its letters are written."""
+    """A reason of dead letters, matched regardless of case."""
     known = {one.casefold(): one for one in Reason}
     if text is None or (isinstance(text, str) and text.casefold() in known):
         return None if text is None else known[text.casefold()].value
@@ -41,7 +41,7 @@ def reason(text: str | None) -> str | None:
 
 
 def since(moment: float | timedelta | datetime | None, now: datetime) -> datetime | None:
-    """An aware datetime, or for how long until now."""
+    """An aware datetime, or a duration before now."""
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise InvalidTask("since must be an aware datetime, such as datetime.now(UTC)")

@@ -1,7 +1,7 @@
 """Which dedup ids are free again because their task was cancelled or purged.
 
-JetStream does not forget a message id when its message is removed. Who takes a task back notes that under a key of
-`pq-config` beside the queue's own, which every producer may read, and reads only where a duplicate's task is gone.
+JetStream does not forget a message id when its message is removed. Whoever cancels a task records that under a key of
+`pq-config` beside the queue's own. Every producer may read it, and does so only if a duplicate's task is gone.
 """
 
 import hashlib
@@ -17,18 +17,18 @@ _MOST_IDS = 1000
 _MARGIN_S = 60.0
 
 Sequences = tuple[int, int]
-"""Of the stream of new tasks and of that for later: what was stored up to there is meant."""
+"""The last sequences of the stream of new tasks and of the one for later: tasks stored up to there are meant."""
 _Entry = tuple[int, int, float]
 _NONE: _Entry = (0, 0, 0.0)
 _Streams = tuple[str, str]
-"""Which streams these are. A queue that gets other ones counts anew there."""
+"""The names of these streams. In other streams sequences start again."""
 
 
 @dataclass(frozen=True)
 class Freed:
-    """`ids` by their digest: up to which sequences they are free, and when JetStream has forgotten them anyway.
+    """`ids`, by digest: up to which sequences they are free, and when JetStream will have forgotten them anyway.
 
-    `kept` is the same of ids that `all` does not free, as their tasks stayed.
+    `kept` is the same for ids that `all` does not free, as their tasks stayed.
     """
 
     streams: _Streams
@@ -38,7 +38,7 @@ class Freed:
 
     @classmethod
     def parse(cls, data: bytes | None, queue: QueueSettings) -> "Freed":
-        """What is not understood, as of a later version, and what is of other streams frees nothing."""
+        """An entry of a later version, or of other streams, frees nothing."""
         streams = queue.stream, queue.later_stream
         try:
             read = json.loads(data or b"{}")
@@ -60,21 +60,21 @@ class Freed:
         return json.dumps({"streams": self.streams, "all": self.all, "ids": self.ids, "kept": self.kept}).encode()
 
     def holds(self, dedup_id: str, is_later: bool, sequence: int) -> bool:
-        """Whether the task of that id that was stored at `sequence` was taken back."""
+        """Whether the task of that id that was stored at `sequence` was cancelled or purged."""
         digest = _digest(dedup_id)
         if sequence <= self.ids.get(digest, _NONE)[is_later]:
             return True
         return self.kept.get(digest, _NONE)[is_later] < sequence <= self.all[is_later]
 
     def with_ids(self, dedup_ids: Iterable[str], up_to: Sequences, now: float, until: float) -> "Freed":
-        """With these too, and without those that have had their time; the oldest go where there are too many."""
+        """With these ids added and outdated ones removed; if there are too many, the oldest go."""
         ids = {key: freed for key, freed in self.ids.items() if freed[2] > now}
         ids |= {_digest(dedup_id): (*up_to, until) for dedup_id in dedup_ids}
         newest = sorted(ids.items(), key=lambda entry: entry[1][2])[-_MOST_IDS:]
         return replace(self, ids=dict(newest))
 
     def with_all(self, up_to: Sequences, kept: Mapping[str, Sequences], until: float) -> "Freed":
-        """With all ids but the `kept` ones; where these are too many, with no more than before."""
+        """With all ids freed but the `kept` ones; unchanged if these are too many."""
         if len(kept) > _MOST_IDS:
             return self
         entries = {_digest(dedup_id): (*sequences, until) for dedup_id, sequences in kept.items()}
@@ -86,14 +86,14 @@ async def is_free(
 ) -> bool:
     """Whether the task of that `dedup_id` that was stored at `sequence` was cancelled or purged.
 
-    `is_later` says which stream that is, and where there is but one, of which kind the task is.
+    `is_later` says which of the streams that is; if there is only one, which kind of task.
     """
     entry = await broker.read_key(CONFIG_BUCKET, queue.name.freed_key, timeout_s)
     return Freed.parse(entry.value, queue).holds(dedup_id, is_later, sequence)
 
 
 async def free_ids(broker: Broker, queue: QueueSettings, dedup_ids: Iterable[str], timeout_s: float) -> None:
-    """Have the next task of each of these ids be stored."""
+    """Free these ids: the next task of each is stored."""
     dedup_ids = set(dedup_ids)
     if dedup_ids:
         up_to, now = await last_sequences(broker, queue, timeout_s), broker.now().timestamp()
@@ -104,7 +104,7 @@ async def free_ids(broker: Broker, queue: QueueSettings, dedup_ids: Iterable[str
 async def free_all(
     broker: Broker, queue: QueueSettings, up_to: Sequences, kept: Mapping[str, Sequences], timeout_s: float
 ) -> None:
-    """Have the next task of every id used up to there be stored, but for `kept` ids up to where these say."""
+    """Free every id used up to there, except `kept` ids up to the sequences stated there."""
     until = broker.now().timestamp() + queue.deduplication_window_s + _MARGIN_S
     await _note(broker, queue, lambda freed: freed.with_all(up_to, kept, until), timeout_s)
 

@@ -1,4 +1,4 @@
-"""From what a producer asks for to the message that does it. Pure: id and time are arguments."""
+"""Turning a producer's request into a message. Pure: id and time are arguments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ from protoqueue.protocol.task_codec import encode_task
 from protoqueue.task import NewTask, Retries
 
 HEADROOM = 4096
-"""Bytes kept free of the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
+"""Bytes reserved below the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
 
 _MAX_DEDUP_ID = 256
 
@@ -40,14 +40,14 @@ class Prepared(Message):
     stream: str
     dedup_id: str | None = None
     unique: str = ""
-    """What matches the subjects of the tasks with its unique key; empty where it has none."""
+    """A pattern of the subjects of tasks with its unique key; empty without one."""
 
     def expecting(self, sequence: int) -> "Prepared":
-        """The same task, to be stored if the last of its unique key is that at a sequence."""
+        """The same task, to be stored only if the last one of its unique key is at this sequence."""
         return replace(self, headers={**self.headers, Header.EXPECTED_SEQUENCE: str(sequence)})
 
     def after(self, sequence: int) -> "Prepared":
-        """The same task in the place of one of its `dedup_id` that was stored at `sequence` and taken back."""
+        """The same task in place of one of its `dedup_id` that was stored at `sequence` and cancelled or purged."""
         message_id = dedup_message_id(self.dedup_id or "", sequence)
         return replace(self, headers={**self.headers, Header.MSG_ID: message_id})
 
@@ -58,7 +58,7 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge.
 
-    `payload` is what is sent, whatever that of `new_task` is.
+    `payload` is sent instead of the payload of `new_task`.
     """
     data, content_type = encode_payload(payload)
     encoded = encode_task(
@@ -94,7 +94,7 @@ def prepare(
 
 
 def combined(task: NewTask, options: NewTask) -> NewTask:
-    """The task with those options that are not left as they are; raises InvalidTask for a second type."""
+    """The task with those `options` that differ from the defaults; raises InvalidTask for a second type."""
     if options.type and task.type and options.type != task.type:
         raise InvalidTask(f"the task already has type {task.type!r}: remove type={options.type!r}")
     given = {name: getattr(options, name) for name in _OPTIONS if getattr(options, name) != getattr(_PLAIN, name)}
@@ -102,7 +102,7 @@ def combined(task: NewTask, options: NewTask) -> NewTask:
 
 
 def wrong_argument(new_task: NewTask) -> str | None:
-    """Which of the options is of a type that it cannot be: looked at when one has led to an error, and not before."""
+    """Which option has an invalid type: only called after one has led to an error."""
     for name, kind in _KINDS.items():
         value = getattr(new_task, name)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -124,7 +124,7 @@ def _subject(new_task: NewTask, queue: QueueSettings) -> str:
 
 
 def _due(new_task: NewTask, now: datetime) -> datetime | None:
-    """When the task is due; None for at once."""
+    """When the task is due; None for now."""
     if new_task.delay is not None and new_task.at is not None:
         raise InvalidTask("delay and at are mutually exclusive")
     try:
@@ -138,15 +138,14 @@ def _due(new_task: NewTask, now: datetime) -> datetime | None:
             return None
     except (ValueError, OverflowError) as error:
         raise InvalidTask(f"delay: {error}") from error
-    # A moment that has passed is now: a producer that is a little late must not lose its task.
+    # A time in the past means now: a producer that is a little late must not lose its task.
     return due if due > now else None
 
 
 def _expiry(new_task: NewTask, now: datetime, due: datetime | None, queue: QueueSettings) -> dict[str, str]:
     """Headers for `expires`.
 
-    The server deletes an expired task by itself, worker or no worker, unless it is to be kept as a dead letter: then a
-    worker must come by it.
+    The server deletes an expired task by itself, unless it is to become a dead letter: then a worker must receive it.
     """
     if new_task.expires is None:
         return {}
@@ -160,9 +159,9 @@ def _expiry(new_task: NewTask, now: datetime, due: datetime | None, queue: Queue
     if at <= (due or now):
         raise InvalidTask("the task would expire before it is due")
     headers = {Header.EXPIRES_AT: str(int(at.timestamp() * 1000))}
-    # A task that holds a unique key is not to vanish while it runs.
+    # A task that holds a unique key must not vanish while it runs.
     if new_task.unique is None and not queue.dead_letter_expired and not (due and queue.is_sourced):
-        # Whole seconds are what JetStream counts; rounded up, since a worker sees to the rest.
+        # JetStream counts whole seconds; rounded up, since a worker handles the remainder.
         lives_s = (at - (due or now)).total_seconds()
         if due and queue.max_age_s is not None:
             lives_s = min(lives_s, queue.max_age_s)
@@ -202,7 +201,7 @@ def _unique_key(new_task: NewTask, queue: QueueSettings) -> str:
 
 
 def _lock(new_task: NewTask, unique: str) -> dict[str, str]:
-    """Headers of a task that is stored only where no other holds its key."""
+    """Headers of a task that is stored only if no other holds its key."""
     headers = {
         Header.UNIQUE: str(new_task.unique), Header.EXPECTED_SEQUENCE: "0", Header.EXPECTED_SUBJECT: unique,
     }  # fmt: skip

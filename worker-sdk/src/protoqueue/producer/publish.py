@@ -1,4 +1,4 @@
-"""Storing new tasks: one, or many in atomic batches, and singly where a batch holds duplicates."""
+"""Storing new tasks: one, or many in atomic batches, and one by one if a batch holds duplicates."""
 
 import asyncio
 import contextlib
@@ -16,10 +16,10 @@ from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Receipt
 
 BATCH_SIZE = 1000
-"""What JetStream stores atomically at most."""
+"""The most messages JetStream stores atomically."""
 
 BATCHES_AT_ONCE = 2
-"""One is put together while the server stores the other."""
+"""One is assembled while the server stores the other."""
 
 _SINGLES_AT_ONCE = 100
 _LOOK_S = 5.0
@@ -39,9 +39,9 @@ async def publish(broker: Broker, queue: QueueSettings, prepared: Prepared, time
 async def _publish(broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float | None) -> Receipt:
     """The same, of its `dedup_id` alone.
 
-    A duplicate of the task's own id is the task itself, of which an earlier try was stored. Where one of its `dedup_id`
-    was taken back, the task is stored in the place of that: the message id is derived from the old one's sequence, so
-    that of several producers who find it free one stores its task.
+    A duplicate with the task's own id is the task itself, stored by an earlier try. If a task of its `dedup_id` was
+    cancelled or purged, this one takes its place: its message id is derived from the old sequence, so that of several
+    producers that find the id free only one stores its task.
     """
     while True:
         published = await broker.publish(prepared, timeout_s)
@@ -62,7 +62,7 @@ def _duplicate(task_id: str) -> Receipt:
 
 
 async def _stored_id(broker: Broker, stream: str, sequence: int, timeout_s: float) -> str | None:
-    """The id of the task at this place; None where it is gone, or this user may not look."""
+    """The id of the task at this place; None if it is gone, or this user may not read it."""
     try:
         message = await broker.next_message(stream, sequence, ">", timeout_s)
     except PermissionDenied:
@@ -77,8 +77,8 @@ async def publish_all(
 ) -> tuple[dict[str, Receipt], Exception | None]:
     """Receipts by the new task's id, and the error that ended it; each batch has a timeout of its own.
 
-    A batch is sent while the server stores the one before it, and stored only once that is. Ordered tasks would lose
-    their order where one batch has to be stored singly, and its tasks theirs if they were sent together.
+    A batch is sent while the server stores the one before it, and stored only after that. Ordered queues send one at a
+    time: if a batch has to be stored one by one, its tasks and the next batch would lose their order.
     """
     receipts: dict[str, Receipt] = {}
     at_once, singles_at_once = (1, 1) if queue.partitions else (BATCHES_AT_ONCE, _SINGLES_AT_ONCE)
@@ -103,11 +103,11 @@ async def publish_all(
 
 
 class _Stopped(Exception):
-    """What came before has failed."""
+    """The call before has failed."""
 
 
 def _in_turn(act: Callable[[_Item, Turn], Awaitable[None]]) -> Callable[[_Item], Awaitable[None]]:
-    """Gives each call of `act` a turn: it comes when the call before has ended, and never where that failed."""
+    """Gives each call of `act` a turn: it comes when the call before has ended, and never if that failed."""
     last, failed = asyncio.Event(), False
     last.set()
 
@@ -133,7 +133,10 @@ def _in_turn(act: Callable[[_Item, Turn], Awaitable[None]]) -> Callable[[_Item],
 
 
 async def _each(act: Callable[[_Item], Awaitable[None]], items: Iterator[_Item], at_once: int) -> None:
-    """`act` on all, so many at a time. After an error nothing more is begun; it is raised when the rest has ended."""
+    """Call `act` for all, `at_once` at a time.
+
+    After an error nothing more starts; it is raised when the rest has ended.
+    """
     failures: list[Exception] = []
 
     async def some() -> None:
@@ -160,7 +163,9 @@ def _batches(prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         batch: list[Prepared] = []
         held: set[str] = set()
         for one in ones:
-            if len(batch) == BATCH_SIZE or one.unique in held:  # JetStream compares no member of a batch with another
+            if (
+                len(batch) == BATCH_SIZE or one.unique in held
+            ):  # JetStream does not compare the members of a batch with each other
                 yield batch
                 batch, held = [], set()
             batch.append(one)

@@ -1,7 +1,7 @@
-"""Storing a task that is to be the only one of its unique key.
+"""Storing a task that must be the only one of its unique key.
 
-The task itself is the lock: JetStream stores it only where no message lies on the key's subjects, and wherever the task
-ends, its message is gone.
+The task itself is the lock: JetStream stores it only if there is no message on the key's subjects, and when the task
+ends in any way, its message is gone.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from protoqueue.protocol.task_codec import count_of, read_task
 from protoqueue.task import Receipt
 
 EXPIRED_FOR_S = 60.0
-"""A task that nobody has started keeps its key for so long after it has expired: clocks differ."""
+"""How long a task that was not started keeps its key after it has expired: clocks differ."""
 
 _LOOK_S = 2.0
 _AGAIN_S = 0.02
@@ -35,7 +35,7 @@ async def publish_unique(
 ) -> Receipt:
     """`store` it unless another task holds the key; raises what that raises.
 
-    What holds a key is replaced where it may be: where it has started and is unique until then, or has expired.
+    A task that holds the key is replaced if it has started and is unique until then, or has expired.
     """
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     while True:
@@ -49,7 +49,7 @@ async def publish_unique(
             expected = await _expected(broker, queue, prepared, look_s)
         except PermissionDenied:
             return Receipt("", duplicate=True, matched="unique")
-        except Unavailable:  # as when a server was killed that was to answer: whoever has time left asks another
+        except Unavailable:  # as when the answering server was killed: with time left, ask another
             if time.monotonic() > deadline:
                 raise
             continue
@@ -63,9 +63,9 @@ async def publish_unique(
 
 
 async def _expected(broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float) -> int | Receipt:
-    """The sequence of the last task of the key after which this one may be stored, or the receipt where it may not."""
+    """The sequence of the key's last task after which this one may be stored, or the receipt if it may not."""
     holder = await broker.last_message(prepared.stream, prepared.unique, timeout_s)
-    if holder is None:  # it has ended meanwhile, or is just being stored
+    if holder is None:  # it has ended meanwhile, or is being stored right now
         return 0
     return holder.sequence if await _has_let_go(broker, queue, holder, timeout_s) else _held_by(holder, prepared)
 
@@ -79,7 +79,7 @@ def _held_by(holder: StoredMessage, prepared: Prepared) -> Receipt:
 
 
 async def _has_let_go(broker: Broker, queue: QueueSettings, holder: StoredMessage, timeout_s: float) -> bool:
-    """Whether the task on a key's subjects keeps others from it no more, although it is there."""
+    """Whether the task on a key's subjects no longer locks the key, although it exists."""
     until_start = holder.headers.get(Header.UNIQUE_UNTIL) == "start"
     expires_s = count_of(holder.headers.get(Header.EXPIRES_AT)) / 1000
     has_expired = 0 < expires_s < broker.now().timestamp() - EXPIRED_FOR_S

@@ -1,4 +1,4 @@
-"""What the operator writes into `pq-config`, parsed once: frozen, in seconds, with the names a client needs."""
+"""Settings that the operator writes into `pq-config`, parsed: frozen, in seconds, with the names clients need."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,12 +14,12 @@ _Config = TypeVar("_Config", config_pb2.QueueConfig, config_pb2.GroupConfig)
 
 DEFAULT_VISIBILITY_S = 30.0
 DEFAULT_WINDOW_S = 120.0
-"""How long JetStream remembers message ids unless it is told otherwise."""
+"""How long JetStream remembers message ids by default."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """`spec.retry`; `jitter` is the share of a delay, 0 to 1, that is spread to both sides."""
+    """`spec.retry`; `jitter` is the fraction of a delay, 0 to 1, by which it varies to both sides."""
 
     max_attempts: int = 20
     initial_delay_s: float = 1.0
@@ -31,7 +31,7 @@ class RetryPolicy:
 
     @property
     def most_crashes(self) -> int:
-        """How often workers may die of a task: what `max_attempts` lets run once must not run again after a crash."""
+        """How often a task may crash its worker: a task with `max_attempts` 1 must not run again after a crash."""
         return min(self.max_attempts, self.max_crashes)
 
 
@@ -50,7 +50,7 @@ class RateLimit:
 
 @dataclass(frozen=True)
 class History:
-    """What is recorded of finished attempts, in `stream`."""
+    """Which data of finished attempts is recorded in `stream`."""
 
     stream: str
     results: bool = True
@@ -61,9 +61,9 @@ class History:
 class QueueSettings:
     """A queue as clients see it.
 
-    New tasks are stored in `stream`, those for later in `later_stream`, which may be the same; `draining_streams` may
-    still hold tasks of either kind. What dies becomes a task of `dead_letter_queue`, where there is one. `max_age_s` is
-    for how long a task is kept once it is due, None for good.
+    New tasks are stored in `stream`, scheduled ones in `later_stream`, which may be the same; `draining_streams` may
+    still hold tasks of either kind. Dead letters become tasks of `dead_letter_queue`, if there is one. `max_age_s` is
+    how long a task is kept once it is due; None: without limit.
     """
 
     name: QueueName
@@ -86,30 +86,30 @@ class QueueSettings:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """All that may hold tasks, each once."""
+        """All streams that may hold tasks, each once."""
         return tuple(dict.fromkeys((self.stream, self.later_stream, *self.draining_streams)))
 
     @property
     def is_sourced(self) -> bool:
-        """Whether `stream` takes over what comes due in `later_stream`: that of an ordered queue, in order, does."""
+        """Whether `stream` is sourced with what comes due in `later_stream`, as in ordered queues."""
         return self.later_stream == self.name.later_stream
 
     @property
     def takes_unique(self) -> bool:
-        """Whether tasks may have a unique key, or replace one another: each is to be there once, in one stream."""
+        """Whether tasks may have a unique key or replace one another, for which all must be in one stream."""
         return not self.broadcast and not self.partitions and not self.is_sourced
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Each stream with each kind of subject that tasks have there which are not scheduled."""
+        """Pairs of a stream and a subject pattern that cover all tasks that are not scheduled."""
         subjects = self.name.waiting_subjects(ordered=bool(self.partitions))
         return tuple((stream, subject) for stream in reversed(self.streams) for subject in subjects)
 
     @property
     def waiting(self) -> tuple[tuple[str, str], ...]:
-        """Where tasks lie that wait for a worker or are with one; what `stream` is still to take over is none of these.
+        """The places of tasks that wait for a worker or run, without those that `stream` has yet to source.
 
-        A stream keeps that for a moment after it was taken over.
+        A stream keeps these for a moment after they were sourced.
         """
         taken_over = {(self.later_stream, self.name.all_due)} if self.is_sourced else set()
         return tuple(place for place in self.places if place not in taken_over)
@@ -119,7 +119,7 @@ class QueueSettings:
 class Consumer:
     """One durable consumer of a group; `level` or `partition` says which tasks it holds.
 
-    `stream` is the one that it is on; empty means `QueueSettings.stream`, as an older operator does not say it.
+    `stream` is its stream; empty means `QueueSettings.stream`, as older operators leave it out.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Consumer:
 
     @property
     def share(self) -> tuple[int, int]:
-        """What consumers have in common that share one weight: the level, or the partition."""
+        """What consumers that share a weight have in common: the level, or the partition."""
         return self.level, self.partition
 
 
@@ -138,7 +138,7 @@ class Consumer:
 class GroupSettings:
     """A consumer group as its workers see it; the queue's defaults are merged in.
 
-    What `moved` consumers deliver is stored anew in the queue's stream before anybody works on it.
+    Tasks of `moved` consumers are moved to the queue's stream before they run.
     """
 
     name: GroupName
@@ -153,7 +153,7 @@ class GroupSettings:
 
 
 def parse_queue(data: bytes) -> QueueSettings:
-    """Read a `QueueConfig`; raises ConfigurationError on what is none. Fields of later versions are ignored."""
+    """Read a `QueueConfig`; raises ConfigurationError for anything else. Fields of later versions are ignored."""
     config = _parse(data, config_pb2.QueueConfig())
     name = QueueName(config.namespace, config.name)
     return QueueSettings(
@@ -178,7 +178,7 @@ def parse_queue(data: bytes) -> QueueSettings:
 
 
 def parse_group(data: bytes) -> GroupSettings:
-    """Read a `GroupConfig`; raises ConfigurationError on what is none. Fields of later versions are ignored."""
+    """Read a `GroupConfig`; raises ConfigurationError for anything else. Fields of later versions are ignored."""
     config = _parse(data, config_pb2.GroupConfig())
     return GroupSettings(
         name=GroupName(QueueName(config.namespace, config.queue), config.name),

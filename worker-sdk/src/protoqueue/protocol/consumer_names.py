@@ -1,12 +1,12 @@
-"""The names of consumers: the operator's own, and to which group one belongs."""
+"""The names of consumers: the operator's own, and those of groups."""
 
 import re
 
 SCHEDULED_CONSUMER = "_scheduled"
-"""The durable that is never pulled, beside what is scheduled: its `num_pending` counts the tasks not yet due."""
+"""A durable on scheduled tasks that is never pulled: its `num_pending` counts the tasks not yet due."""
 
 KEPT_CONSUMER = "_kept"
-"""The durable of a Broadcast queue that is never pulled: what is scheduled is kept for it until it is due."""
+"""A durable of a Broadcast queue that is never pulled: it keeps scheduled tasks in the stream until they are due."""
 
 _OF_GROUP = re.compile(r"(?P<group>[-a-z0-9]+)_[pou](?P<number>[0-9]+)")
 

@@ -1,7 +1,7 @@
 """Cron expressions, as NATS reads them: six fields, seconds first; and as crontab has them: five, and 7 for Sunday.
 
-A schedule fires whenever the clock on the wall of its time zone shows a time that matches: a time that a zone skips
-when its clocks go forward does not come that day, and one that it repeats when they go back comes twice.
+A schedule fires whenever the local time of its time zone matches: a time that is skipped when clocks go forward does
+not fire that day, and one that is repeated when they go back fires twice.
 """
 
 import re
@@ -35,9 +35,9 @@ _PART = re.compile(r"(?P<first>\*|\?|[0-9]{1,2}|[A-Z]{3})(?:-(?P<last>[0-9]{1,2}
 _HOUR = timedelta(hours=1)
 _ONE_DAY = timedelta(days=1)
 _NEAR = timedelta(days=2)
-"""So near to a day its zone's clock is looked at: a day may be longer or shorter, or be left out."""
+"""How far around a day local times are examined: a day may be longer or shorter, or be skipped."""
 _LONGEST = timedelta(days=366 * 8)
-"""Between two 29ths of February around a year such as 2100."""
+"""The time between two 29ths of February around a year such as 2100."""
 
 
 def _field_pattern(one: str) -> str:
@@ -56,7 +56,7 @@ PATTERN = (
     f"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|({_field_pattern(_NUMBER)} ){{3,4}}"
     f"{_field_pattern(_MONTH)} {_field_pattern(_DAY)})$"
 )
-"""What a cron expression looks like; whether its numbers are in their ranges it leaves open."""
+"""The shape of a cron expression, not checking the ranges of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Cron:
         return (of_month and of_week) if self.any_day or self.any_week_day else (of_month or of_week)
 
     def after(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        """The first firing later than `moment`, in UTC; None where there is none in eight years."""
+        """The first firing later than `moment`, in UTC; None if there is none within eight years."""
         now = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
         end = now + _LONGEST
         while now < end:
@@ -102,9 +102,9 @@ class Cron:
         return None
 
     def _nearest_day(self, day: date, step: timedelta) -> date | None:
-        """The first day on which it fires, from `day` on, a day on or back each; None within eight years.
+        """The first day on which it fires, from `day` on in steps of a day forward or back; None within eight years.
 
-        Without a look at the clock, which costs most: some fire once in many years.
+        Times are not examined, which would cost most: some schedules fire once in many years.
         """
         for _ in range(_LONGEST // _ONE_DAY):
             if self.is_on(day):
@@ -117,7 +117,7 @@ class Cron:
         return None
 
     def before(self, moment: datetime, zone: tzinfo) -> datetime | None:
-        """The last firing earlier than `moment`, in UTC; None where there is none in eight years."""
+        """The last firing earlier than `moment`, in UTC; None if there is none within eight years."""
         second = timedelta(seconds=1)
         now = (moment.astimezone(UTC) - timedelta(microseconds=1)).replace(microsecond=0)
         end = now - _LONGEST

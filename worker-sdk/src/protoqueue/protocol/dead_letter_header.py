@@ -1,4 +1,4 @@
-"""The header that says why a task is a dead letter, where that is a task of another queue: `Pq-Dead-Letter`, JSON."""
+"""The header `Pq-Dead-Letter`: JSON that says why a task died, when its dead letter is a task of another queue."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _SHORT_ERROR = 200
 
 
 def read_dead_letter(headers: Mapping[str, str]) -> DeadLetterInfo | None:
-    """None where there is no such header, and for what another producer may have put there."""
+    """None if there is no such header, and for another producer's content."""
     text = headers.get(Header.DEAD_LETTER)
     if text is None:
         return None
@@ -30,7 +30,7 @@ def write_dead_letter(info: DeadLetterInfo) -> str:
 
 
 def shortened(info: DeadLetterInfo) -> DeadLetterInfo:
-    """Without tracebacks and with little of the errors, for where there is no room for them."""
+    """Without tracebacks and with shortened errors, if there is no room for them."""
     previous = shortened(info.previous) if info.previous else None
     return replace(info, error=info.error[:_SHORT_ERROR], traceback="", previous=previous)
 

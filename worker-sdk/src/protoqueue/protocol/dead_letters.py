@@ -1,4 +1,4 @@
-"""Dead letters as they lie in their stream, and the message that puts one back. Pure."""
+"""Stored dead letters, and the message that redrives one. Pure."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -13,13 +13,13 @@ from protoqueue.task import MAX_PRIORITY, MIN_PRIORITY
 
 _SEAL_DIGITS = 24
 KEPT = (Header.DEAD_LETTER, Header.UNIQUE, Header.UNIQUE_UNTIL)
-"""Of our headers those that a task keeps that is put back."""
+"""Those of our headers that a redriven task keeps."""
 
 
 def redriven_subject(
     queue: QueueName, group: str, priority: int, ordering_key: str, *, levels: int, partitions: int
 ) -> str:
-    """Where a task that `group` gave up goes back to. An ordered task joins the end of its partition."""
+    """The subject to which a task given up by `group` goes back. An ordered task joins the end of its partition."""
     return queue.retry(group, number_in(priority, ordering_key, levels=levels, partitions=partitions))
 
 
@@ -51,10 +51,10 @@ def redriven_headers(
 
 
 def failed_at(headers: Mapping[str, str]) -> datetime | None:
-    """When the last attempt failed; None where the letter does not say."""
+    """When the last attempt failed; None if the letter does not say."""
     return parse_moment(headers.get(Header.FAILED_AT, ""))
 
 
 def sealed(message_id: str, key: bytes) -> str:
-    """The message id as producers cannot know it: `protoqueue.settlement.message_seal` tells why."""
+    """The message id as producers cannot know it: `protoqueue.settlement.message_seal` explains why."""
     return f"{message_id}:{hmac.digest(key, message_id.encode(), 'sha256').hex()[:_SEAL_DIGITS]}"

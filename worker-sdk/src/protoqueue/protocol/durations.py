@@ -16,11 +16,11 @@ _UNITS = {
 }
 
 LONGEST = timedelta(days=36_525)
-"""A century: what lies further ahead is a mistake, and beyond the calendars of those who would have to wait for it."""
+"""A century: anything longer is a mistake, and may exceed what a calendar can represent."""
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read a duration; raises ValueError that shows how one is written, also for what exceeds ten thousand years."""
+    """Read a duration; raises ValueError that shows the syntax, also for more than ten thousand years."""
     if not re.fullmatch(PATTERN, text):
         raise ValueError(f"{text!r} is not a valid duration: write 500ms, 30s, 5m, 12h, 14d or a sum such as 1h30m")
     try:
@@ -40,7 +40,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def to_timedelta(duration: float | timedelta) -> timedelta:
-    """Seconds or a timedelta, as the SDK's arguments are; raises ValueError for what is negative or over a century."""
+    """Seconds or a timedelta, as in the SDK's arguments; raises ValueError if negative or over a century."""
     try:
         delta = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
     except (OverflowError, TypeError, ValueError) as error:
@@ -53,7 +53,7 @@ def to_timedelta(duration: float | timedelta) -> timedelta:
 
 
 def to_seconds(name: str, duration: float | timedelta, error: type[Exception] = ValueError) -> float:
-    """The same in seconds, for the argument `name`; raises `error`, which says its name."""
+    """The same in seconds, for the argument `name`; raises `error`, which names it."""
     try:
         return to_timedelta(duration).total_seconds()
     except ValueError as problem:

@@ -45,7 +45,7 @@ class Header:
 
 
 def is_header_name(text: str) -> bool:
-    """Whether a message may be sent with a header of this name; those that come may have others."""
+    """Whether a message may be sent with a header of this name; received messages may have others."""
     return _NAME.fullmatch(text) is not None
 
 

@@ -1,6 +1,6 @@
-"""What each publish of a task is known by, so that a repeated one is stored once.
+"""Identities of each publish of a task, so that a repeated one is stored once.
 
-That is its message id (`Nats-Msg-Id`), and for what is scheduled the end of its subject.
+That is its message id (`Nats-Msg-Id`), and for a scheduled one the end of its subject.
 """
 
 from protoqueue.protocol.names import GroupName
@@ -9,7 +9,7 @@ from protoqueue.protocol.tokens import bounded
 
 
 def dedup_message_id(dedup_id: str, after: int = 0) -> str:
-    """`Nats-Msg-Id` of a new task that its producer gave a `dedup_id`: never that of a task's own id.
+    """`Nats-Msg-Id` of a new task with a `dedup_id`, which never equals a task's own id.
 
     `after` is the stream sequence of the task before it, which was cancelled or purged.
     """
@@ -24,7 +24,7 @@ def claim_message_id(task_id: str, group: str, place: str) -> str:
 def retry_message_id(task_id: str, group: str, attempt: int, place: str | None = None) -> str:
     """`Nats-Msg-Id` of the publish that schedules `attempt`: the same after a crash, so stored once.
 
-    `place` is that of the message it replaces. It is left out where no other message can have the same id.
+    `place` is that of the message it replaces. It is left out if no other message can have the same id.
     """
     return f"{bounded(task_id)}:{_run(group, attempt, place)}"
 
@@ -35,7 +35,7 @@ def redrive_message_id(task_id: str, group: str, sequence: int) -> str:
 
 
 def moved_message_id(task_id: str, group: str, place: str) -> str:
-    """`Nats-Msg-Id` of a task that is stored anew in the queue's stream; `place` of the message it replaces."""
+    """`Nats-Msg-Id` of a task that is moved to the queue's stream; `place` of the message it replaces."""
     return f"{bounded(task_id)}:{group}:moved:{place}"
 
 
@@ -68,9 +68,10 @@ def scheduled_return(task_id: str, group: GroupName, place: str) -> str:
 
 
 def place_of(stream: str, sequence: int) -> str:
-    """Where a task's message lies, among all streams of its queue: `12`, or `12-NEW` where it is not the first of them.
+    """The place of a task's message, among all streams of its queue.
 
-    Streams count apart, so that the sequence alone may be that of another task.
+    That is `12`, or `12-NEW` outside the main stream. Each stream has its own sequences, so the sequence alone may be
+    another task's.
     """
     kind = stream.split("_")[3:]
     return f"{sequence}-{kind[0]}" if kind else str(sequence)

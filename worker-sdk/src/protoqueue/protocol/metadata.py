@@ -10,13 +10,13 @@ from protoqueue.errors import InvalidTask, UndecodableTask
 from protoqueue.protocol.v1 import task_pb2
 
 _EXACT = 2**53
-"""Up to here a float holds every integer."""
+"""Up to here a float represents every integer exactly."""
 
 
 def write_metadata(into: task_pb2.TaskMetadata, metadata: Mapping[str, Any]) -> None:
     """Raises InvalidTask for what JSON cannot hold, and for integers that would lose digits."""
     try:
-        json.dumps(metadata, allow_nan=False)  # protobuf takes infinity, and fails where it is read
+        json.dumps(metadata, allow_nan=False)  # protobuf accepts infinity, and fails when it is read
         into.whole_floats.extend(_whole_floats(metadata, ""))
         into.custom_metadata.update(metadata)
     except InvalidTask:

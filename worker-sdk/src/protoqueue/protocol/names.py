@@ -31,7 +31,7 @@ class QueueName(QueueSubjects):
 
     @classmethod
     def of_stream(cls, stream: str) -> "QueueName | None":
-        """The queue whose stream, of whichever kind, has this name; None where it is no queue's."""
+        """The queue of a stream of any kind; None if it is not a queue's."""
         parts = stream.split("_")
         if parts[0] != "PQ" or len(parts) not in (3, 4):
             return None
@@ -46,12 +46,12 @@ class QueueName(QueueSubjects):
 
     @property
     def new_stream(self) -> str:
-        """Where the new tasks of a queue with limits are stored: what comes due neither counts nor is refused."""
+        """Stores the new tasks of a queue with limits: tasks that come due neither count nor are refused."""
         return f"{self.stream}_NEW"
 
     @property
     def later_stream(self) -> str:
-        """Where an ordered queue keeps what is not yet due."""
+        """Stores the tasks of an ordered queue that are not yet due."""
         return f"{self.stream}_LATER"
 
     @property
@@ -60,7 +60,7 @@ class QueueName(QueueSubjects):
 
     @property
     def history_stream(self) -> str:
-        """Where the records of finished attempts are kept."""
+        """Stores the records of finished attempts."""
         return f"{self.stream}_HISTORY"
 
     @property
@@ -69,11 +69,11 @@ class QueueName(QueueSubjects):
 
     @property
     def freed_key(self) -> str:
-        """Key in `pq-config` of the dedup ids that were freed; no group's, as a label holds no `_`."""
+        """Key in `pq-config` of the freed dedup ids; cannot be a group's, as labels have no `_`."""
         return f"{self.config_key}._freed"
 
     def samples_key(self, resolution: str, slot: int) -> str:
-        """Key in `pq-samples` of a block of what was measured of the queue."""
+        """Key in `pq-samples` of a block of the queue's measurements."""
         return f"{self.config_key}.{resolution}.{slot}"
 
 
@@ -105,7 +105,7 @@ class GroupName:
 
     @property
     def status_requests(self) -> str:
-        """Where the group's workers are asked who they are and what they have to do; no stream stores it."""
+        """Subject on which the group's workers are asked for their status; no stream stores it."""
         return f"pq.{self.queue.config_key}.workers.{self.name}"
 
     def level_consumer(self, level: int) -> str:
@@ -123,30 +123,30 @@ class GroupName:
 
     @property
     def seal_key(self) -> str:
-        """Key of what the group's message ids are sealed with; with a dot more than that of any finished task."""
+        """Key of the secret that seals the group's message ids; has a dot more than that of any finished task."""
         return f"{self.config_key}.seal.key"
 
     def lease_key(self, delivery: str) -> str:
-        """Key of until when a delivery's lease was extended; with a dot more than that of any finished task."""
+        """Key of the time to which a delivery's lease was extended; has a dot more than that of any finished task."""
         return f"{self.config_key}.lease.{delivery}"
 
     def firings_key(self, schedule: str) -> str:
-        """Key of the slots of a schedule that were begun; with a dot more than that of any finished task."""
+        """Key of the started slots of a schedule; has a dot more than that of any finished task."""
         return f"{self.config_key}.schedule.{schedule}"
 
     @property
     def throttle_key(self) -> str:
-        """Key of until when the group starts nothing; with a dot more than that of any finished task."""
+        """Key of the time until which the group starts nothing; has a dot more than that of any finished task."""
         return f"{self.config_key}.throttle.until"
 
     def started_key(self, place: str) -> str:
-        """Key of that the message at a place was begun; `*` as group matches that of every group."""
+        """Key of the mark that the message at a place was started; `*` as group matches every group."""
         return f"{self.config_key}.started.{place}"
 
     def attempts_key(self, partition: int) -> str:
-        """Key of the deliveries of a partition's task; with a dot more than that of any finished task."""
+        """Key of the delivery count of a partition's task; has a dot more than that of any finished task."""
         return f"{self.config_key}.partition.{partition}"
 
     def delivery_key(self, place: str) -> str:
-        """The same for the message at a place, as `place_of` names it, of a queue that is not ordered."""
+        """The same for the message at a place, as named by `place_of`, of a queue that is not ordered."""
         return f"{self.config_key}.message.{place}"

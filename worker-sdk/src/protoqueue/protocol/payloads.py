@@ -1,4 +1,4 @@
-"""Payloads: any Python value a producer hands in, and the value a handler's annotation asks for."""
+"""Payloads: encoding a producer's values, and decoding them as a handler's annotation says."""
 
 import functools
 import inspect
@@ -53,7 +53,7 @@ def encode_payload(payload: Any) -> tuple[bytes, str]:
 
 @functools.cache
 def _reads_its_aliases(model: type[BaseModel]) -> bool:
-    """Whether it takes the names it writes: not where a `serialization_alias` or `validation_alias` stands alone."""
+    """Whether it reads the names it writes: not with a `serialization_alias` or `validation_alias` alone."""
     try:
         reads, writes = (model.model_json_schema(mode=mode) for mode in ("validation", "serialization"))
     except Exception:  # there are models without a schema
@@ -87,7 +87,7 @@ def decoder_for(annotation: Any) -> Decoder:
     if isinstance(annotation, type) and issubclass(annotation, Message):
         return _protobuf_decoder(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        # By name too: so it is written where a model does not take the aliases that it writes.
+        # By name too: that is how it is encoded if a model does not read the aliases that it writes.
         return _validating(partial(annotation.model_validate_json, by_alias=True, by_name=True), annotation.__name__)
     if annotation is dict:
         return _decode_dict

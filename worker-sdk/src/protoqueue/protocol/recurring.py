@@ -1,4 +1,4 @@
-"""Which slot of its schedule a recurring task is of: the operator states the schedule, the server the time after."""
+"""The slot of its schedule of a recurring task: the operator states the schedule, the server the next time."""
 
 import contextlib
 from collections.abc import Mapping
@@ -35,12 +35,12 @@ def _slot_before(following: str, schedule: str) -> datetime | None:
 
 
 def slot_of(headers: Mapping[str, str]) -> tuple[str, str] | None:
-    """Schedule and slot of what a cron schedule has just fired; None for everything else.
+    """Schedule and slot of a message that a cron schedule has just fired; None for anything else.
 
-    The slot is named by the time that follows it. An interval begins anew when a server comes back: its slots cannot be
-    told from each other, and count each.
+    A slot is named by the time that follows it. An interval starts again when a server restarts: its slots cannot be
+    told apart, and each counts.
     """
-    if (schedule := headers.get(Header.RECURS)) is None:  # one look for almost every task
+    if (schedule := headers.get(Header.RECURS)) is None:  # the common case: not recurring
         return None
     following = headers.get(Header.SCHEDULE_NEXT)
     match headers.get(Header.SCHEDULER, "").split("."):

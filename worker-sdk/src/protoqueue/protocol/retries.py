@@ -1,4 +1,4 @@
-"""What a task or its handler says about its attempts: checked, on the wire, and over the group's policy."""
+"""Retry settings of a task or handler: validated, encoded, and merged over the group's policy."""
 
 import types
 from dataclasses import replace
@@ -19,7 +19,7 @@ _Number = TypeVar("_Number", int, float)
 
 
 def check_retries(retries: Retries, error: type[Exception] = ValueError) -> None:
-    """Raises `error` for what cannot be, with the field's name."""
+    """Raises `error` for an invalid value, with the field's name."""
     if not isinstance(retries, Retries):
         raise error(f"write protoqueue.Retries(max_attempts=…), not {retries!r}")
     attempts = retries.max_attempts
@@ -35,7 +35,7 @@ def check_retries(retries: Retries, error: type[Exception] = ValueError) -> None
 
 
 def write_retries(retries: Retries) -> task_pb2.Retries:
-    """Raises ValueError for what cannot be."""
+    """Raises ValueError for invalid values."""
     check_retries(retries)
     wire = task_pb2.Retries(
         max_attempts=retries.max_attempts, multiplier=retries.multiplier, jitter=retries.jitter,
@@ -48,7 +48,7 @@ def write_retries(retries: Retries) -> task_pb2.Retries:
 
 
 def read_retries(wire: task_pb2.Retries) -> Retries:
-    """What another producer wrote that cannot be counts as absent; too many attempts count as the most there can be."""
+    """Invalid values of other producers count as absent; too many attempts count as the maximum."""
     attempts = min(wire.max_attempts, _MOST_ATTEMPTS)
     multiplier, jitter = wire.multiplier, wire.jitter
     return Retries(
@@ -61,7 +61,7 @@ def read_retries(wire: task_pb2.Retries) -> Retries:
 
 
 def effective_policy(group: RetryPolicy, handler: Retries | None, task: Retries | None) -> RetryPolicy:
-    """The group's policy with what the handler says, and over that what the task says, field by field."""
+    """The group's policy, overridden field by field by the handler's settings and then by the task's."""
     policy = group
     for stated in (handler, task):
         if stated is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from protoqueue.protocol.names import QueueName
 
 UNKNOWN = -1
-"""In a column: there is nothing to tell, or nobody knows."""
+"""In a column: no value, or an unknown one."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Resolution:
     per_block: int
     """Steps in a block."""
     kept_s: int
-    """For how long at least samples are kept."""
+    """The minimum time for which samples are kept."""
 
     @property
     def block_s(self) -> int:
@@ -25,15 +25,15 @@ class Resolution:
 
     @property
     def slots(self) -> int:
-        """So many blocks are kept: the one that is being written, and those that the kept time needs besides."""
+        """How many blocks are kept: the one being written, and those needed to cover the retention."""
         return -(-self.kept_s // self.block_s) + 1
 
     def start_of(self, at_s: float) -> int:
-        """When the block begins that a moment is in, in seconds since the Unix epoch."""
+        """When the block that contains a time begins, in seconds since the Unix epoch."""
         return int(at_s // self.block_s) * self.block_s
 
     def key(self, queue: QueueName, start: int) -> str:
-        """Of the block that begins then."""
+        """The slot of the block that begins at that time."""
         return queue.samples_key(self.name, start // self.block_s % self.slots)
 
 

@@ -1,4 +1,4 @@
-"""Addresses of NATS servers, as people write them and as they may be shown, and what may be shown of their errors."""
+"""Addresses of NATS servers, as people write them and as they may be shown, and how their errors may be shown."""
 
 import re
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ LONGEST_TEXT = 300
 
 
 def split_servers(url: str) -> tuple[str, ...]:
-    """Several servers are written with commas between them. Raises ValueError, which never quotes what is written."""
+    """Splits a comma-separated list of servers. Raises ValueError, which never quotes the input."""
     servers = tuple(server.strip() for server in url.split(",") if server.strip())
     if not servers or not all(map(_SERVER.fullmatch, servers)):
         raise ValueError(
@@ -27,23 +27,23 @@ def split_servers(url: str) -> tuple[str, ...]:
 
 
 def shown_server(server: str) -> str:
-    """A server's address as it may be logged: without what stands before its `@`."""
+    """A server's address as it may be logged: without anything before its `@`."""
     scheme, separator, rest = server.rpartition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def scheme_of(server: str) -> str:
-    """`nats` where none is written."""
+    """The URL's scheme; `nats` if none is stated."""
     return server.partition("://")[0] if "://" in server else "nats"
 
 
 def want_tls(servers: Iterable[str]) -> bool:
-    """Whether one of these says that the connection is encrypted: then the connection to each of them is."""
+    """Whether one of these requires encryption: then connections to all of them are encrypted."""
     return any(server.startswith(_ENCRYPTED) for server in servers)
 
 
 def user_of(servers: Iterable[str]) -> str | None:
-    """The user whom the first address with a password names. What stands alone before an `@` is a token."""
+    """The user of the first address with a password. A single word before an `@` is a token."""
     for server in servers:
         login, at, _ = server.rpartition("://")[2].rpartition("@")
         name, colon, _ = login.partition(":")
@@ -72,5 +72,5 @@ def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def shown_error(error: BaseException) -> str:
-    """What an error says, as it may be logged: on one line, and without the logins of the URLs it may hold."""
+    """An error's text as it may be logged: on one line, and without the logins of URLs in it."""
     return one_line(_LOGIN.sub("", str(error))) or type(error).__name__

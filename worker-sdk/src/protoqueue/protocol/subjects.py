@@ -9,7 +9,7 @@ from protoqueue.protocol.tokens import token_of
 from protoqueue.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY
 
 MOST_EXACT_PARTITIONS = 32
-"""Up to so many partitions a queue's streams take no other subject than what its groups consume."""
+"""Up to this many partitions a queue's streams accept exactly the subjects that its groups consume."""
 
 _UNIQUE_DIGITS = 32
 
@@ -25,10 +25,11 @@ class QueueSubjects:
         return f"pq.{self.namespace}.{self.name}"
 
     def stream_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
-        """Of a queue with so many partitions, or without with so many levels: what its groups consume and no more.
+        """The subjects that the groups of a queue with these partitions, or else levels, consume, and no others.
 
-        What nobody consumes would be stored for ever, and count against the queue's limits. Of many partitions any
-        number is taken: the server compares each subject with each, and a stream would take seconds to be made.
+        Messages that no group consumes would be stored for ever and count against the queue's limits. With many
+        partitions any number is accepted: the server compares all subjects pairwise, and creating a stream would take
+        seconds.
         """
         if partitions > MOST_EXACT_PARTITIONS:
             return (self.ordered("*"), self.retry("*", "*"))
@@ -37,12 +38,12 @@ class QueueSubjects:
         return (*first, *(self.retry("*", number) for number in numbers))
 
     def later_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
-        """Tasks and retries that are scheduled, recurring schedules, and what comes due for the queue's stream."""
+        """Scheduled tasks and retries, recurring schedules, and what comes due for the queue's stream."""
         due = (self.due(subject) for subject in self.stream_subjects(levels, partitions))
         return (self.scheduled("*"), self.scheduled("*.*"), self.cron("*"), *due)
 
     def unique_subjects(self, levels: int) -> tuple[str, ...]:
-        """Where tasks with a unique key lie: not yet due, and waiting for a worker at each level."""
+        """Subjects of tasks with a unique key: not yet due, and waiting for a worker at each level."""
         return (self.unique_scheduled("*", "*"), *(self.unique_waiting("*", level) for level in range(levels)))
 
     @property
@@ -51,21 +52,21 @@ class QueueSubjects:
 
     @property
     def new_task_subjects(self) -> tuple[str, ...]:
-        """What a producer publishes to: a first message here wakes a group at zero."""
+        """The subjects of new tasks: a first message here activates a group at zero."""
         return (f"{self._prefix}.task.*", self.ordered("*"), f"{self._prefix}.due.unique.*.*")
 
     @property
     def due_transform(self) -> tuple[str, str]:
-        """Source and destination of the transform with which an ordered queue takes over what has come due."""
+        """Source and destination of the transform by which an ordered queue sources what has come due."""
         return self.all_due, f"{self._prefix}.>"
 
     def waiting_subjects(self, *, ordered: bool) -> tuple[str, ...]:
-        """Tasks that wait for a worker or are with one: due, new and redriven."""
+        """Tasks that wait for a worker or run: due, new and redriven."""
         return self.all_due, self.ordered("*") if ordered else f"{self._prefix}.task.*", self.retry("*", "*")
 
     @property
     def everything(self) -> str:
-        """Whatever is published for this queue."""
+        """Everything published for this queue."""
         return f"{self._prefix}.>"
 
     @property
@@ -83,11 +84,11 @@ class QueueSubjects:
 
     @property
     def all_checkpoints(self) -> str:
-        """How far each Redrive has come; stored in one batch with the tasks that it puts back."""
+        """Progress of each Redrive, stored in one batch with the tasks that it puts back."""
         return self.checkpoint("*")
 
     def checkpoint(self, redrive: str) -> str:
-        """Of the Redrive with that uid."""
+        """Progress of the Redrive with that uid."""
         return f"{self._prefix}.redrive.{redrive}"
 
     def task(self, level: int | Literal["*"]) -> str:
@@ -112,7 +113,7 @@ class QueueSubjects:
         return f"{self._prefix}.scheduled.unique.{token}.{task_id if task_id == '*' else scheduled_task(task_id)}"
 
     def unique(self, token: str) -> str:
-        """What matches the task of a unique key wherever it is, and nothing else: that it is there locks the key."""
+        """Matches the task of a unique key wherever it is, and nothing else: its presence locks the key."""
         return f"{self._prefix}.*.unique.{token}.*"
 
     def cron(self, schedule: str) -> str:
@@ -130,7 +131,7 @@ class QueueSubjects:
 
     @property
     def closed(self) -> str:
-        """What a stream listens to that is to take no more tasks: nobody publishes there."""
+        """The only subject of a stream that must accept no more tasks: nothing is published there."""
         return f"{self._prefix}.closed"
 
     def due(self, subject: str) -> str:
@@ -146,15 +147,15 @@ class QueueSubjects:
         return f"pqhist.{self.namespace}.{self.name}.>"
 
     def records(self, outcome: str) -> str:
-        """The records of all attempts that ended so, `done` and so on."""
+        """The records of all attempts with this outcome, such as `done`."""
         return f"{self.record_prefix(outcome)}*"
 
     def record_prefix(self, outcome: str) -> str:
-        """What the subjects of these begin with."""
+        """The prefix of the subjects of these records."""
         return f"pqhist.{self.namespace}.{self.name}.{outcome}."
 
     def record(self, outcome: str, task_id: str) -> str:
-        """Of a task the records of the attempts that ended so; `*` as outcome matches every one."""
+        """The records of a task's attempts with this outcome; `*` as outcome matches every one."""
         return f"{self.record_prefix(outcome)}{token_of(task_id)}"
 
 
@@ -182,11 +183,11 @@ def unique_token(key: str) -> str:
 
 
 def unique_token_of(subject: str) -> str | None:
-    """That of the task on a subject; None where no key is locked by it."""
+    """The token in a task's subject; None if the task locks no key."""
     tokens = subject.split(".", 7)
     return tokens[5] if len(tokens) == 7 and tokens[4] == "unique" and tokens[3] in ("due", "scheduled") else None
 
 
 def scheduled_task(task_id: str) -> str:
-    """The `<unique>` under `scheduled.` of a delayed task, and the beginning of that of its waiting retries."""
+    """The `<unique>` under `scheduled.` of a delayed task, and the beginning of those of its waiting retries."""
     return token_of(task_id)

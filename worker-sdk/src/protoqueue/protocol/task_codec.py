@@ -27,7 +27,7 @@ def encode_task(
 ) -> bytes:  # fmt: skip
     """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold, and ValueError.
 
-    It takes the parts: to put each `Task` together first would cost as much as encoding it.
+    It takes the parts: building each `Task` first would cost as much as encoding it.
     """
     timestamp = 0 if enqueued_at is None else int(enqueued_at.timestamp() * 1000)
     if metadata:
@@ -36,15 +36,15 @@ def encode_task(
         rest = _encode_rest(wire, task_type, content_type, ordering_key, retry)
     else:
         rest = _encode_plain_rest(priority, timestamp, task_type, content_type, ordering_key, retry)
-    # Messages of protobuf that follow each other are one with the fields of both, here in the order of their numbers.
+    # Concatenated protobuf messages are one message with the fields of both, here in the order of their numbers.
     return task_pb2.Task(id=task_id, data=data).SerializeToString() + rest
 
 
-@lru_cache(maxsize=256, typed=True)  # 5.0 equals 5, and is no priority
+@lru_cache(maxsize=256, typed=True)  # 5.0 equals 5, but is not a valid priority
 def _encode_plain_rest(
     priority: int, timestamp: int, task_type: str, content_type: str, ordering_key: str, retry: Retries | None
 ) -> bytes:
-    """What the tasks of a batch mostly have in common: encoded once, it halves the cost of putting one together."""
+    """The fields that most tasks of a batch share: encoding them once halves the cost of a batch."""
     metadata = task_pb2.TaskMetadata(priority=priority, timestamp=timestamp)
     return _encode_rest(metadata, task_type, content_type, ordering_key, retry)
 
@@ -71,7 +71,7 @@ def decode_task(
         raise UndecodableTask(f"{len(data)} bytes are not a protoqueue.v1.Task: {error}") from error
     metadata = wire.metadata
     letter = read_dead_letter(headers)
-    # What a producer says about attempts is about the work, and not about what is done with a dead letter of it.
+    # A producer's retry settings are about its task, not about the handling of its dead letter.
     retries = read_retries(wire.retry) if letter is None and wire.HasField("retry") else None
     if retries is not None and retries.max_attempts is not None:
         max_attempts = retries.max_attempts
@@ -94,18 +94,18 @@ def decode_task(
 
 
 def attempt_of(headers: Mapping[str, str]) -> int:
-    """The attempt a message stands for, from 1; another producer's nonsense counts as the first."""
+    """The attempt a message stands for, from 1; another producer's invalid value counts as the first."""
     return max(1, count_of(headers.get(Header.ATTEMPT)))
 
 
 def count_of(text: str | None) -> int:
-    """The number a header holds; 0 for anything else that another producer may have put there."""
+    """A header's number; 0 for anything else that another producer may have put there."""
     is_count = text and len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit()
     return int(text) if text and is_count else 0
 
 
 def with_id(data: bytes, task_id: str) -> bytes:
-    """The same task under another id; bytes that are no task come back as they are."""
+    """The same task under another id; bytes that are not a task are returned unchanged."""
     try:
         wire = task_pb2.Task.FromString(data)
     except DecodeError:
@@ -117,7 +117,7 @@ def with_id(data: bytes, task_id: str) -> bytes:
 
 
 def with_payload(data: bytes, payload: bytes) -> bytes:
-    """The same task with another payload; raises UndecodableTask for bytes that are no task."""
+    """The same task with another payload; raises UndecodableTask for bytes that are not a task."""
     try:
         wire = task_pb2.Task.FromString(data)
     except DecodeError as error:
@@ -138,7 +138,7 @@ def is_task(data: bytes) -> bool:
 def _moment(timestamp_ms: int) -> datetime | None:
     try:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):  # no moment that a calendar has: it says nothing about the task itself
+    except (OverflowError, ValueError, OSError):  # not a valid date: that does not invalidate the task itself
         return None
 
 

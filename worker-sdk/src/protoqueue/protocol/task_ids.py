@@ -19,9 +19,9 @@ def new_task_id(now: datetime | None = None) -> str:
 
 
 def new_task_ids(count: int, now: datetime | None = None) -> list[str]:
-    """Such ids for tasks that are enqueued together, in their order: as RFC 9562 allows, they count on from a random.
+    """Ids for tasks that are enqueued together, in order: as RFC 9562 allows, they increment a random number.
 
-    The 62 bits that count start in the lower half of their range, so that they do not run over.
+    Its 62 bits start in the lower half of their range, so that they do not overflow.
     """
     milliseconds = time.time_ns() // 1_000_000 if now is None else int(now.timestamp() * 1000)
     entropy = int.from_bytes(os.urandom(10))
@@ -30,7 +30,7 @@ def new_task_ids(count: int, now: datetime | None = None) -> list[str]:
 
 
 def made_at(task_id: str) -> datetime | None:
-    """When an id was made, by its producer's clock; None for one that does not say."""
+    """When an id was made, by its producer's clock; None if it does not say."""
     try:
         uuid = UUID(task_id)
         is_dated = uuid.variant == RFC_4122 and uuid.version == 7
@@ -40,7 +40,7 @@ def made_at(task_id: str) -> datetime | None:
 
 
 def recurring_id(headers: Mapping[str, str], sequence: int, stream: str = "") -> str | None:
-    """`<schedule name>@<place>` of what a recurring schedule fired, whose bytes are the same each time."""
+    """`<schedule name>@<place>` of a task fired by a recurring schedule, whose bytes are the same each time."""
     match headers.get(Header.SCHEDULER, "").split("."):
         case ["pq", _, _, "cron", schedule]:
             return f"{schedule}@{place_of(stream, sequence)}"
@@ -48,7 +48,7 @@ def recurring_id(headers: Mapping[str, str], sequence: int, stream: str = "") ->
 
 
 def anonymous_id(sequence: int, stream: str = "") -> str:
-    """The id of a task whose producer gave it none."""
+    """The id of a task that has none from its producer."""
     return f"task@{place_of(stream, sequence)}"
 
 

@@ -1,4 +1,4 @@
-"""That a group starts no tasks for a while, as its workers write it into `pq-done` and everybody reads it. Pure."""
+"""The throttle of a group, as its workers write it into `pq-done`. Pure."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 LONGEST = timedelta(hours=12)
-"""Well within the day for which `pq-done` remembers it. A handler that is told to wait for longer says so again."""
+"""Well within the day for which `pq-done` keeps it. A handler that needs a longer wait throttles again."""
 
 _MOST_CHARACTERS = 200
 
@@ -25,7 +25,7 @@ class ThrottledUntil:
 
 
 def read_throttle(value: bytes | None) -> ThrottledUntil | None:
-    """None for a key that is not there, and for what another may have put there."""
+    """None for a missing key, and for another writer's content."""
     try:
         match json.loads(value or b"null"):
             case {"until": int() | float() as until, "why": str(why), "worker": str(worker)} if math.isfinite(until):

@@ -1,4 +1,4 @@
-"""What may stand as a token of a subject, and as a part of a key or a message id."""
+"""Which texts can be a token of a subject, or a part of a key or message id."""
 
 import hashlib
 import re
@@ -8,12 +8,12 @@ _MAX_LENGTH = 128
 
 
 def is_token(text: str) -> bool:
-    """Whether `text` can stand as one token of a subject and of a key, which the server reads up to some length."""
+    """Whether `text` can be one token of a subject and of a key, whose length the server limits."""
     return len(text) <= _MAX_LENGTH and _TOKEN.fullmatch(text) is not None
 
 
 def token_of(task_id: str) -> str:
-    """The id where it is a token, else a digest of it."""
+    """The id if it is a token, else its digest."""
     return task_id if is_token(task_id) else digest_of(task_id)
 
 

@@ -1,4 +1,4 @@
-"""What workers answer: how many tasks one runs, and on which host; and what one that holds a task knows of it.
+"""Workers' answers: how many tasks one runs, and on which host; and what the holder of a task knows of it.
 
 The operator asks before it ends some of a group's workers, so that idle ones go first.
 """
@@ -27,7 +27,7 @@ class WorkerStatus:
     rate_limited: bool = False
     """Whether it has tasks that wait for a rate limit."""
     trouble: str = ""
-    """Why it cannot work as it should, such as that outcomes cannot be stored; empty: it can."""
+    """Why it cannot work properly, such as that outcomes cannot be stored; empty if it can."""
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self) | {"trouble": self.trouble[:_LONGEST_TROUBLE]}).encode()
