@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format crds proto openapi bench docs pictures example chart helm e2e-kind images wheels requirements clean
+.PHONY: help demo test soak lint format crds proto openapi bench docs pictures example chart helm e2e-kind images wheels requirements clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(VENV)/runtime.stamp ## Run the whole system on real input; ends by itsel
 
 test: lint $(BIN)/helm ## Run all checks and tests
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
+
+soak: $(VENV)/dev.stamp ## Run the tests of random kills with five times as many of them
+	PROTOQUEUE_SOAK=1 $(BIN)/pytest -n 2 tests/unit/sdk/consumer/test_exactly_once.py $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Run ruff, mypy (strict) and the import contracts
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import protoqueue
 from cluster.lab import Lab
 from nats_cluster import NatsCluster
 from nats_server import taken_in
+from protoqueue.protocol.buckets import SAMPLES_BUCKET
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES
 from waiting import eventually
 
@@ -61,7 +62,11 @@ async def test_one_replica_becomes_three_while_tasks_are_stored_and_then_nothing
         assert infos[0]["state"]["messages"] == 20
         return all([each["current"] for each in info["cluster"].get("replicas", ())] == [True, True] for info in infos)
 
+    async def is_measured() -> bool:
+        return "error" not in await cluster.api(f"STREAM.INFO.KV_{SAMPLES_BUCKET}")
+
     await eventually(replicated)
+    await eventually(is_measured)
     asked = await requests(cluster, AT_REST_S)
     written = {subject: count for subject, count in asked.items() if any(verb in subject for verb in WRITES)}
     assert not written, "equal states plan nothing"

@@ -15,6 +15,8 @@ from waiting import eventually
 from worker_process import WorkerProcess
 
 INNOCENTS = 9
+PROCESSES_S = 280.0
+"""Up to a dozen workers are started, one after the other."""
 
 # Each task notes its start and end; killers let the others begin first.
 MIXED = """
@@ -83,7 +85,7 @@ async def test_only_the_task_that_kills_its_worker_is_blamed(make_queue, process
         ]
     )
     async with restarted(lambda: processes(MIXED, concurrency=10), workers) as ever:
-        await eventually(lambda: is_empty(queue), timeout_s=120)
+        await eventually(lambda: is_empty(queue), timeout_s=PROCESSES_S)
     letters = await letters_of(queue)
     assert [letter.reason for letter in letters] == ["Crashed"] * killers
     assert {letter.task.type for letter in letters} == {"killer"}
@@ -100,7 +102,7 @@ async def test_in_an_ordered_queue_too_only_the_task_that_kills_its_worker_is_bl
         [NewTask(100, type="killer", ordering_key="killer"), *[NewTask(n, ordering_key=k) for n, k in enumerate(keys)]]
     )
     async with restarted(lambda: processes(MIXED, concurrency=10), 1) as ever:
-        await eventually(lambda: is_empty(queue), timeout_s=120)
+        await eventually(lambda: is_empty(queue), timeout_s=PROCESSES_S)
     letters = await letters_of(queue)
     assert [(letter.reason, letter.task.type) for letter in letters] == [("Crashed", "killer")]
     assert [told(ever)[f"end {number}"] for number in range(INNOCENTS)] == [1] * INNOCENTS
@@ -119,7 +121,7 @@ async def work(payloads: list[int]) -> None:
         tell("end", payload)
 """
     async with restarted(lambda: processes(text, concurrency=10), 1) as ever:
-        await eventually(lambda: is_empty(queue), timeout_s=120)
+        await eventually(lambda: is_empty(queue), timeout_s=PROCESSES_S)
     (letter,) = await letters_of(queue)
     assert (letter.reason, letter.task.data) == ("Crashed", b"7")
     done = told(ever)

@@ -13,7 +13,7 @@ from unit.sdk.ratelimit.windows import most_in_excess
 @pytest.mark.parametrize("workers", [1, 3, 12])
 @pytest.mark.parametrize(("tasks", "per_s", "burst"), [(100, 1, 100), (1000, 1, 50), (7, 3, 2), (10_000, 1, 2_000)])
 def test_workers_together_keep_to_the_limit_and_use_all_of_it(tasks, per_s, burst, workers):
-    seconds = 20 if tasks <= 1000 else 4
+    seconds = {10_000: 2, 1000: 6}.get(tasks, 20)
 
     async def scenario():
         broker = SlowBroker(seed=workers)
