@@ -56,6 +56,11 @@ def queue_name() -> str:
 
 
 @pytest.fixture
+def spec(queue_name: str) -> QueueSpec:
+    return QueueSpec(queue_name)
+
+
+@pytest.fixture
 def make_queue(nc: Nats, client: protoqueue.Client, queue_name: str) -> MakeQueue:
     """Provision this test's queue: `await make_queue(GroupSpec(...), levels=1)`."""
 

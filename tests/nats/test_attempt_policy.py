@@ -1,35 +1,13 @@
 """How often and when a task is tried, as the task and its handler say it: on a server and in memory alike."""
 
 import json
-from typing import Any
 
-import pytest
-
-import protoqueue
-from backends import Backend
+from backends import is_empty, letters_of, worker_of
 from protoqueue import NewTask, Retries, Retry, Task
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually
 
 QUICK = {"initial_delay": 0.05, "max_attempts": 3, "jitter": 0.0}
-
-
-@pytest.fixture
-def spec(queue_name: str) -> QueueSpec:
-    return QueueSpec(queue_name)
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers", **options: Any) -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url, **options)
-
-
-async def letters_of(queue: protoqueue.Queue) -> list[protoqueue.DeadLetter]:
-    return [letter async for letter in queue.dead_letters()]
-
-
-async def is_empty(queue: protoqueue.Queue) -> bool:
-    stats = await queue.stats()
-    return (stats.waiting, stats.in_flight, stats.scheduled) == (0, 0, 0)
 
 
 class Declined(Exception):

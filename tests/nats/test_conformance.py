@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import protoqueue
-from backends import Backend
+from backends import is_empty, letters_of, worker_of
 from protoqueue import (
     ConfigurationError,
     InvalidTask,
@@ -31,24 +31,6 @@ from provisioning import GroupSpec, QueueSpec
 from waiting import eventually
 
 QUICK = {"initial_delay": 0.05, "max_attempts": 3, "jitter": 0.0}
-
-
-@pytest.fixture
-def spec(queue_name: str) -> QueueSpec:
-    return QueueSpec(queue_name)
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers", **options: Any) -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url, **options)
-
-
-async def letters_of(queue: protoqueue.Queue) -> list[protoqueue.DeadLetter]:
-    return [letter async for letter in queue.dead_letters()]
-
-
-async def is_empty(queue: protoqueue.Queue) -> bool:
-    stats = await queue.stats()
-    return (stats.waiting, stats.in_flight, stats.scheduled) == (0, 0, 0)
 
 
 async def test_run_once_runs_all_that_is_ready_and_returns_how_many(backend, spec) -> None:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 import protoqueue
-from protoqueue import DeadLetter, NewTask
+from backends import letters_of
+from protoqueue import NewTask
 from provisioning import GroupSpec
 from waiting import eventually
 from worker_process import WorkerProcess
@@ -64,10 +65,6 @@ async def restarted(start: Callable[[], WorkerProcess], count: int) -> AsyncIter
 
 def told(workers: list[WorkerProcess]) -> Counter[str]:
     return Counter(line for worker in workers for line in worker.told)
-
-
-async def letters_of(queue: protoqueue.Queue) -> list[DeadLetter]:
-    return [letter async for letter in queue.dead_letters()]
 
 
 async def is_empty(queue: protoqueue.Queue) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import protoqueue
-from backends import Backend
+from backends import Backend, worker_of
 from protoqueue import (
     ConfigurationError,
     DeadLetterInfo,
@@ -49,10 +49,6 @@ def spec(queue_name: str) -> QueueSpec:
 
 def letters_spec(spec: QueueSpec, **changes: Any) -> QueueSpec:
     return QueueSpec(spec.dead_letter_queue, **changes)
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers") -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url)
 
 
 def rejecting(backend: Backend, queue: protoqueue.Queue, times: int = 1, group: str = "mailers") -> tuple[Any, Seen]:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 import protoqueue
-from backends import Backend
+from backends import worker_of
 from computing import add_one, give_a_lambda
 from protoqueue import (
     AttemptOutcome,
@@ -42,10 +42,6 @@ class Email(BaseModel):
 @pytest.fixture
 def spec(queue_name: str) -> QueueSpec:
     return QueueSpec(queue_name, history={})
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers", **options: Any) -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url, **options)
 
 
 def returning(worker: protoqueue.Worker) -> None:

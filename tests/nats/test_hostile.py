@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from protoqueue import DeadLetter, Queue, Task
+from backends import letters_of
+from protoqueue import Task
 from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.task_codec import encode_task
 from protoqueue.protocol.v1 import task_pb2
@@ -66,10 +67,6 @@ HOSTILE = {
     "no bytes at all": (b"", b""),
     "bytes that are no task": (b"", b"\xff\xff"),
 }
-
-
-async def letters_of(queue: Queue) -> list[DeadLetter]:
-    return [letter async for letter in queue.dead_letters()]
 
 
 @pytest.mark.parametrize("what", HOSTILE)

@@ -6,6 +6,7 @@ from typing import Any
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 
+from backends import letters_of
 from nats_server import taken_in
 from protoqueue import Reject, Retry, Snooze, Task
 from protoqueue.broker import ConnectionOptions, JetStreamBroker, Message
@@ -18,10 +19,6 @@ from provisioning import GroupSpec, QueueSpec, api
 from waiting import eventually
 
 QUICK = {"initial_delay": 0.4, "multiplier": 2, "jitter": 0.0, "max_attempts": 3}
-
-
-async def letters_of(queue) -> list[Any]:
-    return [letter async for letter in queue.dead_letters()]
 
 
 async def test_a_failing_task_is_retried_with_growing_delays_and_then_buried(

@@ -3,12 +3,9 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import pytest
 
 import protoqueue
-from backends import Backend
+from backends import Backend, is_empty, worker_of
 from protoqueue import Task, Throttle
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName, QueueName
@@ -43,20 +40,6 @@ async def call(payload: int, task: Task) -> None:
     if left > 0:
         raise Throttle(delay=left, why="429 Too Many Requests")
 """
-
-
-@pytest.fixture
-def spec(queue_name: str) -> QueueSpec:
-    return QueueSpec(queue_name)
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers", **options: Any) -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url, **options)
-
-
-async def is_empty(queue: protoqueue.Queue) -> bool:
-    stats = await queue.stats()
-    return (stats.waiting, stats.in_flight, stats.scheduled) == (0, 0, 0)
 
 
 async def test_while_an_api_refuses_each_slot_calls_it_once_and_no_task_loses_an_attempt(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import protoqueue
-from backends import Backend
+from backends import is_empty, worker_of
 from protoqueue import InvalidTask, NewTask, Receipt, Redrive, Reject, Retries, Retry, Snooze, Task, Throttle
 from protoqueue.producer import unique as producer_unique
 from protoqueue.protocol.message_headers import Header
@@ -18,20 +18,6 @@ from waiting import eventually
 
 QUICK = {"initial_delay": 0.05, "max_attempts": 3, "jitter": 0.0}
 _S = 1_000_000_000
-
-
-@pytest.fixture
-def spec(queue_name: str) -> QueueSpec:
-    return QueueSpec(queue_name)
-
-
-def worker_of(backend: Backend, queue: protoqueue.Queue, group: str = "mailers", **options: Any) -> protoqueue.Worker:
-    return protoqueue.Worker(queue.name, group=group, url=backend.url, **options)
-
-
-async def is_empty(queue: protoqueue.Queue) -> bool:
-    stats = await queue.stats()
-    return (stats.waiting, stats.in_flight, stats.scheduled) == (0, 0, 0)
 
 
 def is_held_by(second: Receipt, first: Receipt) -> bool:
