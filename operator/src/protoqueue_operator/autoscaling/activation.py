@@ -1,7 +1,8 @@
-"""From zero: a queue whose group has no worker is listened to, and the first task published is looked for at once.
+"""Scaling from zero.
 
-Listening costs nothing until then, and tells within milliseconds. What it misses, as tasks that come due, the sampler's
-sweeps find within a second.
+The operator listens to a queue whose group has no worker, and checks the queue at once when the first task is
+published. Listening is free until then, and reacts within milliseconds. What it misses, such as tasks that come due,
+the sampler's sweeps find within a second.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
 from protoqueue_operator.nats.connection import Connection
 
 _LOOKS_S = (0.0, 0.02, 0.1, 0.3)
-"""When to look after a first publish was heard, each after the one before: it may be heard before it is stored."""
+"""Delays between the checks after a publish was heard: it may be heard before it is stored."""
 
 
 class Activation:
-    """Core NATS subscriptions that end after one message, and the looks that follow from one."""
+    """Core NATS subscriptions that end after one message, and the checks that follow."""
 
     def __init__(
         self,
@@ -29,7 +30,7 @@ class Activation:
         look: Callable[[QueueName], Awaitable[bool]],
         start: Callable[[Callable[[], Awaitable[object]]], asyncio.Task[None]],
     ) -> None:
-        """`look` says whether a queue has work, having sized its groups; `start` runs what takes time."""
+        """`look` sizes a queue's groups and returns whether it has work; `start` runs a coroutine in the background."""
         self._connection = connection
         self._look = look
         self._start = start
@@ -38,7 +39,7 @@ class Activation:
         self._is_closed = False
 
     async def arm(self, queue: QueueName) -> bool:
-        """Listen for the next new task; returns whether nothing listened before. Raises BrokerUnavailable."""
+        """Listen for the next new task; returns whether this was not listened to before. Raises BrokerUnavailable."""
         if queue in self._armed:
             return False
         subscriptions = self._armed[queue] = []
@@ -63,21 +64,21 @@ class Activation:
                 await subscription.unsubscribe()
 
     async def disarm_others(self, queues: set[QueueName]) -> None:
-        """Stop listening to all but these."""
+        """Stop listening to all other queues."""
         for queue in self._armed.keys() - queues:
             await self.disarm(queue)
 
     def close(self) -> None:
-        """Look no more; the subscriptions end with the connection."""
+        """Stop checking; the subscriptions end with the connection."""
         self._is_closed = True
 
     def is_armed(self, queue: QueueName) -> bool:
         return queue in self._armed
 
     def _heard(self, queue: QueueName) -> None:
-        """What is heard while the queue is being activated is seen by the looks to come, or by those of the next round.
+        """Messages heard during an activation are covered by its remaining checks, or by the next round.
 
-        Not all that is published is stored, a duplicate for one, and then this happens again and again.
+        Not every published message is stored, for example a duplicate, so this may happen repeatedly.
         """
         if queue not in self._activating and not self._is_closed:
             self._activating.add(queue)

@@ -1,28 +1,28 @@
-"""Whether a group's workers fail: none is available while there is something to do. The clock is an argument.
+"""Whether a group's workers are failing: none is available while there is work.
 
-A container without a readiness probe counts as available for a moment each time it is started, also one that crashes
-again and again: only a worker that stays is one.
+The clock is an argument. A container without a readiness probe counts as available briefly each time it starts, even if
+it crashes repeatedly: only a worker that stays available counts.
 """
 
 from dataclasses import dataclass
 
 FAILING_AFTER_S = 30.0
-"""For so long no worker must have been available."""
+"""For how long no worker must have been available."""
 
 STAYS_AFTER_S = 10.0
-"""Who has been available for so long does not count as failing any more."""
+"""A worker that has been available for this long no longer counts as failing."""
 
 
 @dataclass(frozen=True)
 class Availability:
     available_since: float | None = None
     missed_since: float | None = None
-    """Since when there is something to do, and no worker that stays."""
+    """Since when there is work but no worker that stays available."""
     is_failing: bool = False
 
 
 def assess(before: Availability, *, wanted: int, available: int, has_work: bool, now: float) -> Availability:
-    """`wanted` workers are to be there, and `available` of them are; `now` in seconds of any clock."""
+    """`wanted` workers should exist, `available` of them do; `now` in seconds of any clock."""
     since = None if not available else now if before.available_since is None else before.available_since
     stays = since is not None and now - since >= STAYS_AFTER_S
     if stays or not wanted or not has_work:

@@ -1,6 +1,6 @@
-"""What JetStream says of the queues that one broker holds, asked in as few requests as possible.
+"""Reading the backlog of all queues of one broker from JetStream, with as few requests as possible.
 
-`STREAM.LIST` pages tell which streams hold anything, and which have changed; only of those the consumers are asked.
+`STREAM.LIST` pages show which streams hold messages and which have changed; only these streams' consumers are read.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ from protoqueue_operator.jetstream.layout import Layout, initial_layout
 from protoqueue_operator.jetstream.stranded import stranded
 
 STRANDED_AGAIN_S = 20.0
-"""How often the subjects are looked at of a queue that holds more than its consumers tell of."""
+"""How often to read the subjects of a queue that holds more messages than its consumers report."""
 
 OLDEST_AGAIN_S = 5.0
-"""How often the oldest task is looked for among what is not yet due: JetStream sends it whole."""
+"""How often to look for the oldest due task in a stream of scheduled ones: JetStream sends the whole message."""
 
 Infos = list[dict[str, Any]]
 
 
 class Backlogs:
-    """Reads, remembers what the last sweep has found, and has everything compared with what it should be."""
+    """Reads, remembers the findings of the last sweep, and has everything compared with the desired state."""
 
     def __init__(
         self,
@@ -60,22 +60,22 @@ class Backlogs:
         self._is_redriven = is_redriven
         self._streams: dict[str, StreamState] = {}
         self._scheduled: dict[QueueName, int] = {}
-        """Tasks not yet due beside what is due, as last told."""
+        """Tasks not yet due in the same stream as due ones, as last reported."""
         self._counted: dict[QueueName, tuple[StreamState, int]] = {}
         """The same in a stream of their own, and what that was like then."""
         self._resting: dict[QueueName, object] = {}
-        """Of queues in which nothing was due: the states of their streams then."""
+        """By queue in which nothing was due: the states of its streams at that time."""
         self._followed: dict[QueueName, int] = {}
-        """How much was ever stored in a queue's streams when its consumers were last asked, or it was first seen."""
+        """How much was ever stored in a queue's streams when its consumers were last read, or it was first seen."""
         self._unseen: set[str] = set()
-        """Streams of which nobody has told yet what they hold, since their server is away."""
+        """Streams whose contents are not known yet, since their server is away."""
         self._checkpoints: dict[QueueName, int] = {}
-        """How many messages of each queue are of Redrives, as last counted."""
+        """How many messages of each queue belong to Redrives, as last counted."""
         self._doubts: dict[QueueName, Doubts] = {}
         self._stranded: dict[QueueName, tuple[float, dict[str, int]]] = {}
-        """When each queue's subjects were last looked at, and which messages no consumer takes."""
+        """When each queue's subjects were last read, and which messages no consumer takes."""
         self._oldest: dict[QueueName, tuple[float, str]] = {}
-        """When the oldest task that is due was last looked for, and when it was stored."""
+        """When the oldest due task was last looked for, and when it was stored."""
 
     async def sweep(self, queues: Mapping[Key, Queue]) -> None:
         """Read the state of every stream. Raises BrokerUnavailable and BrokerRefused."""
@@ -84,7 +84,7 @@ class Backlogs:
         unseen: set[str] = set()
         configs, comparing = {}, self._drift.streams_are_due()
         async for page in self._jetstream.streams():
-            # What a server that is away holds is still there, and as it was.
+            # Streams on a server that is away still exist, unchanged.
             streams |= {name: self._streams[name] for name in page.missing if name in self._streams}
             unseen |= {name for name in page.missing if name not in self._streams}
             for info in page.found:
@@ -98,7 +98,7 @@ class Backlogs:
             self._drift.compare_streams(queues, configs, held)
 
     def layout(self, queue: Queue) -> Layout:
-        """In which streams the queue's tasks lie, as far as anybody knows."""
+        """The streams that hold the queue's tasks, as far as known."""
         if known := self._layout(queue.meta.key):
             return known
         return initial_layout(queue.name, queue.spec if isinstance(queue.spec, QueueSpec) else QueueSpec())
@@ -108,7 +108,7 @@ class Backlogs:
         return tuple(map(self._streams.get, (*self.layout(queue).holding, queue.name.dead_letter_stream)))
 
     def is_resting(self, queue: Queue) -> bool:
-        """Whether nothing was due when the streams were last looked into, and they are as they were."""
+        """Whether nothing was due when the streams were last read, and they have not changed."""
         layout = self.layout(queue)
         held = self._held(layout)
         return held is not None and self._is_resting(queue.name, layout, held)
@@ -117,16 +117,16 @@ class Backlogs:
         if any(state.messages for state in held.values()):
             return self._resting.get(name) == (layout, held)
         stored = together(held.values()).last_sequence
-        return self._followed.setdefault(name, stored) == stored  # else tasks came, and are done already
+        return self._followed.setdefault(name, stored) == stored  # otherwise tasks came and are already done
 
     def _held(self, layout: Layout) -> dict[str, StreamState] | None:
-        """The states of the streams that groups consume; None where one that there should be is not known."""
+        """The states of the streams that groups consume; None if an expected one is unknown."""
         if layout.stream not in self._streams or (not layout.sourced and layout.later not in self._streams):
             return None
         return {name: self._streams[name] for name in layout.consumed if name in self._streams}
 
     async def sample(self, queue: Queue, *, closely: bool) -> Sample | None:
-        """Asks for consumers only where something may be due, or `closely`; None where that cannot be true.
+        """Reads consumers only if something may be due, or `closely`; None if the result would be inconsistent.
 
         Raises BrokerUnavailable and BrokerRefused.
         """
@@ -159,7 +159,7 @@ class Backlogs:
         return [info for infos in listed for info in infos or ()]
 
     def _told(self, name: QueueName, layout: Layout, consumers: Mapping[Place, ConsumerState]) -> int | None:
-        """Tasks not yet due; None where somebody has removed the counter: it is about to be made anew."""
+        """Tasks not yet due; None if the counting consumer was removed: it is about to be recreated."""
         counters = {stream: consumers.get((stream, SCHEDULED_CONSUMER)) for stream in layout.holding}
         if counters[layout.later] is None:
             self._scheduled.pop(name, None)
@@ -170,13 +170,13 @@ class Backlogs:
     async def _due(
         self, queue: Queue, layout: Layout, held: Mapping[str, StreamState], consumers: Mapping[Place, ConsumerState]
     ) -> int | None:
-        """How many messages are due, beside those that consumers tell of too; None where those are not believed."""
+        """How many messages are due, also those that no consumer reports; None if the answers are doubted."""
         name = queue.name
         told = sum(state.pending + state.in_flight for place, state in consumers.items() if group_of_consumer(place[1]))
         due = self._not_scheduled(queue, layout, held)
         if self._is_redriven(queue.meta.key) or name in self._checkpoints:
             due = await self._without_checkpoints(queue, layout, held)
-        if not told and due:  # what was held when the last sweep came by may be done, or not due after all
+        if not told and due:  # messages held at the last sweep may be done, or not due after all
             infos = await asyncio.gather(*(self._jetstream.stream(each, name.all_recurring) for each in held))
             states = [info["state"] for info in infos if info]
             due = sum(state["messages"] - sum((state.get("subjects") or {}).values()) for state in states)
@@ -189,7 +189,7 @@ class Backlogs:
         return None if doubts.since is not None else due
 
     async def _without_checkpoints(self, queue: Queue, layout: Layout, held: Mapping[str, StreamState]) -> int:
-        """How many messages are due, those of Redrives counted anew."""
+        """How many messages are due, after counting those of Redrives again."""
         name = queue.name
         counts = await asyncio.gather(*(self._jetstream.count(each, name.all_checkpoints) for each in held))
         self._checkpoints.pop(name, None)
@@ -205,7 +205,7 @@ class Backlogs:
         return max(0, messages - self._scheduled.get(queue.name, 0) - recurring)
 
     async def _tasks(self, queue: Queue, layout: Layout, held: Mapping[str, StreamState]) -> StreamState:
-        """What is due, as if it were a stream of its own."""
+        """The due messages, as if they had a stream of their own."""
         all_of_it = together(held.values())
         due = self._not_scheduled(queue, layout, held)
         if due == all_of_it.messages:
@@ -226,7 +226,7 @@ class Backlogs:
         return first_at
 
     def forget_others(self, queues: Set[Key]) -> None:
-        """Of queues that are gone, or held elsewhere, nothing is kept."""
+        """Forget queues that are gone or live elsewhere."""
         self._drift.forget_others(queues)
         names = {QueueName(key.namespace, key.name) for key in queues}
         kept: tuple[dict[QueueName, Any], ...] = (
@@ -240,7 +240,7 @@ class Backlogs:
     async def _stranded_in(
         self, queue: Queue, layout: Layout, due: int, infos: Iterable[Mapping[str, Any]]
     ) -> dict[str, int]:
-        """Subjects are asked for only where more is stored than consumers tell of, and only now and then."""
+        """Reads subjects only if more is stored than consumers report, and only periodically."""
         name, consumers = queue.name, [Consumer.observed(info) for info in infos if group_of_consumer(info["name"])]
         states = [consumer_state(info) for info in infos if group_of_consumer(info["name"])]
         if due <= sum(state.pending + state.in_flight for state in states):
@@ -265,14 +265,14 @@ class Backlogs:
         return None if stream in self._unseen else self._streams.get(stream, NO_STREAM).messages
 
     async def _count(self, name: QueueName, layout: Layout) -> int | None:
-        """Tasks not yet due in a stream of their own, None where nobody tells; asked when the stream has moved."""
+        """Tasks not yet due in a stream of their own, None if unknown; read again when the stream has changed."""
         if not self._messages(layout.later):
             return self._messages(layout.later)
         later, before = self._streams[layout.later], self._counted.get(name)
         if before and before[0] == later:
             return before[1]
         info = await self._jetstream.consumer(layout.later, SCHEDULED_CONSUMER)
-        if info is None:  # somebody has removed the counter: it is about to be made anew
+        if info is None:  # the counting consumer was removed: it is about to be recreated
             return None
         count: int = info["num_pending"]
         self._counted[name] = (later, count)
@@ -280,6 +280,6 @@ class Backlogs:
 
 
 def _patterns(queue: Queue) -> tuple[str, ...]:
-    """What matches every task that is due."""
+    """The subjects of all due tasks."""
     is_ordered = isinstance(queue.spec, QueueSpec) and queue.spec.ordering is not None
     return queue.name.waiting_subjects(ordered=is_ordered)

@@ -1,4 +1,4 @@
-"""What the status of a Queue says of its backlog: that it is full, or holds messages that nobody consumes."""
+"""Conditions of a Queue about its backlog: that it is full, or holds messages that no group consumes."""
 
 from collections.abc import Mapping
 
@@ -10,11 +10,11 @@ from protoqueue_operator.autoscaling.load import ConsumerState, StreamState
 from protoqueue_operator.jetstream.stranded import described
 
 _NEARLY = 0.95
-"""Of `maxBytes`: a task that does not fit any more leaves some room."""
+"""Fraction of `maxBytes`: a task that no longer fits leaves some space."""
 
 
 def stranded_condition(queue: Queue, found: Mapping[str, int]) -> Condition | None:
-    """Stranded, while messages are stored that no consumer takes; None where it was never said and is not so."""
+    """Stranded, while messages are stored that no consumer takes; None if it is false and was never set."""
     if not found and not _holds(queue, "Stranded"):
         return None
     message = (
@@ -31,7 +31,7 @@ def full_condition(
 ) -> Condition | None:
     """Full, while a limit of the queue is reached, naming the group that is furthest behind; None as above.
 
-    In a Broadcast queue a task is kept until every group is done with it, so one group can fill it for all.
+    A Broadcast queue keeps a task until every group is done with it, so one group can fill it for all.
     """
     limits = spec.limits
     reached = []

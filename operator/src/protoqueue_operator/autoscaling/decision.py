@@ -9,13 +9,13 @@ from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale
 from protoqueue_operator.api.v1alpha1.text import counted
 
 STEP = timedelta(seconds=5)
-"""A burst is rarely stored at once: for so long after a step up its size may still be raised.
+"""A burst is rarely stored all at once: for this long after a step up the size may still be raised.
 
-After that the workers it started must be ready before the next step: what waits until then says nothing of them.
+After that the started workers must be ready before the next step: the backlog until then does not show their effect.
 """
 
 _MOST = 1_000_000_000
-"""More workers than this are not told apart: a speed close to zero would ask for any number."""
+"""Upper bound of computed sizes: a speed close to zero would ask for any number of workers."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class Load:
     waiting: int = 0
     in_flight: int = 0
     startable: int | None = None
-    """How many of these the consumers would let workers have at the same time; None: all."""
+    """How many of these the consumers let workers have at the same time; None: all."""
     limit: str = "maxInFlight"
     """What keeps the rest from being started."""
     throttled: str = ""
-    """Why nothing at all is started for a while; more workers would only wait too."""
+    """Why no task is started for a while; more workers would only wait too."""
     is_active: bool = False
-    """Whether a task came, was started, or ended since the last look."""
+    """Whether a task arrived, started, or ended since the last sample."""
     ready: int | None = None
-    """Workers that are ready; None: as many as there are to be."""
+    """Workers that are ready; None: as many as wanted."""
     arrivals_per_s: float = 0.0
     speed: float = 0.0
-    """Tasks a second that one worker finishes while it has enough to do; 0 while that is not known."""
+    """Tasks per second that one worker finishes while it has enough to do; 0 if unknown."""
 
     keep_up: int = 0
-    """Workers that finish as much as arrives, as far as that was measured while every worker had enough to do."""
+    """The number of workers that keeps up with arrivals, if measured while every worker had enough to do."""
 
     @property
     def outstanding(self) -> int:
@@ -70,17 +70,17 @@ class Load:
 
 @dataclass(frozen=True)
 class History:
-    """What earlier decisions leave for the next one."""
+    """State that a decision passes to the next one."""
 
     fewer_since: datetime | None = None
-    """Since when fewer workers than there are would do."""
+    """Since when fewer workers would be enough."""
     peak: int = 0
     """The most workers wanted since then."""
     empty_since: datetime | None = None
     unmeasured_since: datetime | None = None
     """Since when all workers have been ready, and tasks waiting, without any worker having finished a task."""
     step_since: datetime | None = None
-    """When the step up began whose workers are not all ready yet."""
+    """When the step up started whose workers are not all ready yet."""
     start_took: timedelta = timedelta(0)
     """How long the workers of the last step took to become ready."""
 
@@ -96,11 +96,11 @@ class Decision:
 
 
 def decide(policy: Policy, load: Load | None, current: int, history: History, now: datetime) -> Decision:
-    """Up at once, but one step at a time; down late; and never on ignorance.
+    """Scale up at once, but one step at a time; scale down late; and never without data.
 
-    Up only while tasks wait and every worker is ready. Down only after `scale_down_delay`, and then to the most that
-    was wanted meanwhile; to zero only after nothing has happened for `idle_delay`. A `load` of None, an unknown
-    backlog, holds the size: it is never read as zero.
+    Up only while tasks wait and every worker is ready. Down only after `scale_down_delay`, and then to the highest size
+    wanted meanwhile; to zero only after nothing has happened for `idle_delay`. A `load` of None, an unknown backlog,
+    keeps the size: it is never read as zero.
     """
     if load is None:
         return Decision(
@@ -118,7 +118,7 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
             told = f"throttled, no task is started {load.throttled}: holding {counted(current, 'worker')}"
             return Decision(current, "Throttled", told, _steady(history))
     if wanted > current:
-        if needed <= current:  # it is not the backlog that asks for more
+        if needed <= current:  # it is not the backlog that requires more
             why = f"minReplicas is {policy.minimum}" if policy.minimum > current else "a task just arrived"
         held = _held(load, current, history, now)
         if held is None or least > current:
@@ -155,7 +155,7 @@ def _are_ready(load: Load, current: int) -> bool:
 
 
 def _held(load: Load, current: int, history: History, now: datetime) -> str | None:
-    """Why there are to be no more workers yet, although more are wanted."""
+    """Why the size is not raised yet, although more workers are wanted."""
     if not load.waiting:
         return "no task is waiting for a worker"
     if _are_ready(load, current) or (history.step_since and now - history.step_since < STEP):
@@ -164,13 +164,13 @@ def _held(load: Load, current: int, history: History, now: datetime) -> str | No
 
 
 def _stepped(load: Load, current: int, history: History, now: datetime) -> History:
-    """With another size, what was known of the old one counts no more."""
+    """With another size, what was known about the old one is void."""
     began = now if _are_ready(load, current) else history.step_since
     return replace(_steady(history), unmeasured_since=None, step_since=began)
 
 
 def _stay(policy: Policy, load: Load, current: int, needed: int, why: str, history: History) -> Decision:
-    """A size that stays says also what keeps it from being larger."""
+    """The reason for an unchanged size includes what keeps it from being larger."""
     running = f" and {load.in_flight} in flight" if load.in_flight else ""
     would = f"{load.waiting} waiting{running} would need {counted(needed, 'worker')}"
     startable = needed if load.startable is None else load.startable
@@ -201,7 +201,7 @@ def _steady(history: History) -> History:
 
 
 def _needed(policy: Policy, load: Load, current: int, history: History, now: datetime) -> tuple[int, str]:
-    """The workers that the target asks for, whatever the bounds; and why."""
+    """The number of workers by the target, before applying the bounds; and why."""
     if not load.outstanding:
         return min(load.keep_up, current), "nothing to do"
     tasks = f"{counted(load.outstanding, 'task')} outstanding"

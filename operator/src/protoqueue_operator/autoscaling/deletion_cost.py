@@ -1,7 +1,7 @@
-"""Before some of a group's workers go: idle ones first.
+"""Letting idle workers go first when a group is scaled down.
 
-The workers themselves know what they have to do. They are asked all at once, over NATS, and the ReplicaSet controller
-reads the answers from the pods' annotations. It is an attempt: nothing that fails, or takes long, holds up the scaling.
+The workers report their load: they are asked all at once, over NATS, and the ReplicaSet controller reads the answers
+from the pods' annotations. This is best effort: no failure or delay holds up the scaling.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _ANSWER_S = 0.3
 _LIMIT_S = 2.0
-"""For everything: a size that comes so much later does no harm."""
+"""Timeout for all of it: delaying a scale-down by this much does no harm."""
 
 
 class DeletionCosts:
@@ -67,7 +67,7 @@ class DeletionCosts:
         ]
 
         async def mark(pod: WorkerPod, cost: str) -> None:
-            with suppress(Gone, Conflict):  # it went meanwhile; the others are to be marked all the same
+            with suppress(Gone, Conflict):  # it is gone meanwhile; mark the others anyway
                 await self._kubernetes.annotate(Key("Pod", namespace, pod.name), pod.uid, {DELETION_COST: cost})
 
         await asyncio.gather(*(mark(pod, cost) for pod, cost in costs_to_write(pods, running).items()))

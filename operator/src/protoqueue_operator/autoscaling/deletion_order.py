@@ -1,14 +1,14 @@
-"""Which of a group's pods are to go first when some have to: those that have the least to do."""
+"""Which of a group's pods to delete first on a scale-down: those with the fewest tasks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-"""Annotation of Kubernetes: of the pods of a ReplicaSet that run, those with the lower cost are deleted first."""
+"""Annotation of Kubernetes: of a ReplicaSet's running pods, those with a lower cost are deleted first."""
 
 _UNKNOWN = 1
-"""A worker that does not answer may just be at work: it goes after the idle ones and before the busiest."""
+"""A worker that does not answer may be busy: it goes after the idle ones and before the busiest."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class WorkerPod:
     name: str
     uid: str
     cost: str
-    """As annotated; empty where it is not."""
+    """The annotated cost; empty without one."""
 
 
 def parse_pod(body: Mapping[str, Any]) -> WorkerPod:
@@ -25,7 +25,10 @@ def parse_pod(body: Mapping[str, Any]) -> WorkerPod:
 
 
 def costs_to_write(pods: Iterable[WorkerPod], running: Mapping[str, int]) -> dict[WorkerPod, str]:
-    """`running` has the tasks of each pod that has answered. Nothing is written where it would make no difference."""
+    """`running` has the number of tasks of each pod that answered.
+
+    Nothing is written if it would make no difference.
+    """
     wanted = {pod: running.get(pod.name, _UNKNOWN) for pod in pods}
     if len(set(wanted.values())) < 2:
         return {}

@@ -13,7 +13,7 @@ LONGEST_MESSAGE = 2048
 
 
 def _bounded(message: object) -> object:
-    """A status is written whatever a server or the API has said: on one line, and no longer than people read."""
+    """Messages quote servers and the API: they are put on one line, and cut to a readable length."""
     return one_line(message, LONGEST_MESSAGE) if isinstance(message, str) else message
 
 

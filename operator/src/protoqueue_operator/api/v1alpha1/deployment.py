@@ -15,20 +15,20 @@ class Deployment:
 
     meta: Meta
     replicas: int
-    """Wanted, as `spec.replicas` says."""
+    """The wanted number, `spec.replicas`."""
     observed_replicas: int
     available_replicas: int
     controller_uid: str | None
     applies_replicas: bool
-    """Whether `spec.replicas` belongs to what the operator applied: leaving it out would then reset it to 1."""
+    """Whether the operator's apply owns `spec.replicas`: leaving it out would then reset it to 1."""
     applied: str | None = None
     """The digest of what was applied."""
     applied_fields: str = "{}"
-    """The fields that still are as they were applied."""
+    """The fields that are unchanged since they were applied."""
     sized_by: str | None = None
     """The manager that wrote `spec.replicas` last."""
     trouble: str | None = None
-    """Why pods do not come into being or do not get ready, in the words of the Deployment's own conditions."""
+    """Why pods are not created or do not become ready, from the Deployment's own conditions."""
 
     @property
     def key(self) -> Key:
@@ -61,6 +61,6 @@ def parse_deployment(body: Mapping[str, Any]) -> Deployment:
 
 
 def _trouble(conditions: list[Mapping[str, str]]) -> str | None:
-    """A pod that is refused, as by Pod Security or a quota, says more than the deadline it makes the rollout miss."""
+    """A refused pod, as by Pod Security or a quota, is a better explanation than the missed progress deadline."""
     messages = {(each["type"], each["status"]): each.get("message", "") for each in conditions}
     return messages.get(("ReplicaFailure", "True")) or messages.get(("Progressing", "False"))

@@ -1,6 +1,6 @@
-"""What is in force for a group: its own settings over those of its queue.
+"""The effective settings of a group: its own over those of its queue.
 
-Computed once, by the group's reconciler; whatever comes after it (consumers, `pq-config`, scaling) reads it from here.
+Computed once, by the group's reconciler; everything after it (consumers, `pq-config`, scaling) reads them from here.
 """
 
 from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
@@ -9,7 +9,7 @@ from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Retry
 
 
 class EffectiveSpec(ConsumerGroupSpec):
-    """A ConsumerGroup's specification in which nothing is left to the queue's; paused also while the queue is."""
+    """A ConsumerGroup's specification with the queue's settings filled in; also paused while the queue is."""
 
     visibility_timeout: Duration
     retry: Retry  # type: ignore[assignment]

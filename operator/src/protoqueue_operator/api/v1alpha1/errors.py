@@ -1,18 +1,18 @@
-"""Why a resource cannot be made what it asks for. Each error has the reason its condition shows, and when to retry."""
+"""Why a resource cannot be reconciled. Each error has the reason that its condition shows, and when to retry."""
 
 from typing import ClassVar
 
 
 class Refusal(Exception):
-    """What is asked for stays undone. Terminal, until somebody changes something, unless it says when to retry."""
+    """The resource is not reconciled. Terminal until something is changed, unless it says when to retry."""
 
     reason: ClassVar[str]
     retry_s: ClassVar[float | None] = None
-    """After how many seconds to look again, where nothing tells that the cause has gone."""
+    """After how many seconds to retry if no event signals that the cause is gone."""
     backs_off: ClassVar[bool] = False
-    """Whether to look again with growing pauses."""
+    """Whether to retry with backoff."""
     is_error: ClassVar[bool] = True
-    """False for a state that passes by itself, and is documented to: metrics do not count it."""
+    """False for a documented state that passes by itself: metrics do not count it."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -20,51 +20,51 @@ class Refusal(Exception):
 
 
 class InvalidSpec(Refusal):
-    """A field holds what the schema cannot refuse."""
+    """An invalid field value that the schema cannot refuse."""
 
     reason = "InvalidSpec"
 
 
 class ImmutableField(Refusal):
-    """What JetStream cannot change in place; nothing is deleted and re-created behind a user's back."""
+    """A change that JetStream cannot make in place; nothing is deleted and re-created behind a user's back."""
 
     reason = "ImmutableField"
 
 
 class ForeignAsset(Refusal):
-    """Something of that name exists and belongs to somebody else; it is left alone."""
+    """Something of that name exists and has another owner; it is left alone."""
 
     reason = "ForeignAsset"
     retry_s = 30.0
 
 
 class TakenOver(Refusal):
-    """A stream that was this Queue's belongs to another of the same name, in another cluster; tried again in time."""
+    """A stream that was this Queue's now belongs to one of the same name in another cluster; retried periodically."""
 
     reason = "TakenOver"
     retry_s = 30.0
 
 
 class QueueNotFound(Refusal):
-    """The queue a group refers to does not exist, or is on its way out."""
+    """The queue that a group refers to does not exist, or is being deleted."""
 
     reason = "QueueNotFound"
 
 
 class QueueNotReady(Refusal):
-    """The queue a group refers to has not been made yet, or is refused itself."""
+    """The queue that a group refers to has not been created yet, or is refused itself."""
 
     reason = "QueueNotReady"
 
 
 class DeadLetterQueueNotFound(Refusal):
-    """The queue that is to get the dead letters does not exist, or is on its way out."""
+    """The queue for the dead letters does not exist, or is being deleted."""
 
     reason = "DeadLetterQueueNotFound"
 
 
 class DeadLetterQueueNotReady(Refusal):
-    """The queue that is to get the dead letters has not been made yet, or is refused itself."""
+    """The queue for the dead letters has not been created yet, or is refused itself."""
 
     reason = "DeadLetterQueueNotReady"
     retry_s = 30.0
@@ -93,19 +93,19 @@ class ScaleTargetTaken(Refusal):
 
 
 class SecretNotFound(Refusal):
-    """The Secret that is to say where NATS is does not exist; looked for again from time to time."""
+    """The Secret with the NATS connection does not exist; retried periodically."""
 
     reason = "SecretNotFound"
 
 
 class SecretInvalid(Refusal):
-    """The Secret that is to say where NATS is lacks a key or contradicts itself. Messages never hold a value of it."""
+    """The Secret with the NATS connection lacks a key or contradicts itself. Messages never hold a value of it."""
 
     reason = "SecretInvalid"
 
 
 class Moving(Refusal):
-    """The queue is to live in another NATS account, and there may be tasks in the one it is to leave."""
+    """The queue is to move to another NATS account, and there may be tasks in the current one."""
 
     reason = "Moving"
     retry_s = 5.0
@@ -113,24 +113,24 @@ class Moving(Refusal):
 
 
 class BrokerRefused(Refusal):
-    """JetStream understood a request and refused it, such as three replicas on one server; asked again with backoff."""
+    """JetStream understood a request and refused it, such as three replicas on one server; retried with backoff."""
 
     reason = "NatsRefused"
     backs_off = True
 
 
 class QuotaExceeded(BrokerRefused):
-    """A limit of the account or the server is used up; asked again with backoff, since room may come."""
+    """A limit of the account or server is exhausted; retried with backoff, since space may become free."""
 
     reason = "QuotaExceeded"
 
 
 class BrokerUnavailable(Exception):
-    """NATS did not answer; asked again with backoff, and at once when the connection is back."""
+    """NATS did not answer; retried with backoff, and at once when the connection is back."""
 
     reason = "NatsUnavailable"
     is_error: ClassVar[bool] = True
 
 
 class Unanswered(BrokerUnavailable):
-    """There is a connection, and one request was not answered: what was asked for may be on a server that is away."""
+    """One request on a working connection was not answered: the asset may be on a server that is away."""

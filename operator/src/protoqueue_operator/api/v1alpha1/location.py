@@ -1,4 +1,4 @@
-"""Where a queue lives, as its status remembers it: what tells a new password from another NATS."""
+"""Where a queue lives, as stored in its status: distinguishes a new password from another NATS."""
 
 from pydantic import Field
 
@@ -20,10 +20,10 @@ class NatsLocation(Model):
         return f"{self.servers} (account {self.account})" if self.account else self.servers
 
     def is_same_as(self, other: "NatsLocation") -> bool:
-        """Whether they are one account of the same servers, through whatever Secret, in the servers' own words."""
+        """Whether both are the same account of the same servers, as the servers report it, through any Secret."""
         return bool(self.account) and self.account == other.account and self.servers == other.servers
 
     def may_be(self, other: "NatsLocation") -> bool:
-        """Whether nothing that the servers tell makes them two."""
+        """Whether nothing that the servers report distinguishes them."""
         same_account = self.account == other.account or not (self.account and other.account)
         return same_account and self.servers == other.servers

@@ -1,7 +1,7 @@
-"""Which fields a manager holds, as `metadata.managedFields` says: whoever changes one of another's takes it over.
+"""Which fields a manager owns according to `metadata.managedFields`: whoever changes another's field takes ownership.
 
-So what was applied is still as it was applied where the manager holds all of it. Comparing values instead would mean
-to know every default that the API server, or a webhook, puts in.
+So an applied object is unchanged if its manager still owns all of it. Comparing values instead would require knowing
+every default that the API server or a webhook adds.
 """
 
 import json
@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _NAMED = ("apiVersion", "kind", "name", "namespace")
-"""What identifies an object is nobody's."""
+"""Fields that identify an object have no owner."""
 
 _NOTHING: tuple[object, ...] = (None, {}, [])
-"""What may be stated and leave no trace."""
+"""Fields that may be stated without leaving a trace."""
 
 
 def applied_fields(metadata: Mapping[str, Any], manager: str) -> str:
@@ -25,7 +25,7 @@ def applied_fields(metadata: Mapping[str, Any], manager: str) -> str:
 
 
 def last_writer(metadata: Mapping[str, Any], *path: str) -> str | None:
-    """The manager that wrote a field last, such as ("spec", "replicas"); None where nobody did, or nobody tells."""
+    """The manager that wrote a field last, such as ("spec", "replicas"); None if none did, or that is unknown."""
     found: tuple[str, str] | None = None
     for entry in metadata.get("managedFields") or ():
         held: Any = entry.get("fieldsV1") or {}
@@ -68,7 +68,7 @@ def _lost(held: Mapping[str, Any], stated: object, path: str) -> Iterator[str]:
 
 
 def _lost_of_item(held: Mapping[str, Any], item: object, path: str) -> Iterator[str]:
-    """An item of a list is found by its value, or by its keys, of which some may be left to their defaults."""
+    """A list item is found by its value, or by its keys, some of which may be left to their defaults."""
     for name, below in held.items():
         kind, _, text = name.partition(":")
         if kind == "v" and json.loads(text) == item:

@@ -21,7 +21,7 @@ class Kind:
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """Which object: what the work queue, the caches and the locks go by."""
+    """Identifies an object: the key of the work queue, the caches and the locks."""
 
     kind: str
     namespace: str
@@ -43,9 +43,9 @@ class Meta:
     deleting_since: datetime | None
     finalizers: tuple[str, ...]
     adopts: str = ""
-    """The uid of the earlier namespace of this name whose streams are to be taken over."""
+    """The uid of the earlier namespace of this name whose streams the Queue takes over."""
     is_abandoned: bool = False
-    """Whether what it stands for in NATS is given up when it is deleted."""
+    """Whether its assets in NATS are abandoned when it is deleted."""
 
     @property
     def name(self) -> str:
@@ -73,5 +73,5 @@ def parse_meta(body: Mapping[str, Any], kind: str) -> Meta:
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a resourceVersion is an earlier one; unknown forms count as newer, so that nothing is held back."""
+    """Whether a resourceVersion is older; unknown formats count as newer, so that no update is lost."""
     return version.isdigit() and than.isdigit() and int(version) < int(than)

@@ -1,4 +1,4 @@
-"""Status fields, and the smallest patch that brings a status there."""
+"""Status fields, and the smallest patch that sets them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ Fields = dict[str, Any]
 
 
 class Status(Protocol):
-    """The status of an object, as its model reads it."""
+    """The status of an object, as parsed by its model."""
 
     @property
     def conditions(self) -> Conditions: ...
@@ -21,7 +21,7 @@ class Status(Protocol):
 
 
 class Resource(Protocol):
-    """An object whose status has conditions, of whatever kind."""
+    """An object of any kind whose status has conditions."""
 
     @property
     def meta(self) -> Meta: ...
@@ -33,8 +33,11 @@ _MOST_NAMED = 5
 
 
 _STALLED = frozenset(refusal.reason for refusal in (InvalidSpec, ImmutableField, ForeignAsset, TakenOver))
-"""What the resource itself is at fault for. What another one may put right a moment later, a Queue or a Secret that is
-applied together with it, is waited for."""
+"""Errors of the resource itself.
+
+One that another resource may resolve a moment later, such as a Queue or Secret that is applied together with it, is
+waited for.
+"""
 
 
 def ready(generation: int, message: str, *, paused: bool = False) -> Condition:
@@ -52,7 +55,7 @@ def not_ready(generation: int, reason: str, message: str) -> Condition:
 
 
 def noted(message: str, unknown: Sequence[str]) -> str:
-    """The message, and the `unknown` fields of the resource, which have no effect."""
+    """The message, with the resource's `unknown` fields, which have no effect."""
     if not unknown:
         return message
     named = [field[:256] for field in unknown[:_MOST_NAMED]]
@@ -71,9 +74,9 @@ def is_ready(resource: Resource) -> bool:
 
 
 def progress(readiness: Condition) -> tuple[Condition, Condition]:
-    """Reconciling and Stalled, as kstatus reads them, from what Ready says.
+    """Reconciling and Stalled, as kstatus reads them, derived from Ready.
 
-    Stalled ends the wait of who rolls out (Flux, `helm --wait`): nothing will change until somebody changes something.
+    Stalled ends the wait of rollout tools (Flux, `helm --wait`): nothing will change until the user changes something.
     """
     is_stalled = readiness.status == "False" and readiness.reason in _STALLED
     is_reconciling = readiness.status != "True" and not is_stalled
@@ -93,7 +96,7 @@ def _echo(kind: str, holds: bool, readiness: Condition) -> Condition:
 def tasks(
     waiting: int, in_flight: int, scheduled: int | None = None, dead: int | None = None, stranded: int | None = None
 ) -> Fields:
-    """`status.tasks`; the last three only a queue has."""
+    """`status.tasks`; only queues have the last three."""
     counts: Fields = {"waiting": waiting, "inFlight": in_flight}
     if scheduled is not None:
         counts["scheduled"] = scheduled
@@ -107,7 +110,7 @@ def tasks(
 def status_patch(
     resource: Resource, fields: Mapping[str, Any], conditions: Iterable[Condition], now: datetime
 ) -> Fields:
-    """The merge patch of the status; empty where it already says all of this. A None among `fields` removes one."""
+    """The merge patch of the status; empty if it already has all of this. A None among `fields` removes the field."""
     old = resource.status.model_dump(by_alias=True, mode="json", exclude_none=True)
     merged = merge_conditions(resource.status.conditions, tuple(conditions), now)
     wanted = dict(fields)

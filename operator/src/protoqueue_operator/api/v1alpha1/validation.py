@@ -1,4 +1,4 @@
-"""What the schema cannot refuse."""
+"""Validation beyond the schema."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -20,12 +20,12 @@ _LONGEST = timedelta(days=36_500)
 _MOST = 2**63 - 1
 _MOST_REPLICAS = 2**31 - 1
 _LARGEST_TASK = 1 << 20
-"""What a NATS server takes unless it is configured otherwise."""
+"""The largest message a NATS server accepts by default."""
 _ENVELOPE = 512
-"""Room for what surrounds the payload of a recurring task: the message's headers and the task's other fields."""
+"""Space for what surrounds the payload of a recurring task: headers and the task's other fields."""
 
 _DEEPEST_PAYLOAD = 64
-"""Workers in any language read it."""
+"""Workers in any language must be able to read it."""
 
 
 def valid_queue_spec(queue: Queue) -> QueueSpec:
@@ -72,7 +72,7 @@ def check_queue(spec: QueueSpec) -> None:
 
 
 def check_reservation(queue: Queue, others: Iterable[Queue], most: int | None) -> None:
-    """JetStream sets `maxBytes` aside, on each replica, whether it is used or not: one tenant could take all there is.
+    """JetStream reserves `maxBytes` on each replica, used or not: one tenant could take all storage.
 
     `others` are the Queues of the namespace; the older ones go first. Raises InvalidSpec and QuotaExceeded.
     """
@@ -93,7 +93,7 @@ def check_reservation(queue: Queue, others: Iterable[Queue], most: int | None) -
 
 
 def _reserved(queue: Queue) -> int | None:
-    """Bytes in the operator's own NATS: what another one is to hold is not its business. None where it has no limit."""
+    """Bytes reserved in the operator's own NATS; other servers do not count. None without a limit."""
     spec = queue.spec
     if isinstance(spec, InvalidSpec) or spec.nats is not None:
         return 0
@@ -149,7 +149,7 @@ def _check_rate_limit(limit: RateLimit | None) -> None:
 
 
 def _check_schedule(schedule: Schedule, most: int) -> None:
-    """One task too large for the queue's stream would stop everything that comes due after it."""
+    """One task too large for the queue's stream would block everything that comes due after it."""
     field = f"spec.schedules[{schedule.name}]"
     _check_payload(schedule.payload, f"{field}.payload")
     size = len(schedule.payload.encode()) + len(schedule.type.encode()) + _ENVELOPE
@@ -167,7 +167,7 @@ def _check_schedule(schedule: Schedule, most: int) -> None:
 
 
 def _check_payload(payload: str, field: str) -> None:
-    """Whatever a worker cannot read would fail at each firing."""
+    """A payload that workers cannot read would fail at each firing."""
     try:
         deep = is_deeper_than(_DEEPEST_PAYLOAD, json.loads(payload, parse_constant=_no_number))
     except ValueError as error:
@@ -183,7 +183,7 @@ def _no_number(text: str) -> None:
 
 
 def check_scaling(spec: ConsumerGroupSpec) -> None:
-    """The part of a group that says how many workers there are to be. Raises InvalidSpec, naming the field."""
+    """The group's settings of its number of workers. Raises InvalidSpec, naming the field."""
     _check_count("spec.replicas", spec.replicas, _MOST_REPLICAS)
     if spec.autoscale:
         _check_autoscale(spec.autoscale)
@@ -195,7 +195,7 @@ def _check_autoscale(autoscale: Autoscale) -> None:
 
 
 def _check_template(template: Mapping[str, Any]) -> None:
-    """Only what the operator itself goes into; the rest of a pod is the API server's to judge."""
+    """Checks only what the operator itself uses; the API server validates the rest of the pod."""
     path = "spec.worker.template"
     metadata = _part(template, "metadata", f"{path}.metadata", dict)
     for field in ("labels", "annotations"):
@@ -216,7 +216,7 @@ def _check_template(template: Mapping[str, Any]) -> None:
 
 
 def _part(whole: Mapping[str, Any], name: str, field: str, kind: type[Any]) -> Any:
-    """Empty where there is none. Raises InvalidSpec for what is of another kind."""
+    """Empty if there is none. Raises InvalidSpec for a value of another type."""
     part = whole.get(name)
     if part is None:
         return kind()
