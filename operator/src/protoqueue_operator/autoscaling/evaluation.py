@@ -1,4 +1,4 @@
-"""What follows from a sample: statuses are written, groups are scaled, and a queue at zero is listened to."""
+"""Acting on a sample: writing statuses, scaling groups, and listening to queues at zero."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 
@@ -31,7 +31,7 @@ from protoqueue_operator.timeseries.series import Counts, Progress
 
 
 class Evaluation:
-    """`active` holds the queues that have work, or had a moment ago: those are to be sampled all the time."""
+    """`active` holds the queues that have work, or had recently: those are sampled continuously."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Evaluation:
         stored: MutableMapping[Key, int],
         monotonic: Callable[[], float],
     ) -> None:
-        """`stored` is told, of each queue, how many tasks have ever been stored in its stream."""
+        """`stored` receives, for each queue, how many tasks have ever been stored in its stream."""
         self._groups_of = groups_of
         self._states = states
         self._executor = executor
@@ -78,7 +78,7 @@ class Evaluation:
         return works
 
     def forget_others(self, queues: Collection[Key]) -> None:
-        """What is kept of queues and groups that are gone, or held elsewhere, goes."""
+        """Forget queues and groups that are gone or live elsewhere."""
         self.active.intersection_update(queues)
         self._throttles.forget_others({QueueName(key.namespace, key.name) for key in queues})
         kept = set(queues) | {group.meta.key for queue in queues for group in self._groups_of.get(queue)}
@@ -106,7 +106,7 @@ class Evaluation:
         return total
 
     async def _look_for_throttle(self, group: Group, state: GroupState, total: ConsumerState | None) -> None:
-        """Nobody is asked about a group that has nothing to do."""
+        """Asks nothing about a group without work."""
         closely = total is not None and (has_work(total) or state.throttle is not None)
         state.throttle = await self._throttles.of(group.name, closely=closely)
 
@@ -136,9 +136,9 @@ class Evaluation:
         state.is_settled = idle and wanted == state.last_applied.spec.autoscale.min_replicas and state.resized is None
 
     def _take_in(self, group: Group, state: GroupState, sample: Sample, total: ConsumerState) -> bool:
-        """Measure, and tell whether a task came, was started, or ended since the last look.
+        """Measure, and return whether a task arrived, started, or ended since the last sample.
 
-        Where nobody asked for consumers nothing has happened.
+        If consumers were not read, nothing has happened.
         """
         assert state.last_applied
         if sample.consumers is None:
@@ -150,9 +150,9 @@ class Evaluation:
         return state.rates.has_moved
 
     def _tell_queue(self, queue: Queue, sample: Sample, groups: Mapping[str, ConsumerState]) -> None:
-        """Without groups everything in the stream waits; of a stream that is not there nothing is known.
+        """Without groups everything in the stream waits; without a stream nothing is known.
 
-        What nobody tells of is as it was last told.
+        Unknown counts keep their last value.
         """
         stored, last = sample.tasks, queue.status.tasks
         if stored is not None:
@@ -181,7 +181,7 @@ class Evaluation:
     def _tell(
         self, resource: Queue | Group, numbers: object, fields: dict[str, object], said: Iterable[Condition] = ()
     ) -> None:
-        """Say what has changed since it was last said; the first word at once."""
+        """Write what has changed since the last write; the first status at once."""
         told = (resource.meta.uid, numbers)
         if self._told.get(resource.meta.key) != told:
             self._told[resource.meta.key] = told
@@ -191,7 +191,7 @@ class Evaluation:
         if not any(self._sleeps(group, state) for group, state in states):
             await self._activation.disarm(queue.name)
         elif await self._activation.arm(queue.name):
-            # What was published a moment before it listened is found by looking once more.
+            # A task published just before it listened is found by checking once more.
             self.active.add(queue.meta.key)
 
     def _sleeps(self, group: Group, state: GroupState) -> bool:

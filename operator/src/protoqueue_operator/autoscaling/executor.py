@@ -29,10 +29,10 @@ from protoqueue_operator.timeseries.recorder import Resized
 logger = logging.getLogger(__name__)
 
 CONTENDED_FOR_S = 600.0
-"""How long after another writer's last change of a size it is said that there is one."""
+"""How long after another writer's last change of a size the status reports that writer."""
 
 REFUSED_FOR_S = 10.0
-"""How long a size that was refused is not asked for again."""
+"""How long a refused size is not requested again."""
 
 
 class Executor:
@@ -52,7 +52,7 @@ class Executor:
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        """`resized` is told of each change of a size."""
+        """`resized` is called with each change of a size."""
         self._kubernetes = kubernetes
         self._deployments = deployments
         self._states = states
@@ -66,7 +66,7 @@ class Executor:
         self._monotonic = monotonic
 
     def known_size(self, group: Group, state: GroupState) -> Size | None:
-        """What is known without asking anybody; None where nothing is to be scaled, or is there yet."""
+        """The size as known without a request; None if there is nothing to scale, or not yet."""
         worker = state.last_applied.spec.worker if state.last_applied else None
         if worker is None:
             return None
@@ -88,9 +88,9 @@ class Executor:
         )
 
     async def group_applied(self, group: Group, backlog: ConsumerState) -> None:
-        """Scale a group that was just applied, when its backlog was this.
+        """Scale a group that was just applied with this backlog.
 
-        That nothing is left is not concluded from one answer where there may be workers: sampling asks more than once.
+        With workers, a single answer is not enough to conclude that no task is left: sampling reads more than once.
         """
         state = self._states.of(group)
         if not state.last_applied:
@@ -101,7 +101,7 @@ class Executor:
             await self.scale(group, self.load(group, backlog, is_active=False))
 
     def load(self, group: Group, backlog: ConsumerState, *, is_active: bool) -> Load:
-        """What a group has to do that was applied, and the workers it has for that."""
+        """The load of an applied group, and its workers."""
         state = self._states.of(group)
         assert state.last_applied
         size = self.known_size(group, state)
@@ -116,13 +116,13 @@ class Executor:
         )
 
     def report_size(self, group: Group) -> None:
-        """The watch has seen workers come or go."""
+        """The watch has seen workers appear or disappear."""
         state = self._states.of(group)
         if size := self.known_size(group, state):
             self._report(group, size, size.wanted, None)
 
     async def scale(self, group: Group, load: Load | None) -> int | None:
-        """Decide and scale; returns the size wanted, None where nothing can be scaled. Raises nothing.
+        """Decide and scale; returns the wanted size, None if nothing can be scaled. Raises nothing.
 
         A `load` of None is an unknown backlog.
         """
@@ -159,7 +159,7 @@ class Executor:
         if spec.autoscale is None:
             return _fixed(spec.replicas, size.wanted, state.history)
         decision = decide(Policy.of(spec.autoscale), load, size.wanted, state.history, self._now())
-        # Else it would be said that there is nothing to do while tasks wait.
+        # Otherwise the status would say that there is no work while tasks wait.
         return replace(decision, message=f"paused: {decision.message}") if applied.paused else decision
 
     async def _size(self, group: Group, state: GroupState) -> Size | None:
@@ -175,7 +175,7 @@ class Executor:
         assert spec.worker
         target = spec.worker.scale_target_ref or ScaleTarget(name=group.meta.name)
         state.attempted = decision.replicas
-        # A StatefulSet's last one goes, whatever it does.
+        # A StatefulSet removes its last pod, busy or not.
         if 0 < decision.replicas < size.observed and size.selector and target.kind != "StatefulSet":
             await self._deletion_costs.write(group, size.selector, size.observed)
         try:
@@ -203,7 +203,7 @@ class Executor:
         return True
 
     def _remember(self, group: Group, spec: ConsumerGroupSpec, version: str, replicas: int, state: GroupState) -> None:
-        """What was written is known at once, not only when the watch says so."""
+        """Remember the written size at once, before the watch reports it."""
         state.written = replicas
         if spec.worker and spec.worker.scale_target_ref:
             if state.scale:
@@ -216,18 +216,18 @@ class Executor:
             )
 
     def report_unknown(self, group: Group) -> None:
-        """That nobody knows how the group was to be scaled: what was said earlier is true no more."""
+        """Report that the scaling settings are unknown: the earlier status is no longer true."""
         if group.status.condition("Scaling"):
             message = "the spec is invalid and no earlier valid spec is known: keeping the current number of workers"
             self._status.report(group, {}, [scaling(group.meta.generation, "SpecRefused", message)])
 
     def contended_for_s(self, group: Group) -> float:
-        """Seconds until it is no more said that another writes the group's size; 0 while nobody does."""
+        """Seconds until the status stops reporting another writer of the group's size; 0 if there is none."""
         state = self._states.of(group)
         return state.contended_at + CONTENDED_FOR_S - self._monotonic() if state.contender else 0.0
 
     async def _notice_others(self, group: Group, size: Size, state: GroupState) -> None:
-        """Somebody else has written the size: once that is settled, the decision follows, and undoes it."""
+        """Another writer has changed the size: once that is settled, the decision follows and undoes it."""
         known, state.written = (state.written, state.attempted), size.wanted
         if known[0] is None or size.wanted in known:
             return
@@ -238,7 +238,7 @@ class Executor:
         self._tell_of_others(group, state)
 
     def _tell_of_others(self, group: Group, state: GroupState) -> None:
-        """Who else writes what the operator writes, or what has no effect: each is said once."""
+        """Report other writers of the size, and writes without effect, once each."""
         if state.contender and self.contended_for_s(group) <= 0:
             state.contender = ""
         before = group.status.condition("Contended")
@@ -252,7 +252,7 @@ class Executor:
         self._status.report(group, {}, [condition])
 
     def _say_unscaled(self, group: Group, why: str) -> None:
-        """That this group has no size of its own."""
+        """Report that the group sizes nothing."""
         nobody = dict.fromkeys(("replicas", "availableReplicas", "desiredReplicas", "selector"))
         condition = scaling(group.meta.generation, "Disabled", why)
         self._status.report(group, nobody, [condition], urgent=False)
@@ -261,9 +261,9 @@ class Executor:
         self._status.report(group, {}, [scaling(group.meta.generation, "TargetNotFound", message)])
 
     def _report(self, group: Group, size: Size, wanted: int, condition: Condition | None) -> None:
-        """Told at once: a size that somebody has asked for, the first word on scaling, and a change of its status.
+        """Written at once: a size that a user has requested, the first condition Scaling, and a change of its status.
 
-        The rest follows from the backlog, sizes too, and goes with the counters.
+        The rest, sizes included, follows from the backlog and is written with the counters.
         """
         fields = {
             "replicas": size.observed,
@@ -278,7 +278,7 @@ class Executor:
 
 
 def _fixed(stated: int | None, current: int, history: History) -> Decision:
-    """Without autoscale. A size that nobody states is what it is: the workers of a moment ago are not ended."""
+    """Without autoscale. A size that is not stated stays as it is: workers are not ended."""
     if stated is None:
         message = f"neither spec.autoscale nor spec.replicas is set: keeping {counted(current, 'worker')}"
         return Decision(current, "Disabled", message, history)
@@ -286,12 +286,12 @@ def _fixed(stated: int | None, current: int, history: History) -> Decision:
 
 
 def _was_refused(state: GroupState, now: float) -> bool:
-    """Whether it was a moment ago: to ask again with every sample would be too often."""
+    """Whether it was refused recently: retrying with every sample would be too often."""
     return state.refused_at is not None and now - state.refused_at <= REFUSED_FOR_S
 
 
 def _untold_first(group: Group, condition: Condition, state: GroupState) -> Condition:
-    """What to say: of a change of size before what follows from it, which mostly does before a status is written."""
+    """The message: about a change of size before its consequences, which usually show before a status is written."""
     if condition.reason in ("ScaledUp", "ScaledDown"):
         state.resized = condition
     elif condition.reason not in ("Stable", "Idle") or (state.resized and _is_told(group, state.resized)):
@@ -300,7 +300,7 @@ def _untold_first(group: Group, condition: Condition, state: GroupState) -> Cond
 
 
 def _is_told(group: Group, condition: Condition) -> bool:
-    """Also what is said of an earlier generation needs no more telling."""
+    """Whether the status shows this; that of an earlier generation does not need to be shown."""
     shown = group.status.condition("Scaling")
     is_shown = bool(shown and (shown.reason, shown.message) == (condition.reason, condition.message))
     return is_shown or condition.observed_generation != group.meta.generation

@@ -1,4 +1,4 @@
-"""What JetStream's answers say about a queue and its groups."""
+"""The load of a queue and its groups, from JetStream's answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,14 +11,15 @@ from protoqueue_operator.autoscaling.decision import Load
 from protoqueue_operator.jetstream.assets import Consumer
 
 _SMOOTHING_S = 30.0
-"""Time constant of the measured rates: long enough to see past single tasks. Bursts show in the backlog at once."""
+"""Time constant of the measured rates: long enough to average over single tasks. Bursts show in the backlog at once."""
 
 _LONGEST_STEP_S = 5.0
-"""After a longer gap between two samples, as when NATS was away, nobody knows whether there was work all the time."""
+"""After a longer gap between two samples, as when NATS was away, it is unknown whether there was work all the time."""
 
 _KEPT_TASKS, _KEPT_PER_WORKER = 20.0, 3.0
-"""A worker's speed is the average over at least so many tasks. More workers need more: those that have just begun have
-worked, and finished nothing yet.
+"""A worker's speed is the average over at least this many tasks.
+
+More workers need more: those that have just started have not finished a task yet.
 """
 
 
@@ -43,7 +44,7 @@ class ConsumerState:
     delivered: int
     """Deliveries so far, redeliveries included."""
     startable: int | None = None
-    """How many of its tasks can be in flight at the same time; None: nobody has looked."""
+    """How many of its tasks can be in flight at the same time; None: not read."""
 
 
 NO_STREAM = StreamState(0, "")
@@ -69,7 +70,7 @@ class Sample:
     stranded: Mapping[str, int] = field(default_factory=dict)
     """Messages that no consumer takes, by subject."""
     limited: StreamState | None = None
-    """Of the stream that the queue's limits hold for."""
+    """The state of the stream to which the queue's limits apply."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,19 @@ class Rates:
     worker_s: float = 0.0
     """Seconds that workers held tasks in that time, over all of them."""
     has_moved: bool = False
-    """Whether a task came, was started, or ended between the last two samples."""
+    """Whether a task arrived, started, or ended between the last two samples."""
 
     @property
     def full_speed(self) -> float:
-        """Tasks a second that one worker finishes while others wait; 0 where that was never seen."""
+        """Tasks per second that one worker finishes while others wait; 0 if that was never observed."""
         return self.done / self.worker_s if self.worker_s else 0.0
 
     @property
     def speed(self) -> float:
         """Tasks a second that one worker finishes while it has enough to do; 0 where that is not known.
 
-        A worker with a free slot is slower than it could be: what it does then is only a lower bound, and taken where
-        no backlog was ever seen.
+        A worker with a free slot is slower than it could be: its speed is then only a lower bound, used if there was
+        never a backlog.
         """
         if self.full_speed:
             return self.full_speed
@@ -126,8 +127,8 @@ def has_work(state: ConsumerState) -> bool:
 def backlog_of(consumers: Iterable[Consumer], there: Mapping[Place, ConsumerState]) -> ConsumerState | None:
     """The sum over a group's consumers, and how much of it their limits let workers have at the same time.
 
-    None where one is missing, since then nobody knows what waits for it. What is being moved waits: it is counted as
-    delivered where it goes.
+    None if one is missing, since its backlog is then unknown. Tasks being moved count as waiting: they count as
+    delivered in the stream they go to.
     """
     worked_on, limits, to_move = dict[Place, ConsumerState](), dict[Place, int](), Counter[str]()
     for consumer in consumers:
@@ -167,7 +168,7 @@ def measure(before: Rates | None, state: ConsumerState, workers: int, at: float)
     if before is None or at <= before.at:
         return Rates(at, at, state, workers)
     elapsed = at - before.at
-    # At first the plain average: what began a moment ago is no part of a rate's past.
+    # A plain average at first: a rate that has just started has no past.
     weight = min(1.0, elapsed / min(_SMOOTHING_S, at - before.since))
     arrived = state.pending - before.state.pending + state.delivered - before.state.delivered
     finished = max(0, _finished(state) - _finished(before.state))
@@ -195,7 +196,7 @@ def _finished(state: ConsumerState) -> int:
 
 
 def _forget(done: float, worker_s: float, workers: int) -> tuple[float, float]:
-    """Keep the last so many tasks: handlers may become faster, or slower."""
+    """Keep only this many recent tasks: handlers may become faster or slower."""
     kept = max(_KEPT_TASKS, _KEPT_PER_WORKER * workers)
     return (kept, worker_s * kept / done) if done > kept else (done, worker_s)
 
@@ -210,7 +211,7 @@ def load_of(
     limit: str = "maxInFlight",
     throttled: str = "",
 ) -> Load:
-    """While paused, what waits cannot be worked on: it asks for no workers."""
+    """While paused, waiting tasks cannot run, so they require no workers."""
     return Load(
         waiting=0 if paused else state.pending,
         in_flight=state.in_flight,
@@ -226,7 +227,7 @@ def load_of(
 
 
 def first_moment(first_at: str) -> str:
-    """A moment the server wrote down with nine decimals, as Kubernetes writes one: in whole seconds."""
+    """A time from the server, with nine decimals, as Kubernetes writes it: in whole seconds."""
     return f"{datetime.fromisoformat(first_at).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

@@ -1,4 +1,4 @@
-"""Metrics of Queues and ConsumerGroups, read from their statuses at each scrape: nothing lingers that is gone."""
+"""Metrics of Queues and ConsumerGroups, read from their statuses at each scrape, so that deleted ones disappear."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -12,14 +12,14 @@ from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
 
 UNSEEN = "Pending"
-"""The reason of a resource of which the operator has said nothing yet."""
+"""The reason for a resource without a status yet."""
 
 _WORKERS = {"desiredReplicas": "desired", "replicas": "existing", "availableReplicas": "available"}
-"""What the states of workers are called in the status."""
+"""The names of the workers' states in the status."""
 
 
 class ResourceMetrics(Collector):
-    """Only the leader speaks of objects: of two who do, sums would be double."""
+    """Only the leader reports objects: with two, sums would double."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Sees to it that the backlog of every queue is looked at in time.
+"""Samples the backlog of every queue in time.
 
-Each queue with work has its moment within a round: it is asked for at an even pace, and not all of them at once. Sweeps
-over all streams go on beside that; where there are so many that one takes long, they come less often.
+Each queue with work has its slot within a round, so that requests are spread evenly. Sweeps over all streams run
+concurrently; if there are so many that one takes long, they run less often.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from protoqueue_operator.timeseries.recorder import Recorder
 logger = logging.getLogger(__name__)
 
 ROUND_S = 0.8
-"""Each queue with work is looked at once in this time: what holds a look up still leaves no sample older than 1 s."""
+"""Each queue with work is sampled once in this time, so that even a delayed sample is not older than 1 s."""
 _TICKS = 8
-"""Moments in a round."""
+"""Slots in a round."""
 
 SWEEP_INTERVAL_S = 1.0
 _SWEEP_SHARE = 20
 _LONGEST_PAUSE_S = 5.0
-"""A sweep may take one twentieth of the time, so that with thousands of streams the load stays low, within bounds."""
+"""Sweeps may take one twentieth of the time, within bounds, so that the load stays low with thousands of streams."""
 
 _FOUND_AT_ONCE = 16
-"""How many of the queues that a sweep found changed are looked at together."""
+"""How many of the queues that a sweep found changed are read at once."""
 
 _EVERYBODY_S = 240.0
-"""Within this time the consumers of every queue, also of an idle one, were looked at."""
+"""Within this time the consumers of every queue are read, even of an idle one."""
 
 
 class Sampler:
-    """Of one broker: while one NATS is away, the queues of another are looked at as ever."""
+    """The sampler of one broker: while one NATS is away, the queues of others are sampled as usual."""
 
     def __init__(
         self,
@@ -80,33 +80,33 @@ class Sampler:
         self._recorder = recorder
         self._quiet: dict[Key, object] = {}
         self._unsampled: set[Key] = set()
-        """Of these it was said that they could not be looked at."""
+        """Queues whose failed samples were logged."""
         self._ticks = 0
         self._turn = 0
         self._next_sweep = 0.0
         self._is_blind = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun: dict[Key | None, float] = {}
-        """Since when a queue is being looked at, or (None) a sweep is under way."""
+        """Since when a queue is being read, or (None) a sweep is running."""
         self._ticked_at = self._swept_at = time.monotonic()
 
     @property
     def sampled_at(self) -> float:
-        """How far back the oldest look reaches, in monotonic seconds: what liveness goes by.
+        """When the oldest pending read started, in monotonic seconds, for liveness.
 
-        What ended badly counts too: it will be tried again.
+        Failed ones count too: they are retried.
         """
         return min(self._ticked_at, self._swept_at, *self._begun.values())
 
     async def run(self) -> None:
-        """Sample until cancelled; what goes wrong with one look does not end the next."""
+        """Sample until cancelled; a failed read does not affect the next one."""
         due = time.monotonic()
         recording = asyncio.create_task(self._recorder.run(), name="samples")
         try:
             while True:
                 self._tick()
                 now = self._ticked_at = time.monotonic()
-                # What comes late is caught up with, so that the pace of each queue stays even; but not for ever.
+                # Delays are caught up with, so that each queue's pace stays even; but only within limits.
                 due = due + ROUND_S / _TICKS if now - due < ROUND_S else now
                 await asyncio.sleep(max(0.0, due - now))
         finally:
@@ -115,10 +115,10 @@ class Sampler:
                 task.cancel()
 
     def _tick(self) -> None:
-        """Begin what is due. Nothing is waited for: one slow answer keeps nobody else waiting."""
+        """Start what is due without waiting for it: one slow answer delays no other."""
         if time.monotonic() >= self._next_sweep and None not in self._begun:
             self._begin(None, self._sweep)
-        if self._is_blind:  # a sweep will tell when NATS is back
+        if self._is_blind:  # a sweep will show when NATS is back
             return
         moment = self._ticks % _TICKS
         self._ticks += 1
@@ -130,7 +130,7 @@ class Sampler:
                 self._begin(key, partial(self._look_at, key, closely=True))
 
     def _whose_turn(self) -> list[Key]:
-        """A few at a time, so that each queue's consumers are looked at now and then although it is idle."""
+        """A few at a time, so that each queue's consumers are read periodically even while it is idle."""
         keys = list(self._queues())
         start, count = self._turn, ceil(len(keys) * ROUND_S / _EVERYBODY_S)
         self._turn = start + count if start + count < len(keys) else 0
@@ -155,7 +155,7 @@ class Sampler:
             logger.exception("sampling failed; retrying")
 
     async def _sweep(self) -> None:
-        """Look at everything, and closer at the queues that are not as they were."""
+        """Read all streams, and then the queues that have changed in detail."""
         started, queues = time.monotonic(), self._queues()
         self._next_sweep = started + SWEEP_INTERVAL_S
         try:
@@ -178,7 +178,7 @@ class Sampler:
             self._swept_at = time.monotonic()
 
     async def _forget_others(self, queues: dict[Key, Queue]) -> None:
-        """What is kept of queues and groups that are gone, or held elsewhere, goes."""
+        """Forget queues and groups that are gone or live elsewhere."""
         await self._activation.disarm_others({queue.name for queue in queues.values()})
         for key in self._quiet.keys() - queues.keys():
             del self._quiet[key]
@@ -187,7 +187,7 @@ class Sampler:
         self._evaluation.forget_others(queues)
 
     def _is_quiet(self, key: Key) -> bool:
-        """Whether a queue with nothing due, and nothing left to decide, is as it was when it was last looked at."""
+        """Whether a queue with nothing due, and nothing left to decide, is unchanged since it was last read."""
         queue = self._queue(key)
         if queue is None or not self._backlogs.is_resting(queue):
             return False
@@ -207,11 +207,11 @@ class Sampler:
         return {key: queues[key] for key in self._brokers.queues_of(self._broker) if key in queues}
 
     def _queue(self, key: Key) -> Queue | None:
-        """None where it is gone, or held elsewhere."""
+        """None if it is gone or lives elsewhere."""
         return self._cached_queues.get(key) if self._brokers.known(key) is self._broker else None
 
     async def _look_at(self, key: Key, *, closely: bool = False) -> bool:
-        """Returns whether any of the queue's groups has something to do. Raises BrokerUnavailable."""
+        """Returns whether any of the queue's groups has work. Raises BrokerUnavailable."""
         queue = self._queue(key)
         if queue is None:
             return False
@@ -219,7 +219,7 @@ class Sampler:
         is_new = any(state.last_applied and not state.is_counted for state in states)
         try:
             sample = await self._backlogs.sample(queue, closely=closely or is_new)
-        except (BrokerRefused, Unanswered) as error:  # of this queue alone
+        except (BrokerRefused, Unanswered) as error:  # of this queue only
             if key not in self._unsampled:
                 logger.warning("queue not sampled: object=%s error=%s; its groups keep their size", key, error)
             self._unsampled.add(key)
@@ -232,7 +232,7 @@ class Sampler:
         return await self._look_at(Key("Queue", name.namespace, name.name), closely=True)
 
     async def _go_blind(self, error: BrokerUnavailable) -> None:
-        """Once per outage: every size is held, and says why."""
+        """Once per outage: every size is kept, with the reason."""
         if self._is_blind:
             return
         self._is_blind, self._next_sweep = True, 0.0
@@ -241,7 +241,7 @@ class Sampler:
             await self._hold(key)
 
     async def _hold(self, key: Key) -> None:
-        """Let the queue's groups say that their backlog is unknown."""
+        """Set the status of the queue's groups to an unknown backlog."""
         if queue := self._queue(key):
             self._recorder.lose_sight(queue)
         for group in self._groups_of.get(key):

@@ -1,4 +1,4 @@
-"""The object that `scaleTargetRef` names: what size it has, and that no two groups size it in turns."""
+"""The object that `scaleTargetRef` names: its size, and which group may size it."""
 
 import logging
 from contextlib import suppress
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class ScaleTargets:
-    """Asks the API server for scales."""
+    """Reads scales from the API server."""
 
     def __init__(self, kubernetes: Kubernetes, deployments: Cache[Deployment], claims: TargetClaims) -> None:
         self._kubernetes = kubernetes
@@ -26,10 +26,7 @@ class ScaleTargets:
         self._claims = claims
 
     async def observe(self, group: Group, spec: ConsumerGroupSpec, state: GroupState) -> None:
-        """Know the target's scale, by asking where that has not been done: from then on the poller does.
-
-        Raises nothing.
-        """
+        """Read the target's scale if that has not been done; from then on the poller does. Raises nothing."""
         target = spec.worker.scale_target_ref if spec.worker else None
         if target is None:
             state.scale = None
@@ -38,12 +35,12 @@ class ScaleTargets:
             state.available = state.pods_at = state.written = None
 
     async def ask_again(self, group: Group, before: ObservedScale) -> ObservedScale:
-        """Its scale as it is now; where nobody answers, as it was. Raises nothing."""
+        """Its current scale; without an answer, the last one. Raises nothing."""
         now = await self._read(group, before.target)
         return now if now.is_answer else before
 
     async def sized_by(self, group: Group, size: Size, state: GroupState) -> str:
-        """Who wrote the size last, by the name of its field manager; the scale itself does not tell. Raises nothing."""
+        """Who wrote the size last, by field manager, which the scale itself does not show. Raises nothing."""
         key = own_target(group).key
         if size.is_own:
             known = self._deployments.get(key)
@@ -64,7 +61,7 @@ class ScaleTargets:
         target, condition = named_target(group), group.status.condition("Ready")
         if target is None or state.last_applied or condition is None or condition.reason != ScaleTargetTaken.reason:
             return
-        if self._claims.taken_by_another(group):  # that is known, and scaling goes by it
+        if self._claims.taken_by_another(group):  # that is known, and scaling considers it
             return
         async for page in self._kubernetes.pages("ConsumerGroup", group.meta.namespace, ""):
             for other in map(parse_group, page["items"]):

@@ -1,7 +1,7 @@
-"""Notices that what `scaleTargetRef` names was made, sized or removed by somebody else, without a watch.
+"""Detects that a `scaleTargetRef`'s object was created, sized or removed by others, without a watch.
 
-It may be of any kind, so each is asked for its scale alone, and once however many groups name it. Only where that is
-news to more than the counters is the group looked at, which asks JetStream too.
+It may be of any kind, so only its scale is read, once for all groups that name it. The group, and thereby JetStream, is
+only evaluated if more than its counters has changed.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from protoqueue_operator.runtime.poller import go_round
 
 
 class ScaleTargetPoller:
-    """`look_again` is called with each group whose target came, went, or got another size."""
+    """`look_again` is called with each group whose target appeared, disappeared, or changed its size."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ScaleTargetPoller:
         self._period_s = period_s
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Poll until cancelled."""
         while True:
             naming = [key for key, group in self._groups.items() if named_target(group)]
             await go_round(naming, self._ask_for, self._period_s)
@@ -49,7 +49,7 @@ class ScaleTargetPoller:
         state = self._states.of(group)
         async with state.lock:
             before, last_applied = state.scale, state.last_applied
-            if before is None or last_applied is None:  # it is about to be looked at, or was refused
+            if before is None or last_applied is None:  # it is about to be evaluated, or was refused
                 return
             now = state.scale = await self._targets.ask_again(group, before)
         if (before.replicas, before.trouble) != (now.replicas, now.trouble):

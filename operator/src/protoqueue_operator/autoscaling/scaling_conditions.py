@@ -1,4 +1,4 @@
-"""What the status of a ConsumerGroup says of its size: the conditions Scaling and Contended."""
+"""Conditions of a ConsumerGroup about its size: Scaling and Contended."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from protoqueue_operator.api.v1alpha1.objects import Group
 
 
 def scaling(generation: int, reason: str, message: str) -> Condition:
-    """True while the size follows the backlog, Unknown while the backlog is unknown, False where nothing scales."""
+    """True while the size follows the backlog, Unknown while the backlog is unknown, False if nothing is scaled."""
     status = {
         "Disabled": "False",
         "TargetNotFound": "False",
@@ -27,7 +27,7 @@ def scaling(generation: int, reason: str, message: str) -> Condition:
 
 
 def contended(group: Group, contender: str) -> Condition | None:
-    """That others write the size of the group's workers, or one that has no effect; None where nobody does."""
+    """Contended: others write the size of the group's workers, or one without effect; None if nobody does."""
     generation, spec = group.meta.generation, group.spec
     if contender:
         message = (

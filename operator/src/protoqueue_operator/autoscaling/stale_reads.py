@@ -1,25 +1,25 @@
-"""Whether consumers are believed when they tell of nothing while their stream holds messages.
+"""Whether to trust consumers that report no messages while their stream holds some.
 
-A server that has just come back can say so too early: read as zero, that would end the workers of a full queue. But it
-may be true as well, where the stream holds what is no task of any of them.
+A server that has just restarted can report that too early: read as zero, it would end the workers of a full queue. But
+it can also be true, if the stream holds messages that belong to none of them.
 """
 
 from dataclasses import dataclass
 
 DISBELIEF_S = 30.0
-"""What is said for so long is true: far longer than a server takes to come back, and less than workers may idle."""
+"""A report that lasts this long is true: far longer than a server's restart, and less than workers may idle."""
 
 
 @dataclass(frozen=True)
 class Doubts:
     strangers: int = 0
-    """So many messages are no tasks, as was believed in the end."""
+    """How many messages are not tasks, as was concluded in the end."""
     since: float | None = None
-    """Since when, in monotonic seconds, nothing is told of although there are more than that; None: no doubt."""
+    """Since when, in monotonic seconds, nothing is reported although there are more than that; None: no doubt."""
 
 
 def weigh(before: Doubts, held: int, told: int, now: float) -> Doubts:
-    """`held` messages are in the stream, and `told` the consumers have, waiting or in flight."""
+    """`held` messages are in the stream, `told` are reported by consumers, waiting or in flight."""
     if told:
         return Doubts(min(before.strangers, max(0, held - told)))
     if held <= before.strangers:

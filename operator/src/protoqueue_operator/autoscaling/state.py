@@ -1,4 +1,4 @@
-"""What is remembered of a group between two looks at it; all of it can be lost without harm."""
+"""State kept for a group between two evaluations; all of it can be lost without harm."""
 
 import asyncio
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from protoqueue_operator.jetstream.assets import Consumer
 
 @dataclass(frozen=True)
 class LastApplied:
-    """A group as it was last applied: what sampling and scaling go by."""
+    """A group as it was last applied: the basis of sampling and scaling."""
 
     spec: ConsumerGroupSpec
     consumers: tuple[Consumer, ...]
@@ -35,31 +35,31 @@ class ObservedScale:
     replicas: int | None = None
     """None where it could not be read."""
     trouble: str | None = None
-    """Why, where asking again would not help until somebody changes something."""
+    """Why not, if retrying would not help until something is changed."""
     observed: int = 0
     selector: str | None = None
 
     @property
     def is_answer(self) -> bool:
-        """Whether the API server said anything of it: that it is not there, or may not be read, too."""
+        """Whether the API server answered at all, also that it does not exist or may not be read."""
         return self.replicas is not None or self.trouble is not None
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many workers there are to be, and how many there are."""
+    """How many workers are wanted, and how many exist."""
 
     wanted: int
     observed: int
     available: int | None
-    """How many of them are ready; None where nobody has told."""
+    """How many of them are ready; None if unknown."""
     selector: str | None
     is_own: bool = False
-    """Whether it is a Deployment that the operator has made for the group."""
+    """Whether it is a Deployment that the operator created for the group."""
 
     @property
     def ready(self) -> int:
-        """As far as anybody has told."""
+        """As far as known."""
         return self.observed if self.available is None else self.available
 
 
@@ -74,7 +74,7 @@ class GroupState:
     """When, in monotonic seconds, a size was last refused."""
     history: History = field(default_factory=History)
     resized: Condition | None = None
-    """What is to be said of the last change of size before anything else, until the status has shown it."""
+    """The message about the last change of size, which takes precedence until the status has shown it."""
     rates: Rates | None = None
     available: int | None = None
     """Pods of a scale target that were ready when they were last listed, at `pods_at` in monotonic seconds."""
@@ -82,23 +82,23 @@ class GroupState:
     pods_error: str = ""
     """Why they could not be listed, as it was last logged."""
     written: int | None = None
-    """The size that the operator knows of: who writes another one contends with it."""
+    """The last size known to the operator: another writer that changes it contends with the operator."""
     attempted: int | None = None
-    """The size it asked for last, also where no answer came."""
+    """The size it last requested, also if no answer came."""
     contender: str = ""
-    """Who wrote another size, as noticed at `contended_at` in monotonic seconds; empty: nobody."""
+    """Who wrote another size, as noticed at `contended_at` in monotonic seconds; empty if nobody did."""
     contended_at: float = 0.0
     contention_told: bool = False
     availability: Availability = field(default_factory=Availability)
     failure: str = ""
-    """Why no worker is available although there is something to do, as found at `failure_at`; empty: all is well."""
+    """Why no worker is available although there is work, as found at `failure_at`; empty if all is well."""
     failure_at: float = 0.0
     is_refused: bool = False
     """Whether the present specification is refused: what was last applied is then an earlier one."""
     throttle: ThrottledUntil | None = None
     """While a handler keeps the group from starting tasks."""
     is_counted: bool = False
-    """Whether its consumers have been asked for: what comes and is done is counted from then on."""
+    """Whether its consumers have been read: arrivals and completions are counted from then on."""
     is_settled: bool = False
     """Empty and at its smallest size: nothing to decide until that changes."""
 
@@ -120,6 +120,6 @@ class GroupStates:
         self._states.pop(key, None)
 
     def keep_only(self, keys: Collection[Key]) -> None:
-        """Of groups that are gone, nothing is kept."""
+        """Forget groups that are gone."""
         for key in self._states.keys() - set(keys):
             del self._states[key]

@@ -1,4 +1,4 @@
-"""Which object a group sizes. Several groups may name one object, and only one of them can have its way."""
+"""Which object a group sizes. Several groups may name one object, but only one of them may size it."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from protoqueue_operator.runtime.cache import Cache, seniority
 
 @dataclass(frozen=True)
 class Target:
-    """An object with a size, in whatever version of its API."""
+    """An object with a size, in any version of its API."""
 
     api_group: str
     key: Key
@@ -22,12 +22,12 @@ class Target:
 
 
 def own_target(group: Group) -> Target:
-    """The Deployment of the group's name: its own, where it has made it."""
+    """The Deployment of the group's name: its own if the operator created it for the group."""
     return Target("apps", Key("Deployment", group.meta.namespace, group.meta.name))
 
 
 def named_target(group: Group) -> Target | None:
-    """What `scaleTargetRef` names; None where the group has none, or cannot be read."""
+    """What `scaleTargetRef` names; None if the group has none, or is invalid."""
     worker = _worker(group)
     reference = worker.scale_target_ref if worker else None
     if reference is None:
@@ -37,7 +37,7 @@ def named_target(group: Group) -> Target | None:
 
 
 class TargetClaims:
-    """Which group sizes what, of all that are known."""
+    """Which of the known groups sizes what."""
 
     def __init__(self, groups: Cache[Group], deployments: Cache[Deployment]) -> None:
         self._groups = groups
@@ -45,25 +45,25 @@ class TargetClaims:
         self._naming = groups.index(named_target)
 
     def naming(self, target: Target) -> list[Group]:
-        """The groups whose `scaleTargetRef` it is, the oldest first."""
+        """The groups whose `scaleTargetRef` names it, oldest first."""
         return self._naming.get(target)
 
     def sizer_of(self, target: Target) -> Group | None:
-        """Who has its way where several groups size one object: who has made it, else the oldest that names it."""
+        """Which group sizes an object that several name: the one that created it, else the oldest."""
         maker = self._groups.get(Key("ConsumerGroup", target.key.namespace, target.key.name))
         if maker and own_target(maker) == target and self._has_made(maker):
             return maker
         return next(iter(self.naming(target)), None)
 
     def target_of(self, group: Key) -> Target | None:
-        """What the group sizes, or would if it were the only one."""
+        """What the group sizes, or would if it were the only one to name it."""
         known = self._groups.get(group)
         if known is None:
             return None
         return named_target(known) or (own_target(known) if self._has_made(known) else None)
 
     def taken_by_another(self, group: Group) -> ScaleTargetTaken | None:
-        """Why the group may not size what it names; None where it may, or names nothing."""
+        """Why the group may not size what it names; None if it may, or names nothing."""
         target = named_target(group)
         sizer = self.sizer_of(target) if target else None
         return taken(target, sizer) if target and sizer and sizer.meta.key != group.meta.key else None
@@ -81,7 +81,7 @@ def taken(target: Target, sizer: Group) -> ScaleTargetTaken:
 
 
 def comes_before(other: Group, group: Group, target: Target) -> bool:
-    """Whether the other may size what the group names: it is to make it, or has named it and is older."""
+    """Whether the other group goes first: it creates the object, or names it too and is older."""
     worker = _worker(other)
     if worker and worker.template is not None:
         return own_target(other) == target

@@ -1,6 +1,6 @@
-"""Which groups start no tasks for a while, as a handler of theirs has said (`Throttle`).
+"""Which groups are throttled by one of their handlers (`Throttle`).
 
-Workers write it into `pq-done`, where it is heard as it is written; what is missed so is read now and then.
+Workers write that into `pq-done`; the operator hears the writes, and reads periodically what it has missed.
 """
 
 from collections.abc import Callable, Set
@@ -39,7 +39,7 @@ class Throttles:
         self._heard = heard
 
     async def of(self, group: GroupName, *, closely: bool) -> ThrottledUntil | None:
-        """None where it may start tasks, and where nobody may look; NATS is asked `closely`, and not each time.
+        """None if it may start tasks, or if that may not be read. NATS is asked if `closely`, but not each time.
 
         Raises BrokerUnavailable.
         """
@@ -53,7 +53,7 @@ class Throttles:
         return throttle if throttle is not None and throttle.until > self._now() else None
 
     def forget_others(self, queues: Set[QueueName]) -> None:
-        """What is kept of groups of other queues goes."""
+        """Forget the groups of all other queues."""
         for group in [group for group in self._read_at if group.queue not in queues]:
             del self._read_at[group]
         for group in [group for group in self._known if group.queue not in queues]:
@@ -73,7 +73,7 @@ class Throttles:
 
 
 def throttled_condition(group: Group, throttle: ThrottledUntil | None) -> Condition | None:
-    """Throttled; None where it was never said and is not so."""
+    """Throttled; None if it is false and was never set."""
     before = group.status.condition("Throttled")
     if throttle is None and (before is None or before.status != "True"):
         return None

@@ -1,7 +1,7 @@
 """Whether a group's workers are available, and if not, why.
 
-Of a Deployment that the operator has made the watch tells how many workers are available. What `scaleTargetRef` names
-may be of any kind: there the pods are asked, and only while there is something to do. Why workers fail only pods tell.
+For the operator's own Deployments the watch reports how many workers are available. A `scaleTargetRef` may name an
+object of any kind: there the pods are listed, and only while there is work. Why workers fail is known from pods only.
 """
 
 import logging
@@ -19,7 +19,7 @@ from protoqueue_operator.runtime.client import ApiError, Kubernetes
 logger = logging.getLogger(__name__)
 
 PODS_AGE_S = 5.0
-"""How old what the pods said may become while there is something to do."""
+"""The maximum age of the pods' state while there is work."""
 
 
 class WorkerHealth:
@@ -38,7 +38,7 @@ class WorkerHealth:
         self._changed = changed
 
     async def count_available(self, group: Group, state: GroupState, size: Size) -> None:
-        """Know how many workers of a scale target are available. Raises nothing."""
+        """Find out how many workers of a scale target are available. Raises nothing."""
         if size.is_own or not size.selector or not size.observed:
             return
         now = self._monotonic()
@@ -47,7 +47,7 @@ class WorkerHealth:
             state.pods_at, state.available = now, None if pods is None else ready_count(pods)
 
     async def check(self, group: Group, state: GroupState, size: Size, has_work: bool) -> None:
-        """Notice that workers fail, or that they do no more. Raises nothing."""
+        """Detect that workers are failing, or no longer are. Raises nothing."""
         before, now = state.availability, self._monotonic()
         after = state.availability = assess(
             before, wanted=size.wanted, available=size.ready, has_work=has_work, now=now
@@ -60,7 +60,7 @@ class WorkerHealth:
             state.failure_at = now
             state.failure = failure(pods or (), size.ready, size.wanted)
             trouble = deployment_trouble(group, self._deployments)
-            if not pods and trouble:  # as where a quota lets none come into being
+            if not pods and trouble:  # as if a quota allows none to be created
                 state.failure = (
                     f"{size.ready} of {size.wanted} workers available; the Deployment {group.meta.name}: {trouble}"
                 )
@@ -68,7 +68,7 @@ class WorkerHealth:
             self._changed(group)
 
     async def _pods(self, group: Group, state: GroupState, selector: str) -> list[Pod] | None:
-        """None where they cannot be listed, as with a chart older than the operator."""
+        """None if they may not be listed, as with a chart older than the operator."""
         pods: list[Pod] = []
         try:
             async for page in self._kubernetes.pages("Pod", group.meta.namespace, selector, True):
@@ -83,6 +83,6 @@ class WorkerHealth:
 
 
 def deployment_trouble(group: Group, deployments: Mapping[Key, Deployment]) -> str | None:
-    """Why workers that the operator runs do not come up, as far as the watch has said."""
+    """Why workers that the operator runs do not come up, as far as the watch shows."""
     known = deployments.get(own_target(group).key)
     return known.trouble if known and known.controller_uid == group.meta.uid else None

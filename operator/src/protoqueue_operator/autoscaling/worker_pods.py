@@ -1,4 +1,4 @@
-"""What the pods of a group's workers say of themselves: whether they are ready, and if not, why."""
+"""The state of a group's pods: whether they are ready, and if not, why."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _MOST_TEXT = 300
 class Pod:
     is_ready: bool
     restarts: int = 0
-    """Of the container that was restarted most."""
+    """The restarts of the container that was restarted most."""
     trouble: str = ""
-    """What keeps it from being ready; empty where it is only starting."""
+    """What keeps it from being ready; empty while it is only starting."""
 
 
 def parse_pods(items: Iterable[Mapping[str, Any]]) -> list[Pod]:
-    """Pods that are being deleted, or have ended for good, are not workers any more."""
+    """Pods that are being deleted, or have ended for good, no longer count as workers."""
     return [_parse(body) for body in items if _counts(body)]
 
 
@@ -29,7 +29,7 @@ def ready_count(pods: Iterable[Pod]) -> int:
 
 
 def failure(pods: Sequence[Pod], available: int, wanted: int) -> str:
-    """Why nobody works, such as "0 of 3 workers available; container worker exited 1, 7 restarts"."""
+    """Why no worker is available, such as "0 of 3 workers available; container worker exited 1, 7 restarts"."""
     worst = max(
         (pod for pod in pods if not pod.is_ready), key=lambda pod: (pod.restarts, pod.trouble != ""), default=None
     )
