@@ -1,4 +1,4 @@
-"""What the operator knows of the cluster: resources as the watches last said, and the assets they call for."""
+"""The operator's knowledge of the cluster: resources as last reported by the watches, and the assets they require."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from protoqueue_operator.runtime.cache import Cache, Index
 
 
 class Caches:
-    """What the watches last said, by kind."""
+    """The last state from the watches, by kind."""
 
     def __init__(self) -> None:
         self.queues: Cache[Queue] = Cache(QUEUE, parse_queue)
@@ -27,12 +27,12 @@ class Caches:
         self.groups_of: Index[Group, Key] = self.groups.index(lambda group: group.queue_key)
         """The groups that consume each queue."""
         self.senders_to: Index[Queue, Key] = self.queues.index(target_of)
-        """The queues whose dead letters are to be tasks of each queue."""
+        """The queues whose dead letters become tasks of each queue."""
         self.redrives_of: Index[Redrive, Key] = self.redrives.index(lambda redrive: redrive.queue_key)
         """The Redrives of each queue's dead letters."""
 
     def resources(self) -> dict[str, Cache[Any]]:
-        """Those with a status and Events of the operator's."""
+        """The resources that get a status and Events from the operator."""
         return {QUEUE.name: self.queues, CONSUMER_GROUP.name: self.groups, REDRIVE.name: self.redrives}
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Caches:
 
 @dataclass(frozen=True)
 class DesiredAssets:
-    """What the assets of each queue are to be, as far as that is known."""
+    """The desired assets of each queue, as far as known."""
 
     queue_states: QueueStates
     group_states: GroupStates
@@ -51,11 +51,11 @@ class DesiredAssets:
         return self.queue_states.streams.get(queue, ())
 
     def layout(self, queue: Key) -> Layout | None:
-        """In which of them its tasks lie."""
+        """Which of them hold its tasks."""
         return self.queue_states.layouts.get(queue)
 
     def consumers(self, queue: Key) -> Iterable[Consumer]:
         for group in self.groups_of.get(queue):
             state = self.group_states.of(group)
-            if state.last_applied and not state.is_refused:  # else a look would repair nothing
+            if state.last_applied and not state.is_refused:  # otherwise there is nothing to repair
                 yield from state.last_applied.consumers

@@ -1,4 +1,4 @@
-"""Which part is handed what: the one place where all rooms meet."""
+"""Which part gets which collaborators: the one place where all rooms meet."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -46,13 +46,13 @@ from protoqueue_operator.runtime.status_writer import StatusWriter
 from protoqueue_operator.timeseries.recorder import Recorder, SeriesStore
 
 RESYNC_PATIENCE_S = 30.0
-"""What is looked at only to be sure, as after a start, lets go first what somebody waits for."""
+"""Resources that are reconciled only to be sure, as after a start, let urgent ones go first for this long."""
 
 _TENANTS_WORKERS = 4
-"""How many workers the queues of one namespace have together that live in a NATS of its own: it may be slow."""
+"""How many workers all queues of a namespace share that live in its own NATS, which may be slow."""
 
 _NOT_WORTH_AN_EVENT = ("QueueNotReady", "LevelsGrowing")
-"""What passes within moments, as when a Queue and its group are created together."""
+"""Reasons that pass within moments, as when a Queue and its group are created together."""
 
 
 class Wiring:
@@ -109,7 +109,7 @@ class Wiring:
             self.controller.work.add(group.meta.key, within_s)
 
     def requeue_senders(self, queue: Key, within_s: float = 0.0) -> None:
-        """The queues whose dead letters go to this one, also by way of others: what they may name has changed."""
+        """The queues whose dead letters go to this one, directly or through others: their target has changed."""
         seen, left = {queue}, [queue]
         while left:
             for sender in self._caches.senders_to.get(left.pop()):
@@ -119,12 +119,12 @@ class Wiring:
                     self.controller.work.add(sender.meta.key, within_s)
 
     def requeue_redrives(self, queue: Key) -> None:
-        """Those that wait for the queue, or are to stop."""
+        """The Redrives that wait for the queue, or must stop."""
         for redrive in self._caches.redrives_of.get(queue):
             self.controller.work.add(redrive.meta.key)
 
     def requeue_all_of(self, broker: Broker) -> None:
-        """Whatever this broker holds is in question, as after it went away or came back."""
+        """Everything in this broker is in question, as after it went away or came back."""
         for key in self._brokers.queues_referring_to(broker):
             self.controller.work.add(key, RESYNC_PATIENCE_S)
             self.requeue_groups(key, RESYNC_PATIENCE_S)
@@ -262,11 +262,11 @@ class Wiring:
         )  # fmt: skip
 
     def _queue_in(self, broker: Broker, key: Key) -> Queue | None:
-        """None where it is gone, or lives elsewhere."""
+        """None if it is gone or lives elsewhere."""
         return self._caches.queues.get(key) if self._brokers.known(key) is broker else None
 
     def _workers_of(self, queue: Key) -> tuple[int | None, int | None]:
-        """How many are to be there and are available, over all groups; None where that is not known of any."""
+        """How many workers are wanted and available, over all groups; None if unknown for all of them."""
         groups = self._caches.groups_of.get(queue)
         sizes = [size for each in groups if (size := self.executor.known_size(each, self.group_states.of(each)))]
         if not sizes:
@@ -274,7 +274,7 @@ class Wiring:
         return sum(size.wanted for size in sizes), sum(size.ready for size in sizes)
 
     def _is_redriven(self, queue: Key) -> bool:
-        """Whether Redrives may have stored in its streams how far they have come."""
+        """Whether Redrives may have stored their progress in its streams."""
         return any(FINALIZER in redrive.meta.finalizers for redrive in self._caches.redrives_of.get(queue))
 
     def _swept(self) -> None:

@@ -22,13 +22,13 @@ from protoqueue_operator.jetstream.runtime_config import Config, decode, encode
 logger = logging.getLogger(__name__)
 
 _READ_ONCE = ("deliver_policy", "max_waiting", "pause_until")
-"""What JetStream takes when a consumer is made, and refuses or ignores afterwards."""
+"""Fields that JetStream accepts when a consumer is created, and refuses or ignores afterwards."""
 
 
 async def apply_plan(
     jetstream: JetStream, plan: Iterable[Action], there: Mapping[str, Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """`there` holds the server's configurations by name: what is not ours in them survives an update.
+    """`there` holds the server's configurations by name: fields that are not ours survive an update.
 
     Returns what the server says of the consumers it has made.
     Raises BrokerUnavailable and BrokerRefused; what was done until then stays done, and the next reconcile goes on.
@@ -56,13 +56,13 @@ async def apply_plan(
 
 
 async def read_config(configs: ConfigBucket, key: str, kind: type[Config]) -> Config | None:
-    """The entry as it is stored; None where there is none, or none that can be read."""
+    """The stored entry; None if there is none, or it cannot be read."""
     stored = await configs.get(key)
     return None if stored is None else decode(kind, stored)
 
 
 async def apply_config(configs: ConfigBucket, key: str, wanted: Config) -> bool:
-    """Write the entry unless it says this already; returns whether it was written."""
+    """Write the entry unless it is unchanged; returns whether it was written."""
     if await read_config(configs, key, type(wanted)) == wanted:
         return False
     await configs.put(key, encode(wanted))

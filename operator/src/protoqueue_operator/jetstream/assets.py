@@ -1,4 +1,4 @@
-"""Streams and consumers as values, to be compared with what the server reports of them.
+"""Streams and consumers as values, for comparison with those that the server reports.
 
 The server answers with more than it was given (defaults, `_nats.*` metadata); only what is stated here is compared, so
 what an administrator adds beside it (a placement, a compression) is kept.
@@ -12,7 +12,7 @@ from typing import Any
 from protoqueue_operator.api.v1alpha1.meta import Key, Meta
 
 PAUSED_UNTIL = "2200-01-01T00:00:00Z"
-"""JetStream pauses a consumer until a moment; this one stands for ever. 64 bits of nanoseconds end in 2262."""
+"""JetStream pauses a consumer until a time; this one means for ever. 64 bits of nanoseconds end in 2262."""
 
 MAX_WAITING_PULLS = 4096
 """Pull requests one consumer holds: a few for each worker process. Cannot be changed on an existing consumer."""
@@ -23,15 +23,15 @@ OWNER_METADATA = "protoqueue.dev/owner"
 """On every stream and consumer the operator owns; its value is `<kind>/<namespace>/<name>/<uid>`."""
 
 SHAPE_METADATA = "protoqueue.dev/shape"
-"""On a queue's stream: for which levels or partitions its tasks were stored. A Queue that takes it over looks at it."""
+"""On a queue's stream: for which levels or partitions its tasks were stored, for a Queue that takes it over."""
 
 NAMESPACE_METADATA = "protoqueue.dev/namespace-uid"
-"""On every stream: a namespace that is made again under its name may be another tenant's."""
+"""On every stream: a namespace recreated under the same name may belong to another tenant."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose asset it is, as its metadata states it."""
+    """The owner of an asset, as stated in its metadata."""
 
     kind: str
     namespace: str
@@ -86,7 +86,7 @@ class Stream:
     shape: str = ""
     """Such as `levels=3` or `partitions=16`."""
     namespace_uid: str = ""
-    """Of the namespace its owner is in; empty where that is not known."""
+    """The uid of its owner's namespace; empty if unknown."""
 
     def config(self) -> dict[str, Any]:
         """As `$JS.API.STREAM.CREATE` takes it."""
@@ -112,7 +112,7 @@ class Stream:
             config["metadata"][SHAPE_METADATA] = self.shape
         if self.namespace_uid:
             config["metadata"][NAMESPACE_METADATA] = self.namespace_uid
-        config["sources"] = []  # stated, so that an update takes away what there was
+        config["sources"] = []  # stated, so that an update removes it
         if self.source:
             source, destination = self.source.transform
             config["sources"].append(
@@ -122,7 +122,7 @@ class Stream:
 
     @classmethod
     def observed(cls, config: Mapping[str, Any]) -> "Stream":
-        """What of the server's configuration is compared."""
+        """The part of the server's configuration that is compared."""
         return cls(
             name=config["name"],
             owner=Owner.parse((config.get("metadata") or {}).get(OWNER_METADATA)),
@@ -158,13 +158,13 @@ class Consumer:
     max_ack_pending: int
     paused: bool = False
     deliver_policy: str = "all"
-    """What a new consumer starts with. Never compared: JetStream reads it once, when the consumer is made."""
+    """Where a new consumer starts. Never compared: JetStream reads it only when the consumer is created."""
     moved: bool = False
-    """Whether workers store its tasks anew in the queue's own stream. Never compared: JetStream knows nothing of it."""
+    """Whether workers move its tasks to the queue's own stream. Never compared: JetStream does not know it."""
 
     @property
     def place(self) -> tuple[str, str]:
-        """Stream and name: consumers of two streams may bear the same name."""
+        """Stream and name: consumers of two streams may have the same name."""
         return self.stream, self.name
 
     def config(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Consumer:
 
     @classmethod
     def observed(cls, info: Mapping[str, Any]) -> "Consumer":
-        """What of the server's consumer information is compared."""
+        """The part of the server's consumer information that is compared."""
         config = info["config"]
         return cls(
             stream=info["stream_name"],

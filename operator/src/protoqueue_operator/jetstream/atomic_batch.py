@@ -1,4 +1,4 @@
-"""Messages that one stream stores together, or not at all."""
+"""Messages that one stream stores all together or not at all."""
 
 import json
 import secrets
@@ -13,7 +13,7 @@ from protoqueue_operator.jetstream.client import JetStream
 from protoqueue_operator.jetstream.errors import refused
 
 MOST = 1000
-"""Messages in a batch, as the server has it."""
+"""The most messages in a batch, by the server's default."""
 
 _TIMEOUT_S = 10.0
 _SLOW_BYTES_PER_S = 1_000_000
@@ -26,23 +26,23 @@ _GIVEN_UP = (10176, 10210)
 
 
 class NotStored(Exception):
-    """The stream refused the batch, and holds nothing of it."""
+    """The stream refused the batch and stored none of it."""
 
 
 class Duplicate(NotStored):
-    """It has a message with the id of one of them already."""
+    """The stream already has a message with the id of one of them."""
 
 
 class WrongSequence(NotStored):
-    """The last message on a subject is another than was expected."""
+    """The last message on a subject is not the expected one."""
 
 
 class TooLarge(NotStored):
-    """One of them is larger than the stream takes."""
+    """One of them is larger than the stream accepts."""
 
 
 class GivenUp(NotStored):
-    """Some of them never arrived, or were refused without a word, as one that is too large and not the first."""
+    """Some of them never arrived, or were refused silently, as one that is too large and not the first."""
 
 
 class Full(NotStored):
@@ -52,7 +52,7 @@ class Full(NotStored):
 async def store(jetstream: JetStream, messages: Sequence[Message]) -> int:
     """Store all; returns the sequence of the last.
 
-    Raises NotStored, BrokerRefused, and BrokerUnavailable, upon which nobody knows whether they were stored.
+    Raises NotStored, BrokerRefused, and BrokerUnavailable, after which it is unknown whether they were stored.
     """
     batch, last = secrets.token_hex(11), len(messages)
     connection = jetstream.connection

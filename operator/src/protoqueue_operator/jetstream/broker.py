@@ -1,4 +1,4 @@
-"""One NATS account with JetStream, as the reconcilers use it, and where a queue lives among them."""
+"""One NATS account with JetStream, as used by the reconcilers, and in which of them a queue lives."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,7 +36,7 @@ class Homes(Protocol):
         """Raises Refusal, BrokerUnavailable and ApiError."""
 
     async def broker_of(self, queue: Key) -> Broker:
-        """Where the queue's assets are to be removed. Raises BrokerUnavailable and ApiError."""
+        """The broker from which the queue's assets are to be removed. Raises BrokerUnavailable and ApiError."""
 
     def is_taken_over(self, queue: Key) -> bool:
-        """Whether another Queue of the same name, as of another cluster, has the streams now."""
+        """Whether another Queue of the same name, such as another cluster's, owns the streams now."""

@@ -19,36 +19,36 @@ _STREAM_NOT_FOUND = 10059
 _CONSUMER_NOT_FOUND = 10014
 _MESSAGE_NOT_FOUND = 10037
 _DELETED_AT_ONCE = 250
-"""The server queues requests of all clients in one place."""
+"""The server queues the requests of all clients together."""
 _NOTHING_TO_DELETE = (10043, 10057)
 """A sequence after the first message's, one before it."""
 _PASSING = {10008, 10023, 10077} | {503}
-"""JetStream not available or short of something for the moment: worth asking again, nobody's mistake."""
+"""JetStream is unavailable or short of resources for the moment: retry, it is no configuration error."""
 
 _STREAM_CONFIG = {"name": str, "retention": str, "storage": str, "num_replicas": int}
 _STREAM_STATE = {"messages": int, "first_ts": str, "last_seq": int}
 _CONSUMER = {
     "stream_name": str, "name": str, "config": dict, "num_pending": int, "num_ack_pending": int, "delivered": dict,
 }  # fmt: skip
-"""What the operator reads of each, and every server sends."""
+"""The fields that the operator reads, and every server sends."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """A part of a list. Of what is `missing` no server answers, as when the one that holds it is away."""
+    """A page of a list. For the `missing` no server answers, as when the one that holds them is away."""
 
     found: list[Json]
     missing: list[str]
 
 
 class JetStream:
-    """Reads and writes; it decides nothing. Every method raises BrokerUnavailable and BrokerRefused."""
+    """Reads and writes, without decisions. Every method raises BrokerUnavailable and BrokerRefused."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     async def stream(self, name: str, within: str = "") -> Json | None:
-        """Configuration and state; None where there is no such stream.
+        """Configuration and state; None if there is no such stream.
 
         The state counts, by subject, the messages on subjects matching `within`.
         """
@@ -72,9 +72,9 @@ class JetStream:
             yield page
 
     async def consumers(self, stream: str) -> list[Json] | None:
-        """Every consumer of the stream; None where there is no such stream.
+        """Every consumer of the stream; None if there is no such stream.
 
-        Raises Unanswered where there are more: what nobody tells of is not to be taken for gone.
+        Raises Unanswered if some are missing from the answer: these must not be taken for deleted.
         """
         try:
             pages = [page async for page in self._pages(f"CONSUMER.LIST.{stream}", "consumers")]
@@ -95,18 +95,18 @@ class JetStream:
         await self._ask(f"STREAM.UPDATE.{config['name']}", config)
 
     async def delete_stream(self, name: str) -> None:
-        """Nothing happens where it is gone already."""
+        """Does nothing if it is already gone."""
         await self._find(f"STREAM.DELETE.{name}", {}, _STREAM_NOT_FOUND)
 
     async def create_consumer(self, stream: str, config: Mapping[str, Any]) -> Json:
-        """What the server says of it, as `consumers` does of those that are there."""
+        """The server's description, as `consumers` returns it for existing ones."""
         return await self._put_consumer(stream, config, "create")
 
     async def update_consumer(self, stream: str, config: Mapping[str, Any]) -> None:
         await self._put_consumer(stream, config, "update")
 
     async def create_reader(self, stream: str, config: Mapping[str, Any]) -> Json | None:
-        """A consumer that is forgotten when it is not used; None where there is no such stream."""
+        """Create a consumer that the server removes when unused; None if there is no such stream."""
         request = {"stream_name": stream, "config": config, "action": "create"}
         found = await self._find(f"CONSUMER.CREATE.{stream}.{config['name']}", request, _STREAM_NOT_FOUND)
         return None if found is None else self._shaped(found, {"name": str, "num_pending": int})
@@ -115,18 +115,18 @@ class JetStream:
         await self._ask(f"CONSUMER.PAUSE.{stream}.{name}", {"pause_until": PAUSED_UNTIL} if paused else {})
 
     async def delete_consumer(self, stream: str, name: str) -> None:
-        """Nothing happens where it is gone already."""
+        """Does nothing if it is already gone."""
         await self._find(f"CONSUMER.DELETE.{stream}.{name}", {}, _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND)
 
     async def last_message(self, stream: str, subject: str) -> Json | None:
-        """The newest message on a subject, as `STREAM.MSG.GET` gives it; None where there is none."""
+        """The newest message on a subject, as `STREAM.MSG.GET` returns it; None if there is none."""
         answer = await self._find(
             f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, _STREAM_NOT_FOUND, _MESSAGE_NOT_FOUND
         )
         return None if answer is None else self._shaped(answer, {"message": dict})["message"]
 
     async def first_message(self, stream: str, subject: str) -> Json | None:
-        """The oldest message on a subject, which may have wildcards; None where there is none."""
+        """The oldest message on a subject, which may have wildcards; None if there is none."""
         answer = await self._find(
             f"STREAM.MSG.GET.{stream}", {"seq": 1, "next_by_subj": subject}, _STREAM_NOT_FOUND, _MESSAGE_NOT_FOUND
         )
@@ -141,15 +141,15 @@ class JetStream:
         self._read(message.data)
 
     async def purge(self, stream: str, subject: str, before: int | None = None) -> None:
-        """Remove every message on a subject, or those of lower sequences than `before` alone.
+        """Remove every message on a subject, or only those of lower sequences than `before`.
 
-        Nothing happens where there is none.
+        Does nothing if there is none.
         """
         which = {"filter": subject} | ({} if before is None else {"seq": before})
         await self._find(f"STREAM.PURGE.{stream}", which, _STREAM_NOT_FOUND)
 
     async def delete_messages(self, stream: str, sequences: Sequence[int]) -> None:
-        """Remove these messages; nothing happens to those that are gone."""
+        """Remove these messages; ignores those that are gone."""
         subject = f"$JS.API.STREAM.MSG.DELETE.{stream}"
         for first in range(0, len(sequences), _DELETED_AT_ONCE):
             some = sequences[first : first + _DELETED_AT_ONCE]
@@ -164,7 +164,7 @@ class JetStream:
             requests = [(subject, f'{{"seq":{sequence},"no_erase":true}}'.encode()) for sequence in some]
             await self.connection.ask_many(requests, arrived, done, _TIMEOUT_S)
             for answer in answers:
-                if b'"success":true' not in answer:  # a tenth of what reading it costs
+                if b'"success":true' not in answer:  # a tenth of the cost of parsing it
                     self._read_deletion(answer)
 
     def _read_deletion(self, data: bytes) -> None:
@@ -200,7 +200,7 @@ class JetStream:
         return self._read(message.data)
 
     def _read(self, data: bytes) -> Json:
-        """An answer; what JetStream would not say, as of a server that is broken, is as good as none."""
+        """Parse an answer; one that JetStream would not give, as of a broken server, counts as none."""
         try:
             answer = json.loads(data)
             if isinstance(answer, dict):
@@ -213,7 +213,7 @@ class JetStream:
         return BrokerUnavailable(f"NATS at {self.connection.shown} sends answers that are not JetStream's; retrying")
 
     def _shaped(self, answer: Json, shape: Mapping[str, type]) -> Json:
-        """Raises BrokerUnavailable where a field that the operator reads is missing, or is something else."""
+        """Raises BrokerUnavailable if a field that the operator reads is missing or has another type."""
         if all(type(answer.get(name)) is kind for name, kind in shape.items()):
             return answer
         raise self._nonsense()

@@ -1,4 +1,4 @@
-"""What a queue's streams hold at one NATS."""
+"""The contents of a queue's streams in one NATS account."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from protoqueue_operator.jetstream.ownership import is_owned
 
 
 async def own_streams(queue: Queue, jetstream: JetStream) -> dict[str, Json]:
-    """The queue's own streams that are there, by name, in the order they are made; recurring tasks by subject.
+    """The queue's own existing streams, by name, in order of creation; recurring tasks by subject.
 
-    `scheduled` is how many tasks of a stream are not yet due, and `checkpoints` how many messages are of Redrives.
+    `scheduled` is how many tasks of a stream are not yet due, `checkpoints` how many messages belong to Redrives.
     Raises BrokerUnavailable.
     """
     infos = await asyncio.gather(*(_stream(queue, name, jetstream) for name in queue_stream_names(queue.name)))
@@ -28,7 +28,7 @@ async def own_streams(queue: Queue, jetstream: JetStream) -> dict[str, Json]:
 
 
 async def is_anothers(stream: str, owner: Owner, namespace_uid: str, adopts: str, jetstream: JetStream) -> bool:
-    """Whether a queue's stream is there and not `owner`'s: nor are the queue's entries, schedules and consumers then.
+    """Whether a queue's stream exists and is not `owner`'s; its entries, schedules and consumers then are not either.
 
     Raises BrokerUnavailable.
     """
@@ -37,10 +37,10 @@ async def is_anothers(stream: str, owner: Owner, namespace_uid: str, adopts: str
 
 
 def contents(queue: Queue, streams: Mapping[str, Json]) -> str:
-    """What is stored, in words; nothing where all is empty. `streams` as `own_streams` gives them.
+    """The contents in words; empty if nothing is stored. `streams` as `own_streams` gives them.
 
-    Recurring tasks do not count: they go with the queue. Those that are stored, that is: what the specification lists
-    may be others. Nor do records of what is done, and how far Redrives have come.
+    Stored recurring tasks do not count, as they go with the queue; those in the specification may differ. Nor do
+    records of finished attempts, or the progress of Redrives.
     """
     messages = {
         stream: info["state"]["messages"] - sum((info["state"].get("subjects") or {}).values())
@@ -50,7 +50,7 @@ def contents(queue: Queue, streams: Mapping[str, Json]) -> str:
     for stream in messages:
         messages[stream] -= min(streams[stream].get("checkpoints", 0), messages[stream])
     dead = messages.pop(queue.name.dead_letter_stream, 0)
-    # The counter is asked after the stream: what has been scheduled meanwhile is no task that is due.
+    # The counter is read after the stream: tasks scheduled meanwhile are not due ones.
     scheduled = {stream: min(streams[stream]["scheduled"], count) for stream, count in messages.items()}
     due, not_due = sum(messages.values()) - sum(scheduled.values()), sum(scheduled.values())
     held = ((due, "task", ""), (not_due, "task", "not yet due"), (dead, "dead letter", ""))

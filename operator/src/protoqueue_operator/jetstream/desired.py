@@ -1,4 +1,4 @@
-"""Which streams and consumers a Queue and its groups are made of."""
+"""The streams and consumers of a Queue and its groups."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,18 +15,20 @@ from protoqueue_operator.jetstream.layout import Layout, is_limited
 _LARGEST_SIZE = 2**31 - 1
 
 _LATER_ROOM, _TASKS_ROOM = 2048, 4096
-"""Bytes that streams take beyond `limits.maxTaskSize`, to which clients keep. A retry has more headers than the task it
-repeats, and what comes due more than what waited: the server stops at the first message that the target does not take.
+"""Bytes that streams accept beyond `limits.maxTaskSize`, which clients enforce.
+
+A retry has more headers than its task, and a task that has come due more than a scheduled one: the server stops at the
+first message that the target does not accept.
 """
 
 
 def queue_streams(
     queue: Queue, spec: QueueSpec, there: Mapping[str, Stream] | None = None, *, sourced: bool = False
 ) -> tuple[Stream, ...]:
-    """The streams of a queue, in the order they are to be made or changed: a subject is given up before it is taken.
+    """The streams of a queue, in the order of creation or change: a subject is released before it is claimed.
 
-    What is `there` of those that it does not need is closed. `sourced`: whether the queue's stream sources from LATER
-    what comes due: that of an ordered queue, and of a Broadcast queue of earlier versions until LATER is empty.
+    Streams that are `there` but not needed are closed. `sourced`: whether the queue's stream sources due tasks from
+    LATER, as in ordered queues, and in Broadcast queues of earlier versions until LATER is empty.
     """
     streams: tuple[Stream | None, ...]
     if sourced or spec.ordering:
@@ -40,16 +42,15 @@ def queue_streams(
 
 
 def queue_stream_names(name: QueueName) -> tuple[str, ...]:
-    """Every stream a queue can have, whatever its specification says today."""
+    """Every stream a queue can have under any specification."""
     return (name.later_stream, name.dead_letter_stream, name.history_stream, name.stream, name.new_stream)
 
 
 def standing_consumers(queue: Queue, spec: QueueSpec, layout: Layout) -> tuple[Consumer, ...]:
     """The durables that are never pulled.
 
-    `num_pending` of the first is the number of tasks not yet due. A stream that keeps only what somebody waits for
-    keeps what is scheduled for the others, and how far Redrives have come; what is scheduled is still kept where
-    somebody deletes one of them.
+    `num_pending` of the first is the number of tasks not yet due. The others make a stream with interest retention keep
+    scheduled tasks and the progress of Redrives; scheduled tasks are still kept if one of them is deleted.
     """
     counter = Consumer(
         stream=layout.later,
@@ -72,7 +73,7 @@ def standing_consumers(queue: Queue, spec: QueueSpec, layout: Layout) -> tuple[C
 
 
 def group_consumers(group: Group, spec: EffectiveSpec, queue: QueueSpec, layout: Layout) -> tuple[Consumer, ...]:
-    """One durable per stream and priority level, or per partition where the queue is ordered; lowest first."""
+    """One durable per stream and priority level, or per partition in an ordered queue; lowest first."""
     if queue.ordering:
         return tuple(
             replace(
@@ -91,10 +92,10 @@ def group_consumers(group: Group, spec: EffectiveSpec, queue: QueueSpec, layout:
 def _level_consumers(
     group: Group, spec: EffectiveSpec, queue: QueueSpec, stream: str, layout: Layout
 ) -> tuple[Consumer, ...]:
-    """Those of one stream.
+    """The consumers of one stream.
 
-    JetStream counts what is in flight by consumer, so that a stated `maxInFlight` is kept by working on what lies in
-    one stream, and moving there what lies in another.
+    JetStream counts tasks in flight per consumer, so `maxInFlight` is enforced by taking tasks from one stream only,
+    and moving those of others there.
     """
     name = group.name
     moved = stream != layout.stream and spec.states_max_in_flight
@@ -103,7 +104,7 @@ def _level_consumers(
         base = replace(base, max_ack_pending=_MOST_MOVED)
     retrying = name.name if queue.delivery == "Broadcast" else "*"
     takes_unique = not layout.sourced and queue.delivery != "Broadcast"
-    apart = takes_unique and moved and stream == layout.later  # a task that is moved would lose its unique key
+    apart = takes_unique and moved and stream == layout.later  # a moved task would lose its unique key
     consumers, held = [], []
     for level in range(queue.effective_priority_levels):
         new = (name.queue.task(level), name.queue.retry(retrying, level))
@@ -119,7 +120,7 @@ def _level_consumers(
 
 
 _MOST_MOVED = 1000
-"""Tasks that are being moved from one stream to another at the same time."""
+"""How many tasks are moved between streams at the same time."""
 
 
 def _base(group: Group, spec: EffectiveSpec, queue: QueueSpec, stream: str) -> Consumer:
@@ -136,7 +137,7 @@ def _base(group: Group, spec: EffectiveSpec, queue: QueueSpec, stream: str) -> C
 
 
 def _tasks(queue: Queue, spec: QueueSpec) -> Stream:
-    """What is due and what is not, and what is new unless the queue has limits. It has none but that of size."""
+    """Due and scheduled tasks, and new ones unless the queue has limits. Has no limit but that of size."""
     subjects = queue.name.later_subjects(*_shape(spec))
     if spec.delivery != "Broadcast":
         subjects = (*subjects, *queue.name.unique_subjects(spec.effective_priority_levels))
@@ -147,18 +148,18 @@ def _tasks(queue: Queue, spec: QueueSpec) -> Stream:
 
 
 def _new_tasks(queue: Queue, spec: QueueSpec) -> Stream:
-    """What is new of a queue with limits."""
+    """New tasks of a queue with limits."""
     stream = _stream(queue, spec, queue.name.new_stream, _new_subjects(queue, spec), _TASKS_ROOM)
     return _with_limits(stream, spec)
 
 
 def _new_subjects(queue: Queue, spec: QueueSpec) -> tuple[str, ...]:
-    """What is stored where new tasks are: what is redriven too, and with it how far a Redrive has come."""
+    """Subjects stored with new tasks: redriven tasks too, and with them the progress of Redrives."""
     return (*queue.name.stream_subjects(*_shape(spec)), queue.name.all_checkpoints)
 
 
 def _stream(queue: Queue, spec: QueueSpec, name: str, subjects: tuple[str, ...], room: int) -> Stream:
-    """What all streams of a queue's tasks have in common."""
+    """Settings common to all streams of a queue's tasks."""
     return Stream(
         name=name,
         owner=Owner.of(queue.meta),
@@ -175,7 +176,7 @@ def _stream(queue: Queue, spec: QueueSpec, name: str, subjects: tuple[str, ...],
 
 
 def _closed(queue: Queue, spec: QueueSpec, there: Stream | None) -> Stream | None:
-    """The stream as one that takes nothing more, and loses nothing either: whatever limits it had are gone."""
+    """The stream, closed: it accepts nothing more and loses nothing, as its limits are removed."""
     if there is None:
         return None
     return replace(
@@ -193,14 +194,14 @@ def _closed(queue: Queue, spec: QueueSpec, there: Stream | None) -> Stream | Non
 
 
 def _later(queue: Queue, spec: QueueSpec) -> Stream:
-    """Of an ordered queue. Without limits but that of size: a full queue only makes due tasks wait here."""
+    """Scheduled tasks of an ordered queue. No limit but that of size: if the queue is full, due tasks wait here."""
     subjects = queue.name.later_subjects(*_shape(spec))
     stream = _stream(queue, spec, queue.name.later_stream, subjects, _LATER_ROOM)
     return replace(stream, retention="workqueue", allow_msg_schedules=True)
 
 
 def _sourcing(queue: Queue, spec: QueueSpec) -> Stream:
-    """The tasks of an ordered queue: what comes due joins its partition's end."""
+    """The tasks of an ordered queue: due tasks join the end of their partition."""
     stream = _with_limits(_stream(queue, spec, queue.name.stream, _new_subjects(queue, spec), _TASKS_ROOM), spec)
     return replace(stream, source=Source(queue.name.later_stream, queue.name.due_transform), shape=stated_shape(spec))
 
@@ -218,7 +219,7 @@ def _with_limits(stream: Stream, spec: QueueSpec) -> Stream:
 
 
 def _dead_letters(queue: Queue, spec: QueueSpec) -> Stream | None:
-    """None where dead letters are off: what was kept earlier then stays as it is, readable."""
+    """None if dead letters are off: earlier ones then stay as they are, readable."""
     if not spec.dead_letter.enabled:
         return None
     return Stream(
@@ -255,7 +256,7 @@ def _history(queue: Queue, spec: QueueSpec) -> Stream | None:
 
 
 _NO_IDS = timedelta(milliseconds=100)
-"""The least that JetStream takes: records have no message ids."""
+"""The least that JetStream accepts: records have no message ids."""
 
 
 def _shape(spec: QueueSpec) -> tuple[int, int]:
@@ -264,7 +265,7 @@ def _shape(spec: QueueSpec) -> tuple[int, int]:
 
 
 def stated_shape(spec: QueueSpec) -> str:
-    """For which subjects tasks are stored, and consumers made."""
+    """The shape for which tasks are stored and consumers created."""
     return f"partitions={spec.ordering.partitions}" if spec.ordering else f"levels={spec.effective_priority_levels}"
 
 

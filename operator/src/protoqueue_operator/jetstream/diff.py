@@ -1,6 +1,6 @@
-"""From what is there to what is to be there, as a list of actions: equal states plan nothing.
+"""The actions from the observed to the desired state; equal states need none.
 
-Creating and updating are different requests, and neither is sent without need: a clustered no-op update has side
+Creating and updating are different requests, and neither is sent unnecessarily: a clustered no-op update has side
 effects (nats-server#5526).
 """
 
@@ -82,9 +82,9 @@ def plan_stream(desired: Stream, observed: Stream | None, *, adopts: str = "") -
 
 
 def other_shape(desired: str, observed: str) -> tuple[str, str] | None:
-    """Which field says otherwise than a kept stream, and what that was made for; None where all tasks will be taken.
+    """Which field contradicts a kept stream, and the stream's value; None if all its tasks will be consumed.
 
-    A stream that says nothing of its shape is taken as it is.
+    A stream that does not state its shape is accepted.
     """
     (wants, _, new), (has, _, old) = desired.partition("="), observed.partition("=")
     if not old.isdigit() or (wants == has and (new == old or (wants == "levels" and int(new) > int(old)))):
@@ -100,8 +100,8 @@ def plan_consumers(
 ) -> list[Action]:
     """Consumers of one group on its stream. Raises ForeignAsset.
 
-    What a group left behind that is no more is cleared away first, since it would hold on to the tasks; consumers that
-    the operator did not make are left alone.
+    Leftovers of deleted groups are removed first, since they would hold the tasks; consumers that the operator did not
+    create are left alone.
     """
     wanted = {consumer.name: consumer for consumer in desired}
     there = {consumer.name: consumer for consumer in observed}
@@ -129,7 +129,7 @@ def plan_consumer(desired: Consumer, observed: Consumer | None) -> list[Action]:
 
 
 def plan_group_removal(owner: Owner, observed: Iterable[Consumer]) -> list[Action]:
-    """The group's consumers go; what they had not acknowledged stays in the queue."""
+    """Delete the group's consumers; unacknowledged tasks stay in the queue."""
     return [
         DeleteConsumer(consumer.stream, consumer.name)
         for consumer in observed
@@ -138,7 +138,7 @@ def plan_group_removal(owner: Owner, observed: Iterable[Consumer]) -> list[Actio
 
 
 def described(action: Action) -> str:
-    """What is done to what, for logs and Events."""
+    """A description of the action, for logs and Events."""
     match action:
         case CreateStream(stream) | UpdateStream(stream):
             what = stream.name

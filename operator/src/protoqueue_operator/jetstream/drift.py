@@ -1,9 +1,9 @@
-"""Notices what others do to the operator's assets in JetStream.
+"""Detects changes by others to the operator's assets in JetStream.
 
-Advisories tell at once of streams edited or deleted and of consumers deleted, paused or resumed. What the server does
-not announce, a consumer that was edited or a schedule that was purged, is heard as it is asked for: requests to
-JetStream are messages like any other, and the operator's own are not echoed to it. What all of that misses, as during
-an outage or for want of a permission, is found by comparing what sampling reads anyway.
+Advisories report at once streams edited or deleted and consumers deleted, paused or resumed. Changes that the server
+does not announce, an edited consumer or a purged schedule, are detected from the requests: these are messages like any
+other, and the operator's own are not echoed to it. What all of that misses, as during an outage or without a
+permission, is found by comparing what sampling reads anyway.
 """
 
 import asyncio
@@ -37,27 +37,30 @@ _REMOVALS = ("$JS.API.STREAM.PURGE.", "$JS.API.STREAM.MSG.DELETE.")
 """Followed by the stream."""
 
 _DONE_S = (0.5,)
-"""When to look after something was done. However often somebody does it again, no queue is looked at more often."""
+"""When to check after a change. However often it is repeated, no queue is checked more often."""
 _ASKED_FOR_S = (0.5, 5.0)
-"""When to look after a request was heard: it is heard before it is carried out, and a busy cluster takes its time."""
+"""When to check after a request was heard: it is heard before it is executed, which takes time in a busy cluster."""
 
 COMPARE_AGAIN_S = 20.0
-"""How often what is sampled is compared with what it should be."""
+"""How often samples are compared with the desired state."""
 
 
 class Desired(Protocol):
-    """What the assets of a queue are to be, as far as that is known."""
+    """The desired assets of a queue, as far as known."""
 
     def streams(self, queue: Key) -> Iterable[Stream]: ...
 
     def layout(self, queue: Key) -> Layout | None: ...
 
     def consumers(self, queue: Key) -> Iterable[Consumer]:
-        """Those of its groups; none of groups that are refused: a look would repair nothing."""
+        """The consumers of its groups; none of refused groups, for which nothing can be repaired."""
 
 
 class DriftWatch:
-    """Of one broker. `look_again` is called with the queue whose assets, or whose groups' assets, are in question."""
+    """Watches one broker.
+
+    `look_again` is called with the queue whose assets, or whose groups' assets, may have changed.
+    """
 
     def __init__(
         self,
@@ -86,7 +89,7 @@ class DriftWatch:
         for subject, heard in list(self._unheard.items()):
             await self._broker.connection.subscribe(subject, heard)
             del self._unheard[subject]
-            self._streams_compared = -COMPARE_AGAIN_S  # what happened before is not heard: compare at once
+            self._streams_compared = -COMPARE_AGAIN_S  # earlier changes were not heard: compare at once
 
     def streams_are_due(self) -> bool:
         return time.monotonic() - self._streams_compared >= COMPARE_AGAIN_S
@@ -107,7 +110,7 @@ class DriftWatch:
                     break
 
     def compare_consumers(self, queue: Queue, infos: Iterable[Mapping[str, Any]]) -> None:
-        """Nothing happens where that queue was compared a moment ago."""
+        """Does nothing if that queue was compared recently."""
         key, now = queue.meta.key, time.monotonic()
         if now - self._compared.get(key, 0.0) < COMPARE_AGAIN_S:
             return
@@ -117,7 +120,7 @@ class DriftWatch:
             self._look_again(key)
 
     def _is_worked_off(self, queue: Queue, held: Mapping[str, int]) -> bool:
-        """Whether a stream that is only there until it is empty is so, but for recurring tasks."""
+        """Whether a stream that is kept only until it is empty is empty, except for recurring tasks."""
         layout = self._desired.layout(queue.meta.key)
         if layout is None or not isinstance(queue.spec, QueueSpec):
             return False
@@ -125,7 +128,7 @@ class DriftWatch:
         return any(held.get(stream, 0) <= len(queue.spec.schedules) for stream in leaving)
 
     def forget_others(self, queues: Set[Key]) -> None:
-        """Of queues that are gone, or held elsewhere, nothing is kept."""
+        """Forget queues that are gone or live elsewhere."""
         for key in self._compared.keys() - queues:
             del self._compared[key]
 
@@ -138,7 +141,7 @@ class DriftWatch:
             self._bucket_touched(_DONE_S)
 
     def _consumer_asked_for(self, message: Msg) -> None:
-        """Somebody else creates or updates a consumer that is, by its name, the operator's."""
+        """Another client creates or updates a consumer with a name of the operator's."""
         stream, _, rest = _after(_CONSUMER_REQUESTS, message.subject).partition(".")
         consumer = rest.partition(".")[0]
         key = _queue_of(stream)
@@ -146,7 +149,7 @@ class DriftWatch:
             self._look_soon(key, _ASKED_FOR_S)
 
     def _removal_asked_for(self, message: Msg) -> None:
-        """Somebody else removes messages: what the operator itself has stored may be among them."""
+        """Another client removes messages: some stored by the operator may be among them."""
         stream = _after(_REMOVALS, message.subject)
         key = _queue_of(stream)
         queue = self._queues.get(key) if key else None
@@ -156,11 +159,11 @@ class DriftWatch:
             self._bucket_touched(_ASKED_FOR_S)
 
     def _bucket_touched(self, delays_s: tuple[float, ...]) -> None:
-        """A bucket holds something of every queue, or is not there any more."""
+        """A bucket with entries of every queue has changed, or is gone."""
         self._broker.configs.doubt()
         loop = asyncio.get_running_loop()
         for delay_s in delays_s:
-            if delay_s not in self._buckets_soon:  # however often it is touched, its queues are counted once
+            if delay_s not in self._buckets_soon:  # however often it is changed, its queues are counted once
                 self._buckets_soon.add(delay_s)
                 loop.call_later(delay_s, self._look_at_all, delay_s)
 
@@ -170,7 +173,7 @@ class DriftWatch:
             self._look_again(key)
 
     def _look_soon(self, key: Key, delays_s: tuple[float, ...]) -> None:
-        """Nothing happens where the queue lives elsewhere: who has a NATS of their own can name any queue there."""
+        """Does nothing if the queue lives elsewhere: in a NATS of their own, tenants can name any queue."""
         if self._brokers.known(key) is not self._broker:
             return
         loop = asyncio.get_running_loop()
@@ -184,7 +187,7 @@ class DriftWatch:
         self._look_again(key)
 
     def _entry_touched(self, message: Msg) -> None:
-        """Somebody wrote into `pq-config`; what the operator itself writes is not heard."""
+        """Another client wrote into `pq-config`; the operator's own writes are not heard."""
         parts = message.subject.removeprefix(f"$KV.{CONFIG_BUCKET}.").split(".")
         if len(parts) >= 2:
             self._look_soon(Key("Queue", parts[0], parts[1]), _DONE_S)

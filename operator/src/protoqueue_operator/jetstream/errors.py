@@ -1,4 +1,4 @@
-"""What JetStream's error codes mean to whoever wrote the resource."""
+"""What JetStream's error codes mean for a resource's author."""
 
 from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, QuotaExceeded
 
@@ -12,7 +12,7 @@ _LIMITS = {
     "spec.history.maxBytes set their size aside",
     10122: "the size of a stream of the account (max_stream_bytes): spec.limits.maxBytes",
 }
-"""As the server's configuration writes them."""
+"""As in the server's configuration."""
 _OVERLAPPING = 10065
 _CONSUMED_BY_ANOTHER = 10100
 _SCHEDULES = {
@@ -23,7 +23,7 @@ _SCHEDULES = {
 
 
 def refused(code: int | None, text: str) -> BrokerRefused:
-    """What to raise, so that the message names the field of the Queue, or the limit of NATS, that stands in the way."""
+    """The error to raise, whose message names the Queue's field, or the limit of NATS, that is the cause."""
     if code in _TOO_FEW_SERVERS:
         return BrokerRefused(f"NATS has fewer servers; set 1, or add servers. JetStream: {text}", field="spec.replicas")
     if code in _LIMITS:

@@ -1,4 +1,4 @@
-"""The key-value buckets of the contract: made once per connection, read and written key by key."""
+"""The key-value buckets of the contract: created once per connection, read and written key by key."""
 
 import asyncio
 import base64
@@ -27,10 +27,10 @@ BUCKETS = (
     Bucket(RATE_BUCKET, storage="memory"),
     Bucket(DONE_BUCKET, ttl=timedelta(days=1)),
 )
-"""A finished task is remembered for a day: longer than any redelivery of it can take."""
+"""Finished tasks are remembered for a day: longer than any redelivery can take."""
 
 SAMPLES = Bucket(SAMPLES_BUCKET, ttl=timedelta(seconds=COARSE.slots * COARSE.block_s))
-"""Made apart from the others: a queue is as good without it."""
+"""Created apart from the others: a queue works without it."""
 
 
 class ConfigBucket:
@@ -43,7 +43,7 @@ class ConfigBucket:
         self._ensuring = asyncio.Lock()
 
     async def get(self, key: str) -> bytes | None:
-        """What is stored under the key; None where nothing is."""
+        """The value of the key; None without one."""
         await self._ensure()
         return _value(await self._jetstream.last_message(_stream(CONFIG_BUCKET), _subject(key)))
 
@@ -52,7 +52,7 @@ class ConfigBucket:
         await self._publish(key, value, {})
 
     async def purge(self, key: str) -> None:
-        """Leave nothing but the mark that tells watchers it is gone; no bucket is made for that."""
+        """Delete the key, leaving a marker for watchers; creates no bucket for that."""
         if not self._is_there and await self._jetstream.stream(_stream(CONFIG_BUCKET)) is None:
             return
         await self._publish(key, b"", {"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
@@ -62,19 +62,19 @@ class ConfigBucket:
         return self._replicas
 
     def replicate(self, replicas: int) -> None:
-        """Be kept by as many servers as a queue is: it is worth nothing without its entry. Never by fewer again."""
+        """Replicate the bucket as often as a queue, which is worthless without its entry. Never reduced again."""
         if replicas > self._replicas:
             self._replicas, self._is_there = replicas, False
 
     def doubt(self) -> None:
-        """The server was away: what it kept in memory may be gone, so look before the next use."""
+        """The server was away: what it kept in memory may be gone, so check before the next use."""
         self._is_there = False
 
     async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> None:
         try:
             await self._jetstream.publish(_subject(key), value, headers)
         except BrokerUnavailable:
-            # Nobody answers also where somebody deleted the bucket: look again before the next attempt.
+            # There is no answer either if the bucket was deleted: check before the next attempt.
             self.doubt()
             raise
 
@@ -89,7 +89,7 @@ class ConfigBucket:
 
 
 async def ensure_bucket(jetstream: JetStream, bucket: Bucket, replicas: int) -> None:
-    """Make it, or have it kept by so many servers at least. Raises BrokerUnavailable and BrokerRefused."""
+    """Create it, or raise its replicas to at least this number. Raises BrokerUnavailable and BrokerRefused."""
     info = await jetstream.stream(_stream(bucket.name))
     if info is None:
         try:
@@ -103,7 +103,7 @@ async def ensure_bucket(jetstream: JetStream, bucket: Bucket, replicas: int) -> 
 
 
 async def read_noted(jetstream: JetStream, key: str) -> bytes | None:
-    """What workers have noted in `pq-done`; None where nothing is. Raises BrokerUnavailable and BrokerRefused."""
+    """An entry of workers in `pq-done`; None if there is none. Raises BrokerUnavailable and BrokerRefused."""
     return _value(await jetstream.last_message(_stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{key}"))
 
 
@@ -114,27 +114,27 @@ def _value(message: Mapping[str, Any] | None) -> bytes | None:
 
 
 def bucket_of(stream: str) -> str | None:
-    """The bucket of the contract that this stream is; None where it is another."""
+    """The bucket of the contract behind this stream; None for other streams."""
     return next((bucket.name for bucket in BUCKETS if _stream(bucket.name) == stream), None)
 
 
 def finished_tasks(queue: QueueName) -> tuple[str, str]:
-    """Stream and subject of what workers have noted about a queue's tasks in `pq-done`."""
+    """Stream and subject of the workers' entries about a queue's tasks in `pq-done`."""
     return _stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{queue.config_key}.>"
 
 
 def samples_of(queue: QueueName) -> tuple[str, str]:
-    """Stream and subject of what was measured of a queue over time."""
+    """Stream and subject of a queue's samples."""
     return _stream(SAMPLES_BUCKET), f"$KV.{SAMPLES_BUCKET}.{queue.config_key}.>"
 
 
 def sample_block(key: str) -> tuple[str, str]:
-    """Stream and subject of one block of that."""
+    """Stream and subject of one block of samples."""
     return _stream(SAMPLES_BUCKET), f"$KV.{SAMPLES_BUCKET}.{key}"
 
 
 def seal_entry(group: GroupName) -> tuple[str, str]:
-    """Stream and subject of what the ids of a group's messages are sealed with, in `pq-done`."""
+    """Stream and subject of the secret that seals a group's message ids, in `pq-done`."""
     return _stream(DONE_BUCKET), f"$KV.{DONE_BUCKET}.{group.seal_key}"
 
 

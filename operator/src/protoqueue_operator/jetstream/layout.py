@@ -1,11 +1,12 @@
-"""In which streams the tasks of a queue lie.
+"""Which streams hold the tasks of a queue.
 
-One stream holds all of them, new, due and not yet due, unless the queue has limits: JetStream takes no schedules in a
-stream that refuses new messages, and its `max_age` would delete what is not yet due. New tasks then have a stream of
-their own, with the limits. A stream that is to take no more tasks is closed: it goes on firing what is scheduled in it,
-groups go on consuming it, and it is deleted when it is empty. So nothing is ever moved from stream to stream.
+One stream holds all of them, new, due and not yet due, unless the queue has limits: JetStream allows no schedules in a
+stream that refuses new messages, and its `max_age` would delete tasks that are not yet due. New tasks then have a
+stream of their own, with the limits. A stream that must accept no more tasks is closed: its schedules still fire,
+groups still consume it, and it is deleted once empty. So the operator never moves tasks between streams.
 
-An ordered queue has its tasks in one stream, which sources from another what comes due: it joins its partition's end.
+An ordered queue has its tasks in one stream, which sources due tasks from another: they join the end of their
+partition.
 """
 
 from collections.abc import Mapping
@@ -21,20 +22,20 @@ class Layout:
     stream: str
     """Where new tasks are stored."""
     later: str
-    """Where tasks for later are stored: may be the same."""
+    """Where scheduled tasks are stored: may be the same."""
     draining: tuple[str, ...] = ()
-    """What takes no more tasks and may still hold some."""
+    """Streams that accept no more tasks and may still hold some."""
     sourced: bool = False
-    """Whether `stream` sources from `later` what comes due."""
+    """Whether `stream` sources due tasks from `later`."""
 
     @property
     def consumed(self) -> tuple[str, ...]:
-        """The streams that groups have consumers on, that of new tasks first."""
+        """The streams on which groups have consumers, that of new tasks first."""
         return (self.stream,) if self.sourced else self.holding
 
     @property
     def holding(self) -> tuple[str, ...]:
-        """The streams that hold tasks, whether they are due or not."""
+        """The streams that hold tasks, due or not."""
         return tuple(dict.fromkeys((self.stream, self.later, *self.draining)))
 
 
@@ -45,14 +46,14 @@ def is_limited(spec: QueueSpec) -> bool:
 
 
 def initial_layout(name: QueueName, spec: QueueSpec) -> Layout:
-    """That of a queue of which nothing was there before."""
+    """The layout of a new queue."""
     if spec.ordering:
         return Layout(name.stream, name.later_stream, sourced=True)
     return Layout(name.new_stream if is_limited(spec) else name.stream, name.stream)
 
 
 def layout_of(name: QueueName, streams: Mapping[str, Stream]) -> Layout | None:
-    """What the streams that are there amount to; None where the queue's own is not among them."""
+    """The layout of existing streams; None if the queue's own is not among them."""
     if (own := streams.get(name.stream)) is None:
         return None
     if own.source:
@@ -66,5 +67,5 @@ def layout_of(name: QueueName, streams: Mapping[str, Stream]) -> Layout | None:
 
 
 def is_closed(name: QueueName, stream: Stream) -> bool:
-    """Whether nobody can store anything in it."""
+    """Whether nothing can be stored in it."""
     return all(subject.startswith(f"{name.closed}.") for subject in stream.subjects)

@@ -13,7 +13,7 @@ def refuse_foreign(owner: Owner | None, found: Owner | None, what: str) -> None:
 
 
 def refuse_earlier_namespace(uid: str, found: Stream, adopts: str = "") -> None:
-    """Raises ForeignAsset where the stream was left by a Queue in another namespace of this name but `adopts`."""
+    """Raises ForeignAsset if a Queue in another namespace of this name, except `adopts`, left the stream."""
     if uid and found.namespace_uid and found.namespace_uid not in (uid, adopts):
         raise ForeignAsset(
             f"stream {found.name} exists and belongs to an earlier namespace of this name, or to another cluster's: "
@@ -24,7 +24,7 @@ def refuse_earlier_namespace(uid: str, found: Stream, adopts: str = "") -> None:
 
 
 def is_owned(owner: Owner, namespace_uid: str, adopts: str, observed: Stream) -> bool:
-    """Whether nothing of the above is refused."""
+    """Whether none of the above refuses it."""
     try:
         refuse_foreign(owner, observed.owner, observed.name)
         refuse_earlier_namespace(namespace_uid, observed, adopts)
@@ -34,6 +34,6 @@ def is_owned(owner: Owner, namespace_uid: str, adopts: str, observed: Stream) ->
 
 
 def is_lost(established: Stream, observed: Stream | None) -> bool:
-    """Whether a stream that a Queue had made its own is now another's of the same name, as of another cluster."""
+    """Whether a stream that a Queue owned now belongs to another of the same name, such as another cluster's."""
     mine, found = established.owner, observed.owner if observed else None
     return mine is not None and found is not None and found.key == mine.key and found != mine

@@ -1,4 +1,4 @@
-"""What clients and workers learn from the bucket `pq-config`."""
+"""The entries for clients and workers in the bucket `pq-config`."""
 
 from datetime import timedelta
 from typing import TypeVar
@@ -18,7 +18,7 @@ Config = TypeVar("Config", pb.QueueConfig, pb.GroupConfig)
 
 
 def queue_config(queue: Queue, spec: QueueSpec, layout: Layout, dead_letter_queue: str = "") -> pb.QueueConfig:
-    """`dead_letter_queue` is the Queue whose tasks the dead letters become; empty where they stay where they are."""
+    """`dead_letter_queue` is the Queue whose tasks the dead letters become; empty if they stay in this one."""
     max_age = None if layout.sourced else spec.limits.max_age  # what sources has the age itself
     return pb.QueueConfig(
         namespace=queue.meta.namespace,
@@ -68,7 +68,7 @@ def group_config(
 
 
 def stored_consumers(entry: pb.GroupConfig, queue: pb.QueueConfig) -> tuple[Consumer, ...]:
-    """The consumers that an entry was written for, as far as it tells of them."""
+    """The consumers for which an entry was written, as far as it lists them."""
     return tuple(
         Consumer(
             stream=each.stream or queue.stream,
@@ -90,7 +90,7 @@ def encode(config: pb.QueueConfig | pb.GroupConfig) -> bytes:
 
 
 def decode(kind: type[Config], data: bytes) -> Config | None:
-    """The stored message; None where it cannot be read, as after an edit by hand."""
+    """The stored message; None if it cannot be read, as after a manual edit."""
     try:
         return Parse(data, kind())
     except (ParseError, UnicodeDecodeError):

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 NAMED = 5
-"""So many subjects are named in a message."""
+"""How many subjects a message names."""
 
 
 def stranded(stored: Mapping[str, int], filters: Iterable[str]) -> dict[str, int]:
-    """Of the counts of messages by subject, those on subjects that none of the consumers' filters takes."""
+    """The message counts of subjects that match none of the consumers' filters."""
     patterns = [each.split(".") for each in filters]
     return {
         subject: count

@@ -1,4 +1,4 @@
-"""Many messages of a stream in order, without consuming them: through a consumer of the reader's own."""
+"""Reading many messages of a stream in order through a consumer of its own, without consuming them."""
 
 import asyncio
 import json
@@ -11,17 +11,17 @@ from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavail
 from protoqueue_operator.jetstream.client import JetStream
 
 _TIMEOUT_S = 30.0
-"""Of one read: a tenant's NATS is read from slowly."""
+"""The timeout of one read: a tenant's NATS may be slow."""
 
 _FORGOTTEN_AFTER_S = 60
-"""A consumer that nobody reads through is removed by the server: the reader may have been killed."""
+"""The server removes an unused consumer: the reader may have been killed."""
 
 _LEAST_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)  # frozen costs a microsecond a message
 class Stored:
-    """A message as it lies in the stream."""
+    """A stored message."""
 
     sequence: int
     subject: str
@@ -30,7 +30,7 @@ class Stored:
 
 
 class StreamReader:
-    """Every method raises BrokerUnavailable and BrokerRefused; after that the reader is of no more use."""
+    """Every method raises BrokerUnavailable and BrokerRefused; after that the reader cannot be used any more."""
 
     def __init__(self, jetstream: JetStream, stream: str, subject: str) -> None:
         self._jetstream = jetstream
@@ -39,7 +39,7 @@ class StreamReader:
         self._consumer = ""
 
     async def open(self, first: int) -> int | None:
-        """Begin at a sequence; returns how many messages there are from there on, None where there is no stream."""
+        """Start at a sequence; returns how many messages there are from there on, None if there is no stream."""
         config = {
             "name": f"_reader_{secrets.token_hex(8)}",
             "deliver_policy": "by_start_sequence",
@@ -58,7 +58,7 @@ class StreamReader:
         return pending
 
     async def read(self, most: int) -> list[Stored]:
-        """The next messages, some megabytes at most; none only where there is nothing more."""
+        """The next messages, some megabytes at most; none only at the end."""
         connection = self._jetstream.connection
         found: list[Stored] = []
         done = asyncio.Event()
@@ -84,7 +84,7 @@ class StreamReader:
         return found
 
     async def close(self) -> None:
-        """Take the consumer away; raises nothing, since it goes by itself."""
+        """Delete the consumer; raises nothing, since the server removes it anyway."""
         consumer, self._consumer = self._consumer, ""
         if consumer:
             try:
