@@ -1,4 +1,4 @@
-"""The running operator: its parts, what sets them going, and what tells that they still go."""
+"""The running operator: starting, wiring and stopping its parts, and reporting their health."""
 
 import asyncio
 import itertools
@@ -30,24 +30,24 @@ from protoqueue_operator.wiring import Wiring, make_status_writer
 logger = logging.getLogger(__name__)
 
 _WATCHING_WITHIN_S = 6.0
-"""After so long without an answer to kopf, although the API server answers, kopf has given up."""
+"""If kopf gets no answer for this long although the API server answers, kopf has given up."""
 _LOOK_S = 0.2
 _DISCONNECTED_AFTER_S = 3.0
-"""A connection lost for less is not worth a word in every object's status."""
+"""A shorter loss of the connection is not reported in the objects' status."""
 
 _REFUSED_AGAIN_S = 10.0
 _SAID_AGAIN = 30
-"""So many times a namespace that cannot be listed is asked for before it is said again."""
+"""How many times an unlistable namespace is retried before it is logged again."""
 
 _STALLED_AFTER_S = 60.0
 _BEHIND_AFTER_S = 90.0
-"""A watch that hangs is begun anew by kopf before that."""
+"""kopf restarts a hanging watch before that."""
 
 
 class Manager:
-    """Starts and stops everything, and tells whether it still runs.
+    """Starts and stops everything, and reports whether it runs.
 
-    It begins once and ends once: after a failure, or the loss of its Lease, a new one takes its place.
+    It starts once and ends once: after a failure, or the loss of its Lease, a new one replaces it.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Manager:
         halt: Callable[[], None],
         refused: Mapping[str, str] | None = None,
     ) -> None:
-        """`halt` ends all of it, kopf's part too.
+        """`halt` stops all of it, kopf's part too.
 
-        `refused` are namespaces that it was also given and may not list, and why: once it may, it begins anew.
+        `refused` are configured namespaces that it may not list, and why: once it may, it restarts.
         """
         self._refused = refused or {}
         self._kubernetes = kubernetes
         self._halt = halt
         self.has_started = False
         self.ended_because: str | None = None
-        """Why it has to begin anew; None where it was asked to end."""
+        """Why it has to restart; None if it was asked to stop."""
         self._settings = settings
         self._metrics = Metrics()
         caches = Caches()
@@ -131,7 +131,7 @@ class Manager:
                 settings.monitoring_url, self._metrics.registry, self.trouble, self.not_ready
             )
             await self._monitoring.start()
-        # A standby has its connection at hand: who takes the lead must not find NATS away.
+        # A standby is already connected: a new leader must not find NATS away.
         self._brokers.start()
         self._comparing = asyncio.create_task(self.resync.run(settings.sync_period_s), name="watches")
         if read := settings.read_credentials:
@@ -142,7 +142,7 @@ class Manager:
         self.has_started = True
 
     async def _start_acting(self) -> None:
-        """Act, or stand for election, once every watch is open; without a Lease that is all there is to it."""
+        """Once every watch is open, stand for election, or act at once without a Lease."""
         while missing := self.open_watches.missing():
             await asyncio.sleep(_LOOK_S)
             if self.open_watches.quiet_for_s() > _WATCHING_WITHIN_S and await self._api_answers():
@@ -165,7 +165,7 @@ class Manager:
         await self._election.run()
 
     async def _ask_for_refused(self) -> None:
-        """Say which namespaces are not served, and begin anew when one of them can be."""
+        """Log which namespaces are not served, and restart when one of them can be."""
         for number in itertools.count():
             if number % _SAID_AGAIN == 0:
                 for name, why in self._refused.items():
@@ -181,7 +181,7 @@ class Manager:
                 return
 
     async def _api_answers(self) -> bool:
-        """Whether everything that is to be watched can be listed. Where it cannot, a new start would not help."""
+        """Whether everything to be watched can be listed. If not, a restart would not help."""
         try:
             for kind in WATCHED_KINDS:
                 for namespace in self._settings.namespaces or (None,):
@@ -193,7 +193,7 @@ class Manager:
         return True
 
     def _begin(self) -> None:
-        """Act. What the watches have seen until now is in the work queue already."""
+        """Act as leader. What the watches have seen so far is already in the work queue."""
         self._is_leading = True
         self._status.start()
         self._events.start()
@@ -207,12 +207,12 @@ class Manager:
         )
 
     def part_ended(self, task: "asyncio.Task[Any]") -> None:
-        """One of kopf's tasks has ended: the others may go on, and see nothing any more."""
+        """One of kopf's tasks has ended: the others may go on, but no longer see anything."""
         if not task.cancelled() and (error := task.exception()):
             self._fail(f"{task.get_name()}: {error!r}")
 
     def _fail(self, why: str) -> None:
-        """Stop acting this very moment; everything else ends after it."""
+        """Stop acting immediately; everything else ends afterwards."""
         if self._is_stopping:
             return
         self._is_stopping, self._is_leading, self.ended_because = True, False, why
@@ -244,7 +244,7 @@ class Manager:
         self._halt()
 
     def broker_opened(self, broker: Broker) -> None:
-        """A connection begins: its queues are sampled from now on, by who leads."""
+        """A connection is opened: from now on the leader samples its queues."""
         if self._is_leading:
             self._sample(broker)
 
@@ -253,7 +253,7 @@ class Manager:
         self._samplers[broker] = sampler, asyncio.create_task(sampler.run(), name="sampler")
 
     def broker_changed(self, broker: Broker, is_up: bool) -> None:
-        """A connection was made or lost."""
+        """A connection was established or lost."""
         if timer := self._disconnect_timers.pop(broker, None):
             timer.cancel()
         if is_up:
@@ -266,30 +266,30 @@ class Manager:
             )
 
     def broker_closed(self, broker: Broker) -> None:
-        """Nobody needs the connection any more."""
+        """The connection is no longer needed."""
         if timer := self._disconnect_timers.pop(broker, None):
             timer.cancel()
         if sampling := self._samplers.pop(broker, None):
             sampling[1].cancel()
 
     def home_changed(self, queue: Key) -> None:
-        """A queue lives elsewhere, or is reached by other credentials."""
+        """A queue has moved, or is reached by other credentials."""
         self._wiring.requeue(queue)
 
     def stalled_for_s(self) -> float:
-        """Age of the oldest sample, of whichever broker."""
+        """Age of the oldest sample of any broker."""
         now = time.monotonic()
         return max((now - sampler.sampled_at for sampler, _ in self._samplers.values()), default=0.0)
 
     def trouble(self) -> str | None:
         """Why the process should be restarted, or None."""
         if self._is_stopping:
-            return None  # it ends, or begins anew, by itself
+            return None  # it ends, or restarts, by itself
         for task in self._long_running():
             if task.done():
                 return f"the task {task.get_name()!r} has ended"
         for broker, (sampler, _) in self._samplers.items():
-            # A NATS that some tenant's Secret names may hold its sampler up as it likes, and nobody else's.
+            # A tenant's NATS may delay its own sampler, but no other.
             stalled_s = time.monotonic() - sampler.sampled_at if broker is self._brokers.own else 0.0
             if stalled_s > _STALLED_AFTER_S:
                 return f"no backlog was sampled for {stalled_s:.0f} s"
@@ -298,13 +298,13 @@ class Manager:
         return None
 
     def not_ready(self) -> str | None:
-        """Why this one could not act, or None. Whether it leads is another question."""
+        """Why this replica could not act as leader, or None, whether or not it leads."""
         if missing := self.open_watches.missing():
             return f"not watched: {_listed(missing)}"
         return self.ended_because or self.trouble()
 
     def _long_running(self) -> Iterator[asyncio.Task[None]]:
-        """What ends with the process, and not before."""
+        """Resources that end with the process, and not before."""
         return filter(None, (self._starting, self._comparing, self._asking, *self._pollers, self._reloading))
 
     def _nats_is_up(self) -> bool:

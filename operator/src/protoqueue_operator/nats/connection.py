@@ -1,4 +1,4 @@
-"""Connections to NATS, each kept up for ever."""
+"""Connections to NATS, which reconnect for ever."""
 
 import asyncio
 import contextlib
@@ -29,22 +29,22 @@ logger = logging.getLogger(__name__)
 
 _RECONNECT_WAIT_S = 1
 _FIRST_CONNECTION_S = 5.0
-"""How long a connection that has just been opened counts as on its way rather than as away."""
+"""How long a just opened connection counts as connecting rather than as away."""
 _REQUESTS_AT_ONCE = 128
-"""The server queues API requests of all clients in one place: whoever sends thousands at once times out."""
+"""The server queues the API requests of all clients together: thousands sent at once would time out."""
 
 _PROBE = "$JS.API.STREAM.INFO.PQ"
-"""Of a stream that no Queue has: whoever leads JetStream says that there is none, whichever servers are away."""
+"""A stream that does not exist: JetStream's leader answers that, whichever servers are away."""
 _PROBE_S = 2.0
 
 _USER_INFO = "$SYS.REQ.USER.INFO"
 _USER_INFO_S = 2.0
 
 _LONGEST_NAME = 128
-"""Characters of an account's name that are kept."""
+"""Characters kept of an account's name."""
 
 _TROUBLES = 8
-"""Kinds of errors that are kept of a connection that cannot be made."""
+"""Kinds of errors kept for a connection that cannot be established."""
 
 _TENANTS_REQUESTS_AT_ONCE = 16
 _TENANTS_BYTES_PER_S = 4 * 1024 * 1024
@@ -52,7 +52,7 @@ _TENANTS_LARGEST_BYTES = 16 * 1024 * 1024
 """Of a NATS that a Secret names. The list of an account's streams is sent in parts of less than one MiB."""
 
 _WAITING_BYTES, _WAITING_MESSAGES = 4 * 1024 * 1024, 10_000
-"""What one subscription holds that was not looked at yet. More of it is dropped: it only says where to look."""
+"""How many unprocessed messages a subscription holds. More are dropped: they are only hints."""
 
 _LINES, _LINE_S = 20, 30.0
 """Lines that a connection logs at once, and after how long it may log one more."""
@@ -79,8 +79,10 @@ class Connection:
         self._listening: asyncio.Task[None] | None = None
         self._account: str | None = None
         self._troubles: dict[str, str] = {}
-        """What went wrong since the connection was last made or lost, by the kind of error: each of several servers
-        says something else, and one may say something else each time."""
+        """Errors since the connection was last established or lost, by kind.
+
+        Each of several servers may report a different one, and one server a different one each time.
+        """
         self._log = _RateLimitedLog()
 
     def open(self) -> None:
@@ -89,7 +91,7 @@ class Connection:
         self._connecting = asyncio.create_task(self._connect(), name="nats connection")
 
     def trust(self) -> None:
-        """It turned out to be the operator's own."""
+        """It turned out to be the operator's own NATS."""
         if not self._trusted:
             self._trusted = True
             self._client.lift_bounds()
@@ -97,7 +99,7 @@ class Connection:
 
     @property
     def is_on_its_way(self) -> bool:
-        """Whether it was opened a moment ago and has not been made yet: nobody can say yet that NATS is away."""
+        """Whether it was just opened and is not established yet, so that NATS does not count as away yet."""
         if self._was_up or self._opened_at is None:
             return False
         return time.monotonic() - self._opened_at < _FIRST_CONNECTION_S
@@ -118,7 +120,7 @@ class Connection:
                 )
                 self._liveness.answered()
                 return message
-            except TimeoutError:  # nats-py's own, or nothing is answered any more
+            except TimeoutError:  # nats-py's own, or the server no longer answers
                 self._require()
                 raise Unanswered(f"NATS did not answer on {subject} within {timeout_s:g} s") from None
             except NoRespondersError:
@@ -128,7 +130,7 @@ class Connection:
                 raise BrokerUnavailable(self._said(error)) from error
 
     async def publish(self, subject: str, payload: bytes) -> None:
-        """Without an answer: what is lost with the connection is lost. Raises BrokerUnavailable."""
+        """Publish without an answer: the message may be lost with the connection. Raises BrokerUnavailable."""
         self._require()
         try:
             await self._client.publish(subject, payload)
@@ -136,7 +138,7 @@ class Connection:
             raise BrokerUnavailable(self._said(error)) from error
 
     async def account(self) -> str:
-        """As the server names the account; empty where it does not tell. Raises BrokerUnavailable."""
+        """The account's name according to the server; empty if it does not tell. Raises BrokerUnavailable."""
         if self._account is None:
             try:
                 answer = await self.request(_USER_INFO, b"", _USER_INFO_S)
@@ -144,7 +146,7 @@ class Connection:
             except BrokerUnavailable:
                 self._require()
                 self._account = ""
-            except (KeyError, TypeError, ValueError, RecursionError):  # whatever answers there is no server of NATS
+            except (KeyError, TypeError, ValueError, RecursionError):  # what answers there is not a NATS server
                 self._account = ""
         return self._account
 
@@ -248,7 +250,7 @@ class Connection:
 
     @property
     def shown(self) -> str:
-        """Where it leads, for people."""
+        """The server's address, for people."""
         return one_line(self.credentials.where)
 
     @property
@@ -301,7 +303,7 @@ class Connection:
         await self._found()
 
     async def _failed(self, error: Exception) -> None:
-        """Once for each kind of trouble, not once a second."""
+        """Log each kind of error once, not once a second."""
         words = shown_error(error)
         kind = _REFUSED if "authorization violation" in words.lower() else type(error).__name__
         if kind not in self._troubles:
@@ -323,11 +325,11 @@ class Connection:
 
 
 _REFUSED = "refused"
-"""The kind of trouble of credentials that a server does not take."""
+"""The kind of error for credentials that a server rejects."""
 
 
 class _RateLimitedLog:
-    """The log, for one connection: a server that lets the operator in and hangs up each second fills it with little."""
+    """The log of one connection, rate limited: a server that accepts and disconnects each second does not flood it."""
 
     def __init__(self) -> None:
         self._left = float(_LINES)
@@ -351,7 +353,7 @@ class _RateLimitedLog:
 
 
 def _options(credentials: Credentials) -> dict[str, Any]:
-    """As nats-py takes them. Raises ValueError for certificates that are none."""
+    """The options for nats-py. Raises ValueError for invalid certificates."""
     options: dict[str, Any] = {"servers": list(credentials.servers)}
     if credentials.creds:
         options["user_credentials"] = RawCredentials(credentials.creds)
@@ -381,9 +383,9 @@ def _tls(credentials: Credentials) -> ssl.SSLContext:
 
 @contextlib.contextmanager
 def _in_memory(text: str) -> Iterator[str]:
-    """A file with that text, as OpenSSL reads keys from files alone; where the system allows it, it is on no disk."""
+    """A file with this text, as OpenSSL reads keys from files only; not on a disk, if the system allows that."""
     if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryDirectory() as directory:  # readable by nobody else, and gone in a moment
+        with tempfile.TemporaryDirectory() as directory:  # readable by no other user, and gone immediately
             file = Path(directory, "client.pem")
             file.write_text(text)
             yield str(file)

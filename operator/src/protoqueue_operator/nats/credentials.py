@@ -1,4 +1,4 @@
-"""Where a NATS server is and as whom to speak to it, from a Secret's keys or the like-named files of a directory."""
+"""Address and credentials of a NATS server, from a Secret's keys or the files of the same names in a directory."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from protoqueue_operator.api.v1alpha1.errors import SecretInvalid
 SECRET_KEYS = ("url", "creds", "nkey", "token", "user", "password", "inboxPrefix", "ca.crt", "tls.crt", "tls.key")
 
 SECRET_SCHEMES = ("nats", "tls")
-"""Of a Secret's url. Over WebSocket the operator would be a client of HTTP inside the cluster, for anybody to aim."""
+"""URL schemes of Secrets. With WebSocket, tenants could aim HTTP requests of the operator inside the cluster."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Equal values share a connection. Only `where` and `shown_url` may be shown to anybody."""
+    """Equal values share a connection. Only `where` and `shown_url` may be shown."""
 
     servers: tuple[str, ...] = field(repr=False)
     creds: str = field(default="", repr=False)
@@ -36,12 +36,12 @@ class Credentials:
 
     @property
     def inboxes(self) -> str:
-        """What the subjects begin with on which answers come: by default the user's own."""
+        """The prefix of the subjects on which answers arrive: by default the user's own."""
         return self.inbox_prefix or inbox_prefix_of(self.user or user_of(self.servers))
 
     @property
     def where(self) -> str:
-        """The servers, without what a URL may hold before its `@`."""
+        """The servers, without anything before the `@` of their URLs."""
         return ", ".join(shown_server(server) for server in self.servers)
 
     @property

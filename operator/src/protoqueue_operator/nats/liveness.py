@@ -1,7 +1,7 @@
-"""Whether a server that is connected answers at all.
+"""Whether a connected server answers at all.
 
-One that lets everybody in and then says nothing, as on a disk that hangs, would hold up whoever asks for as long as
-each request may take. So it counts as away until it answers, and it is asked in one place only.
+One that accepts connections and then does not respond, as with a hanging disk, would delay every caller by a full
+timeout. So it counts as away until it answers, and is probed in one place only.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _SILENCE_S = 3.0
-"""When nothing was answered for so long although something was asked, it is asked whether anything will be."""
+"""If requests have had no answer for this long, the server is probed."""
 _CHECK_S = 0.5
 _RETRY_S = 0.2
 
@@ -22,16 +22,16 @@ class Liveness:
     """Of one connection."""
 
     def __init__(self, probe: Callable[[], Awaitable[bool]], changed: Callable[[bool], None]) -> None:
-        """`probe` asks what any server that is well answers at once, and has a patience of its own."""
+        """`probe` makes a request that any healthy server answers at once, with a timeout of its own."""
         self._probe = probe
         self._changed = changed
         self._open: dict[asyncio.Timeout, float] = {}
-        """The requests that wait for their answers: since when, in monotonic seconds, the oldest first."""
+        """The pending requests: since when, in monotonic seconds, oldest first."""
         self._heard_at = -inf
         self.is_alive = False
 
     async def wait_for(self, answer: Awaitable[T]) -> T:
-        """Await an answer. Raises TimeoutError as soon as it is known that none will come."""
+        """Await an answer. Raises TimeoutError as soon as the server is known not to respond."""
         async with asyncio.timeout(None) as scope:
             self._open[scope] = time.monotonic()
             try:
@@ -40,11 +40,11 @@ class Liveness:
                 del self._open[scope]
 
     def answered(self) -> None:
-        """Something was answered, whatever it was."""
+        """An answer of any kind has arrived."""
         self._heard_at = time.monotonic()
 
     async def run(self) -> None:
-        """From when the connection is made until it is lost: then this is to be cancelled."""
+        """Runs while connected: to be cancelled when the connection is lost."""
         try:
             while True:
                 while not await self._probe():  # noqa: ASYNC110 -- nothing tells when a server is well again
@@ -60,7 +60,7 @@ class Liveness:
             await asyncio.sleep(_CHECK_S)
 
     def _is_suspicious(self) -> bool:
-        """One request alone may wait for a server that is away; then others are answered meanwhile."""
+        """A single request may wait for another server that is away, while others are answered."""
         oldest = next(iter(self._open.values()), inf)
         return time.monotonic() - max(oldest, self._heard_at) > _SILENCE_S
 

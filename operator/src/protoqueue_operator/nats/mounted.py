@@ -1,4 +1,4 @@
-"""The operator's own way to NATS, as its command line and the files of a mounted Secret say."""
+"""The operator's own NATS connection, from its command line and the files of a mounted Secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ class MountedCredentials:
         self._given = {} if self._read_mounted().get("url", "").strip() == url.strip() else {"url": url}
 
     def read(self) -> Credentials:
-        """As they are now. Raises SecretInvalid and OSError."""
+        """The current settings. Raises SecretInvalid and OSError."""
         single = {key: _text(path) for key, path in self._single.items()}
         return parse_credentials(self._read_mounted() | single | self._given, _SOURCE)
 

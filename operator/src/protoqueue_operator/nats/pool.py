@@ -1,6 +1,6 @@
-"""Which NATS holds which queue: one connection for each set of servers and credentials, shared by all who name it.
+"""Which NATS holds which queue: one connection per set of servers and credentials, shared by all that name it.
 
-What is done with a connection is not known here: `make` builds whatever the caller needs around each.
+The pool does not know how a connection is used: `make` builds whatever the caller needs around each.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from protoqueue_operator.runtime.client import Gone, Json, Kubernetes
 logger = logging.getLogger(__name__)
 
 CONNECTING_AGAIN_S = 1.0
-"""Who waits for a first connection is called when it is made; this is for the one that is not."""
+"""Callers are notified when a first connection is established; this is for one that is not."""
 
 _FIELD = "spec.nats.connectionSecretRef"
 
 
 class HasConnection(Protocol):
-    """What is built around a connection."""
+    """The object built around a connection."""
 
     @property
     def connection(self) -> Connection: ...
@@ -46,11 +46,11 @@ class Home(Generic[B]):
     broker: B
     secret: str | None = None
     digest: str = ""
-    """Changes whenever what the Secret holds does, and tells nothing of it."""
+    """Changes whenever the Secret's data does, and reveals nothing of it."""
 
 
 class Listener(Protocol[OfListener]):
-    """Is told of connections that are opened and closed, made and lost."""
+    """Is notified of connections opened and closed, established and lost."""
 
     def broker_opened(self, broker: OfListener) -> None: ...
     def broker_changed(self, broker: OfListener, is_up: bool) -> None: ...
@@ -83,12 +83,12 @@ class Pool(Generic[B]):
             await broker.connection.close()
 
     def reload(self, own: Credentials) -> None:
-        """The operator's own connection is to be another; each queue leaves the old one when it is looked at."""
+        """Replace the operator's own connection; each queue leaves the old one when it is next reconciled."""
         if own == self._own:
             return
         logger.info("nats credentials reloaded: servers=%s", own.where)
         before, self._own = self._open.get(self._own), own
-        if before is None:  # nothing has begun yet, and begins there
+        if before is None:  # nothing has started yet, and will start there
             return
         self._broker(own).connection.trust()  # a Secret may have named it before
         for queue in self.queues_referring_to(before):
@@ -96,7 +96,7 @@ class Pool(Generic[B]):
         self._close_unused(before)
 
     def opened(self) -> Collection[B]:
-        """All there are at the moment."""
+        """All current brokers."""
         return self._open.values()
 
     @property
@@ -108,11 +108,11 @@ class Pool(Generic[B]):
         return {key for key, home in self._homes.items() if home.broker is broker}
 
     def queues_referring_to(self, broker: B) -> set[Key]:
-        """The queues that live there, or are to."""
+        """The queues that live there, or will."""
         return self.queues_of(broker) | {key for key, home in self._requested.items() if home.broker is broker}
 
     def lock(self, queue: Key) -> asyncio.Lock:
-        """Held while it is decided where the queue lives: a queue and its groups may all ask at once."""
+        """Held while the queue's home is decided: a queue and its groups may ask concurrently."""
         return self._locks.setdefault(queue, asyncio.Lock())
 
     def home(self, queue: Key) -> Home[B] | None:
@@ -124,19 +124,19 @@ class Pool(Generic[B]):
         return self._requested.get(queue)
 
     def is_connecting(self, queue: Key) -> bool:
-        """Whether the connection that the queue asked for was only just opened, as after a change of leader."""
+        """Whether the queue's requested connection was just opened, as after a change of leader."""
         home = self._requested.get(queue)
         return home is not None and home.broker.connection.is_on_its_way
 
     def known(self, queue: Key) -> B | None:
-        """The broker the queue was last found to be held by."""
+        """The broker that last held the queue."""
         home = self._homes.get(queue)
         return home.broker if home else None
 
     async def resolve(self, queue: Key, secret: str | None) -> Home[B]:
-        """The home a queue asks for, its connection opened if need be.
+        """The home a queue requests, opening its connection if necessary.
 
-        It stays open as long as the queue asks for it. Raises SecretNotFound, SecretInvalid and ApiError.
+        It stays open as long as the queue requests it. Raises SecretNotFound, SecretInvalid and ApiError.
         """
         if secret is None:
             self._versions.pop(queue, None)
@@ -155,7 +155,7 @@ class Pool(Generic[B]):
         return self._home(namespace, secret, await self._find(namespace, secret))
 
     def version_read(self, queue: Key) -> str | None:
-        """Of the Secret the queue names: empty where there was none, None where nobody has looked yet."""
+        """The version of the queue's Secret: empty if there was none, None if not read yet."""
         return self._versions.get(queue)
 
     def set_home(self, queue: Key, home: Home[B]) -> None:
@@ -174,7 +174,7 @@ class Pool(Generic[B]):
                 self._close_unused(home.broker)
 
     def _note(self, queue: Key, version: str) -> None:
-        """Whoever finds the Secret changed, the queue or one of its groups: all of them are to know."""
+        """Whether the queue or one of its groups finds the Secret changed, all of them are notified."""
         before, self._versions[queue] = self._versions.get(queue), version
         if before not in (None, version):
             self._listener.home_changed(queue)
@@ -230,10 +230,10 @@ def _version(secret: Json | None) -> str:
 
 
 def _digest(secret: Json) -> str:
-    """Of the data alone: a label or an annotation is nothing to restart workers for.
+    """Of the data only: a label or an annotation must not restart workers.
 
-    It is seen by all who may see pods. Who may not read the Secret does not know its uid either, and so cannot try
-    passwords against the digest.
+    The digest is visible to all who may see pods. Users who may not read the Secret do not know its uid either, so they
+    cannot test passwords against the digest.
     """
     data = json.dumps(secret.get("data") or {}, sort_keys=True).encode()
     return hmac.new(str(secret["metadata"].get("uid", "")).encode(), data, hashlib.sha256).hexdigest()[:32]

@@ -13,7 +13,7 @@ LOOK_S = 5.0
 
 
 async def reload(read: Callable[[], Credentials], adopt: Callable[[Credentials], None]) -> None:
-    """Until cancelled, tell what was read twice in a row: a look between two files that change sees what never was."""
+    """Adopt what was read twice in a row, until cancelled: a read between the changes of two files is inconsistent."""
     last: Credentials | None = None
     trouble = ""
     while True:

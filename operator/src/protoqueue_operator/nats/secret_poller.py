@@ -1,7 +1,7 @@
-"""Notices that a Secret which Queues name has changed, without a watch.
+"""Detects changes of Secrets that Queues name, without a watch: watching Secrets means reading all of a namespace.
 
-To watch Secrets is to read all of a namespace. So each that is named is asked for by name, alone, and only for the
-version it has; its Queues are looked at where that is another than they were made from.
+Instead each named Secret's version is read by name; its Queues are reconciled if it is not the one they were created
+from.
 """
 
 import logging
@@ -19,11 +19,11 @@ from protoqueue_operator.runtime.poller import go_round
 logger = logging.getLogger(__name__)
 
 ROUND_S = 20.0
-"""Within this time each Secret is asked for once."""
+"""Within this time each Secret is polled once."""
 
 
 class SecretPoller:
-    """`look_again` is called with each Queue whose Secret is not the one it was made from any more."""
+    """`look_again` is called with each Queue whose Secret has changed since it was applied."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class SecretPoller:
         self._refused: set[Key] = set()
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Poll until cancelled."""
         while True:
             named = self._named()
             self._refused &= named.keys()

@@ -1,4 +1,4 @@
-"""Schedules at times that their time zone skips or repeats, when its clocks are put forward or back."""
+"""Schedules at times that their time zone skips or repeats when its clocks change."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _MIDNIGHT_HOURS = 24
 
 @dataclass(frozen=True)
 class ClockChange:
-    """Clocks that show `wall` are put to `wall` + `by`; by less than nothing means back."""
+    """Clocks that show `wall` are set to `wall` + `by`; a negative `by` means back."""
 
     wall: datetime
     """Without a time zone."""
@@ -22,18 +22,18 @@ class ClockChange:
 
     @property
     def affected(self) -> tuple[datetime, datetime]:
-        """From when until when, on the wall, times do not come or come twice."""
+        """The local times, from and until, that are skipped or come twice."""
         return (self.wall, self.wall + self.by) if self.by > timedelta() else (self.wall + self.by, self.wall)
 
 
 def clock_changes(zone: tzinfo, now: datetime) -> tuple[ClockChange, ...]:
-    """Those of the next thirteen months."""
+    """The clock changes of the next thirteen months."""
     return _changes(zone, now.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
 
 
 @lru_cache(maxsize=1024)
 def _changes(zone: tzinfo, now: datetime) -> tuple[ClockChange, ...]:
-    """Kept: queues share zones, and each is looked at whenever a schedule fires."""
+    """Cached: queues share zones, and each is evaluated whenever a schedule fires."""
     return tuple(_found_changes(zone, now))
 
 
@@ -53,7 +53,7 @@ def _found_changes(zone: tzinfo, now: datetime) -> Iterator[ClockChange]:
 
 
 def clock_change_notes(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) -> tuple[str, ...]:
-    """What users should know, one sentence for each schedule and change. Zones that are not known have none."""
+    """One sentence for users per schedule and clock change. Unknown zones have none."""
     changes = {name: clock_changes(zone, now) for name, zone in zones.items()}
     return tuple(
         note
@@ -65,12 +65,12 @@ def clock_change_notes(spec: QueueSpec, zones: Mapping[str, tzinfo], now: dateti
 
 def _notes(schedule: Schedule, cron: Cron, changes: Iterable[ClockChange]) -> Iterator[str]:
     if len(cron.hours) == _MIDNIGHT_HOURS:
-        return  # once an hour or more often: it is as it should be
+        return  # once an hour or more often: nothing to report
     field = f"spec.schedules[{schedule.name}]"
     for change in changes:
         start, end = change.affected
         if not _hits(cron, start, end):
-            # NATS passes over a day that has no midnight.
+            # NATS skips a day without a midnight.
             lacks_midnight = change.by > timedelta() and start.time() == datetime.min.time()
             if lacks_midnight and cron.is_on(start.date()):
                 yield f"{field} does not fire on {start:%Y-%m-%d}: that day has no midnight in {schedule.time_zone}"
@@ -83,7 +83,7 @@ def _notes(schedule: Schedule, cron: Cron, changes: Iterable[ClockChange]) -> It
 
 
 def _hits(cron: Cron, start: datetime, end: datetime) -> bool:
-    """Whether the schedule has a time on the wall between the two."""
+    """Whether the schedule fires at a local time between the two."""
     minute = start
     while minute < end:
         if cron.is_on(minute.date()) and minute.hour in cron.hours and minute.minute in cron.minutes:

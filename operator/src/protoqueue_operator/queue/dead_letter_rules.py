@@ -1,4 +1,4 @@
-"""Which other Queue gets the dead letters of one, and why it may not. Pure."""
+"""Which Queue gets the dead letters of another, and why it may not. Pure."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ _MEANWHILE = "until then dead letters stay in this queue's own stream"
 
 
 def target_of(queue: Queue) -> Key | None:
-    """The Queue that `queue` names as that of its dead letters."""
+    """The Queue that `queue` names for its dead letters."""
     if isinstance(queue.spec, InvalidSpec) or queue.spec.dead_letter.queue_ref is None:
         return None
     return Key("Queue", queue.meta.namespace, queue.spec.dead_letter.queue_ref.name)
@@ -52,12 +52,12 @@ def check_target(queue: Queue, spec: QueueSpec, target: Queue | None, queues: Ma
 
 
 def not_made_yet(target: Key) -> DeadLetterQueueNotReady:
-    """Where clients do not know the Queue yet."""
+    """If clients do not know the Queue yet."""
     return DeadLetterQueueNotReady(f"the Queue {target.name} is not ready yet; {_MEANWHILE}", field=_FIELD)
 
 
 def _cycle(queue: Queue, queues: Mapping[Key, Queue]) -> str:
-    """The way by which the letters of `queue` come back to it, in words; empty where they do not."""
+    """The cycle by which the letters of `queue` come back to it, in words; empty if there is none."""
     way, at = [queue.meta.name], target_of(queue)
     while at is not None and at.name not in way:
         way.append(at.name)

@@ -23,7 +23,7 @@ from protoqueue_operator.runtime.workqueue import Requeue
 
 
 class QueueDeletion:
-    """Waits for the groups, then does as `deletionPolicy` says."""
+    """Waits for the groups, then applies `deletionPolicy`."""
 
     def __init__(self, groups_of: Index[Group, Key], homes: Homes, namespaces: Namespaces, deletion: Deletion) -> None:
         self._groups_of = groups_of
@@ -46,7 +46,7 @@ class QueueDeletion:
             self._deletion.leave_behind(queue, message)
             await self._deletion.finish(queue)
             return None
-        # A queue that was never valid has made nothing that would have to go.
+        # A queue that was never valid has created nothing to delete.
         policy = "Retain" if isinstance(queue.spec, InvalidSpec) else queue.spec.deletion_policy
         try:
             left = await self._dispose(queue, policy)
@@ -70,12 +70,12 @@ class QueueDeletion:
         return None
 
     async def _dispose(self, queue: Queue, policy: str) -> str:
-        """Returns what stands in the way of DeleteIfEmpty, in words, or nothing when it is done."""
+        """Returns what prevents DeleteIfEmpty, in words, or nothing when it is done."""
         broker = await self._homes.broker_of(queue.meta.key)
         streams = await own_streams(queue, broker.jetstream)
         owner = Owner.of(queue.meta)
         if await is_anothers(queue.name.stream, owner, queue.namespace_uid, queue.meta.adopts, broker.jetstream):
-            # Its entry, its notes and its schedules are the other's too.
+            # The other Queue owns the entry, notes and schedules too.
             message = f"the stream {queue.name.stream} belongs to another Queue, and was left"
             self._deletion.leave_behind(queue, message)
             return ""
@@ -89,7 +89,7 @@ class QueueDeletion:
                     await _reopen(queue, broker.jetstream)
                     return what
             await removal.delete(streams, broker.jetstream)
-            # Sequences, and the ids and notes that hold them, begin anew with a queue of the same name.
+            # Sequences, and ids and notes that contain them, start again with a queue of the same name.
             await broker.jetstream.purge(*finished_tasks(queue.name))
             await broker.configs.purge(queue.name.freed_key)
         await broker.jetstream.purge(*samples_of(queue.name))

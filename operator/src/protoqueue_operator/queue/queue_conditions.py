@@ -1,4 +1,4 @@
-"""What the status of a Queue says of its streams and schedules."""
+"""Conditions of a Queue about its streams and schedules."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ _MOST_NOTES = 20
 
 
 def loss_conditions(queue: Queue, plan: Iterable[Action], told: QueueConfig | None) -> list[Condition]:
-    """TasksLost, where a stream has to be made anew that held tasks; it stands until the next generation.
+    """TasksLost, if a stream that held tasks has to be recreated; it stays until the next generation.
 
     `told` is what clients knew of the streams before.
     """
@@ -42,7 +42,7 @@ def loss_conditions(queue: Queue, plan: Iterable[Action], told: QueueConfig | No
 
 
 def clock_change_conditions(queue: Queue, notes: Sequence[str]) -> list[Condition]:
-    """ClockChange, where schedules have a time that their zone skips or repeats within thirteen months."""
+    """ClockChange, if schedules have a time that their zone skips or repeats within thirteen months."""
     generation, before = queue.meta.generation, queue.status.condition("ClockChange")
     if notes:
         named = list(notes[:_MOST_NOTES])

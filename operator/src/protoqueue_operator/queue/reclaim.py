@@ -1,7 +1,7 @@
 """When a stream that another Queue of the same name has taken over is reclaimed; who may is in `jetstream.ownership`.
 
-That one lives in another cluster. If it is gone, nobody tells; if it is not, each would take what the other has just
-taken, without end. So it is tried now and then, and with each time in vain less often.
+That one lives in another cluster. If it is gone, nothing reports that; if it is not, both would take the stream from
+each other without end. So reclaiming is retried periodically, less often with each failure.
 """
 
 from dataclasses import dataclass, replace
@@ -16,9 +16,9 @@ class Takeover:
     times: int
     """How often in a row the stream was lost."""
     until: datetime
-    """When it is to be taken back."""
+    """When to reclaim it."""
     is_taken_back: bool = False
-    """Whether that time has come, and it was taken."""
+    """Whether that time came and it was reclaimed."""
 
     @classmethod
     def new(cls, times: int, now: datetime) -> "Takeover":
@@ -26,12 +26,12 @@ class Takeover:
 
 
 def is_taken_over_now(state: Takeover | None) -> bool:
-    """Whether another has the streams now."""
+    """Whether another Queue owns the streams now."""
     return state is not None and not state.is_taken_back
 
 
 def record_loss(before: Takeover | None, now: datetime) -> Takeover:
-    """What becomes of a stream that is found to be another's; what was kept for long counts as lost anew."""
+    """The next state when a stream is found to be another's; if it was kept for long, the count starts again."""
     if before is None:
         return Takeover.new(1, now)
     if before.is_taken_back:

@@ -1,4 +1,4 @@
-"""A Queue becomes its streams, its counter and its entry in `pq-config`."""
+"""Reconciles a Queue: its streams, its counting consumer and its entry in `pq-config`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +42,7 @@ from protoqueue_operator.runtime.workqueue import Requeue
 
 
 class QueueReconciler:
-    """`requeue_groups` adds the groups of a queue to the work queue, `requeue_senders` those whose letters it gets."""
+    """`requeue_groups` adds a queue's groups to the work queue, `requeue_senders` the queues whose letters it gets."""
 
     def __init__(
         self,
@@ -104,17 +104,17 @@ class QueueReconciler:
         return Requeue(wait_s) if wait_s else None
 
     async def apply(self, queue: Queue) -> tuple[bool, Refusal | None]:
-        """Make everything as the queue specifies.
+        """Apply the queue's specification.
 
-        Returns whether its groups should look at it again, and why its dead letters do not go where it says, which
-        holds up nothing else. Raises Refusal, BrokerUnavailable and ApiError.
+        Returns whether its groups must be reconciled again, and why its dead letters cannot go where it says, which
+        does not block the rest. Raises Refusal, BrokerUnavailable and ApiError.
         """
         spec = valid_queue_spec(queue)
         queue = replace(queue, namespace_uid=await self._namespaces.uid_of(queue.meta))
         home = await self._relocation.home_of(queue, spec)
         if home.secret is None:
             check_reservation(queue, self._neighbours(queue), self._max_bytes_per_namespace)
-        await self._finalizers.add(queue.meta)  # before anything is made, and not where nothing can be
+        await self._finalizers.add(queue.meta)  # before anything is created, and only if anything can be
         broker = home.broker
         told = await read_config(broker.configs, queue.name.config_key, pb.QueueConfig)
         layout, desired, plan = await self._streams.apply(queue, spec, broker.jetstream)
@@ -139,15 +139,15 @@ class QueueReconciler:
         return bool(plan) or changed, None
 
     def _report(self, queue: Queue, spec: QueueSpec, fields: Fields, conditions: list[Condition]) -> None:
-        """With what its schedules come to today."""
+        """Report the status, with the next times of its schedules."""
         now, zones = self._now(), zones_of(spec)
-        # These change whenever one fires, at thousands of queues in the same second: they go with the counters.
+        # These change whenever one fires, in thousands of queues in the same second: written with the counters.
         self._status.report(queue, schedule_fields(next_firings(spec, zones, now)), urgent=False)
         clock_changes = clock_change_conditions(queue, clock_change_notes(spec, zones, now))
         self._status.report(queue, fields, [*conditions, *clock_changes])
 
     def refuse(self, queue: Queue, reason: str, message: str) -> None:
-        """Say why the queue is not as specified."""
+        """Report why the queue is not as specified."""
         generation = queue.meta.generation
         self._status.report(queue, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
@@ -176,9 +176,9 @@ class QueueReconciler:
     async def _wait_for_new_levels(
         self, queue: Queue, spec: QueueSpec, told: pb.QueueConfig | None, broker: Broker
     ) -> None:
-        """Producers learn of a new level only when every group listens to it.
+        """Producers learn of a new level only when every group consumes it.
 
-        In a Broadcast queue a task that no group waits for is dropped. Raises LevelsGrowing.
+        In a Broadcast queue a task that no group consumes is dropped. Raises LevelsGrowing.
         """
         if spec.delivery != "Broadcast":
             return
@@ -208,7 +208,7 @@ def status_fields(queue: Queue, spec: QueueSpec, location: NatsLocation) -> dict
 
 
 def _first_counts(queue: Queue, desired: tuple[Stream, ...], plan: list[Action]) -> Fields:
-    """A queue whose streams were all made just now is empty; of any other, sampling tells."""
+    """A queue whose streams were all just created is empty; the counts of any other come from sampling."""
     anew = {action.stream.name for action in plan if isinstance(action, CreateStream)}
     is_new = queue.status.tasks is None and anew.issuperset(stream.name for stream in desired)
     return {"tasks": tasks(0, 0, 0, 0, 0)} if is_new else {}

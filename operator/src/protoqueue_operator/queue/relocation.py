@@ -1,8 +1,8 @@
-"""A queue that is to live in another NATS account stays where it is until it is empty there.
+"""A queue that moves to another NATS account stays where it is until it is empty there.
 
-Streams cannot be taken along, and nobody would look for tasks where the Queue does not point any more. So the queue
-goes on at its old home, workers and all, and moves by itself once nothing is left. What tells a move from a new
-password, or from another name of the same servers, is the account and the streams themselves.
+Streams cannot be moved along, and nobody would look for tasks in an account that the Queue no longer names. So the
+queue stays at its old home, with its workers, and moves by itself once no task is left. A move is distinguished from a
+new password, or another name of the same servers, by the account and the streams themselves.
 """
 
 import logging
@@ -31,7 +31,7 @@ _FIELD = "spec.nats"
 
 
 class Relocation:
-    """Decides where each queue lives: where it asks to, or where it was as long as it cannot leave."""
+    """Decides where each queue lives: where it requests to, or where it was as long as it cannot leave."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Relocation:
     async def home_of(self, queue: Queue, spec: QueueSpec) -> Home:
         """Where the queue lives.
 
-        Raises Moving where nobody can tell what is at its old home, SecretNotFound, SecretInvalid, BrokerUnavailable
-        and ApiError.
+        Raises Moving if the contents of its old home are unknown, SecretNotFound, SecretInvalid, BrokerUnavailable and
+        ApiError.
         """
         queue = replace(queue, namespace_uid=await self._namespaces.uid_of(queue.meta))
         key, brokers = queue.meta.key, self._brokers
@@ -82,7 +82,7 @@ class Relocation:
                     raise BrokerUnavailable(str(error)) from error
                 return broker
             except ApiError as error:
-                # In a namespace on its way out the right to read Secrets may have gone first.
+                # In a namespace being deleted the right to read Secrets may be gone first.
                 if not error.is_refusal:
                     raise
                 if (broker := self._brokers.known(queue)) is None:
@@ -96,7 +96,7 @@ class Relocation:
         return self._states.is_taken_over(queue)
 
     async def refuse_while_moving(self, queue: Queue, home: Home) -> None:
-        """Raises Moving where the queue asks for another home than it has."""
+        """Raises Moving if the queue requests another home than it has."""
         asked = self._brokers.requested(queue.meta.key)
         if asked is None or asked.broker is home.broker:
             return
@@ -108,7 +108,7 @@ class Relocation:
         )
 
     async def _remembered(self, queue: Queue, asked: Home) -> Home | None:
-        """The other home that the status tells of, after a restart of the operator; None where it tells of none."""
+        """The other home recorded in the status, after a restart of the operator; None if there is none."""
         location = queue.status.nats
         now = await location_of(asked)
         if location is None or location.is_same_as(now):
@@ -125,7 +125,7 @@ class Relocation:
         return None
 
     async def _moves(self, queue: Queue, old: Broker, asked: Home) -> bool:
-        """Whether the queue lives where it asks to from now on; what it leaves behind is empty, and taken away."""
+        """Whether the queue now lives where it requests to; what it leaves behind is empty, and deleted."""
         location = queue.status.nats
         if location is None or location.is_same_as(await location_of(asked)):
             return True
@@ -148,7 +148,7 @@ class Relocation:
         return True
 
     async def _adopt(self, queue: Queue, location: NatsLocation, asked: Home) -> None:
-        """Take the streams that somebody has brought to the new home; raises Moving where there are none."""
+        """Adopt streams that were copied to the new home; raises Moving if there are none."""
         now = await location_of(asked)
         if not await own_streams(queue, asked.broker.jetstream):
             raise Moving(
@@ -161,9 +161,9 @@ class Relocation:
         self._events.event(queue.meta, "Normal", "Moved", message)
 
     async def _leave(self, queue: Queue, old: Broker, there: dict[str, Json]) -> bool:
-        """Take no more tasks, look once more, and only then remove what is empty; returns whether it was.
+        """Close the streams, read them once more, and only then delete empty ones; returns whether they were empty.
 
-        Where a task came in between, the next look at the queue finds its streams changed and opens them again.
+        If a task came in between, the next reconcile finds the streams changed and reopens them.
         """
         if await removal.close(queue, there, old.jetstream):
             return False

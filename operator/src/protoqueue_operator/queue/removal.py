@@ -1,7 +1,7 @@
-"""Takes the streams of a queue away once nothing is left in them, whatever producers do meanwhile.
+"""Deletes the streams of a queue once they are empty, whatever producers do meanwhile.
 
-A stream that was empty a moment ago may hold a task now, and its producer was told that it is stored. So the streams
-are closed first: what comes after that is refused, and what came before is found by looking once more.
+A stream that was just empty may hold a task now, whose producer was told that it is stored. So the streams are closed
+first: later tasks are refused, and earlier ones are found by reading once more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,9 @@ from protoqueue_operator.jetstream.diff import DeleteStream, UpdateStream
 
 
 async def close(queue: Queue, streams: Mapping[str, Json], jetstream: JetStream) -> str:
-    """Let the streams take no more tasks; returns what they hold then, in words, or nothing.
+    """Close the streams; returns what they then hold, in words, or nothing.
 
-    They stay closed also where they hold something, until `reopen`, or until the queue is reconciled. `streams` as
+    They stay closed even if they hold something, until `reopen`, or until the queue is reconciled. `streams` as
     `own_streams` gives them. Raises BrokerUnavailable and BrokerRefused.
     """
     configs = {name: info["config"] for name, info in streams.items()}
@@ -31,7 +31,7 @@ async def close(queue: Queue, streams: Mapping[str, Json], jetstream: JetStream)
 
 
 async def reopen(desired: Iterable[Stream], streams: Mapping[str, Json], jetstream: JetStream) -> None:
-    """Nothing happens to streams that are open. Raises BrokerUnavailable and BrokerRefused."""
+    """Reopen closed streams; ignores open ones. Raises BrokerUnavailable and BrokerRefused."""
     configs = {stream: info["config"] for stream, info in streams.items()}
     subjects = {stream.name: stream.subjects for stream in desired}
     observed = [Stream.observed(config) for config in configs.values()]
@@ -44,7 +44,7 @@ async def reopen(desired: Iterable[Stream], streams: Mapping[str, Json], jetstre
 
 
 async def delete(streams: Mapping[str, Json], jetstream: JetStream) -> None:
-    """The queue before what it sources, so that nothing comes due into a stream that is gone.
+    """Delete the queue's stream before the one it sources, so that nothing comes due into a deleted stream.
 
     Raises BrokerUnavailable and BrokerRefused.
     """

@@ -1,4 +1,4 @@
-"""Keeps the schedules in JetStream as the Queue lists them."""
+"""Writes the schedules that the Queue lists into JetStream."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from protoqueue_operator.queue.schedules import (
 logger = logging.getLogger(__name__)
 
 _STATED_FOR_S = 60.0
-"""A schedule that fires more often is not worth a write of the status each time."""
+"""If a schedule fires more often, the status is not written each time."""
 
 
 async def apply_schedules(queue: Queue, spec: QueueSpec, layout: Layout, jetstream: JetStream) -> None:
@@ -33,12 +33,12 @@ async def apply_schedules(queue: Queue, spec: QueueSpec, layout: Layout, jetstre
         logger.info("schedule removed: object=%s subject=%s", queue.meta.key, subject)
     wanted = recurring_tasks(queue.name, spec)
     await asyncio.gather(*(_apply(queue, each, layout.later, jetstream) for each in wanted))
-    # What both streams fire meanwhile is one slot, and worked on once.
+    # What both streams fire meanwhile belongs to one slot, which runs once.
     await asyncio.gather(*(remove_schedules(queue, stream, jetstream) for stream in layout.draining))
 
 
 def zones_of(spec: QueueSpec) -> dict[str, tzinfo]:
-    """The time zones of its schedules, as far as this machine knows them: NATS judges, this is to tell of them."""
+    """The known time zones of its schedules, for the status: NATS itself evaluates them."""
     zones: dict[str, tzinfo] = {"UTC": UTC}
     for schedule in spec.schedules:
         if schedule.time_zone:
@@ -48,13 +48,13 @@ def zones_of(spec: QueueSpec) -> dict[str, tzinfo]:
 
 
 def seconds_to_next_firing(spec: QueueSpec, now: datetime) -> float | None:
-    """When the status is to be looked at again for its next times; None where none is stated."""
+    """When the next times in the status must be updated; None if there are none."""
     times = next_firings(spec, zones_of(spec), now).values()
     return max(_STATED_FOR_S, (min(times) - now).total_seconds() + 1) if times else None
 
 
 async def remove_schedules(queue: Queue, stream: str, jetstream: JetStream) -> None:
-    """So that a stream that is kept does not go on filling with nobody to work on it."""
+    """Delete the schedules, so that a kept stream does not go on filling up."""
     await jetstream.purge(stream, queue.name.all_recurring)
 
 
@@ -63,7 +63,7 @@ async def _apply(queue: Queue, wanted: Recurring, stream: str, jetstream: JetStr
     if message and observed_recurring(wanted.name, message) == wanted:
         return
     try:
-        # A schedule takes the place of the one before it on its subject.
+        # A schedule replaces the previous one on its subject.
         await jetstream.publish(wanted.subject, wanted.data, dict(wanted.headers))
     except BrokerRefused as error:
         separator = "." if error.field else ": "  # with a field the error begins with it

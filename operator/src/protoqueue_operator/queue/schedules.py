@@ -1,4 +1,4 @@
-"""Recurring tasks as JetStream schedules: one message each, which the server repeats when its time has come."""
+"""Recurring tasks as JetStream schedules: one message each, which the server repeats at its times."""
 
 import base64
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ _HEADERS = (Header.SCHEDULE, Header.SCHEDULE_TARGET, Header.RECURS, TIME_ZONE_HE
 
 @dataclass(frozen=True)
 class Recurring:
-    """The message that stands for one schedule."""
+    """The message of one schedule."""
 
     name: str
     subject: str
@@ -33,7 +33,7 @@ def recurring_tasks(queue: QueueName, spec: QueueSpec) -> tuple[Recurring, ...]:
 
 
 def observed_recurring(name: str, message: Mapping[str, str]) -> Recurring:
-    """From what `STREAM.MSG.GET` gives; headers that the server added are passed over."""
+    """Parse the answer of `STREAM.MSG.GET`; headers that the server added are ignored."""
     lines = base64.b64decode(message.get("hdrs", "")).decode(errors="replace").split("\r\n")[1:]
     found = dict(line.split(": ", 1) for line in lines if ": " in line)
     headers = tuple((header, found[header]) for header in _HEADERS if header in found)
@@ -41,7 +41,7 @@ def observed_recurring(name: str, message: Mapping[str, str]) -> Recurring:
 
 
 def next_firings(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) -> dict[str, datetime]:
-    """By schedule, when it fires next; an interval's times only the server knows, and zones may be unknown here."""
+    """The next firing by schedule; an interval's times are known to the server only, and zones may be unknown here."""
     return {
         schedule.name: moment
         for schedule in spec.schedules
@@ -51,7 +51,7 @@ def next_firings(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) ->
 
 
 def superfluous(queue: QueueName, spec: QueueSpec, subjects: Iterable[str]) -> tuple[str, ...]:
-    """Of the subjects on which a schedule is stored, those that are to be no more."""
+    """The subjects of stored schedules that are to be deleted."""
     wanted = {queue.cron(schedule.name) for schedule in spec.schedules}
     return tuple(sorted(set(subjects) - wanted))
 
@@ -61,7 +61,7 @@ def _recurring(queue: QueueName, spec: QueueSpec, schedule: Schedule) -> Recurri
         target = queue.ordered(partition_of(schedule.name, spec.ordering.partitions))
     else:
         target = queue.task(level_of(schedule.priority, spec.effective_priority_levels))
-    # JetStream reads Go's durations, which know no days.
+    # JetStream reads Go's durations, which have no days.
     if schedule.every is None:
         when = parse_cron(schedule.cron or "").text
     else:

@@ -1,4 +1,4 @@
-"""What is remembered of queues between two looks at them; all of it can be lost without harm."""
+"""State kept for queues between two reconciles; all of it can be lost without harm."""
 
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.jetstream.assets import Stream
@@ -9,18 +9,18 @@ from protoqueue_operator.queue.reclaim import Takeover, is_taken_over_now
 class QueueStates:
     def __init__(self) -> None:
         self.streams: dict[Key, tuple[Stream, ...]] = {}
-        """Of each queue that was applied, what its streams are to be."""
+        """The desired streams of each applied queue."""
         self.layouts: dict[Key, Layout] = {}
-        """In which of them its tasks lie."""
+        """Which of them hold its tasks."""
         self.takeovers: dict[Key, Takeover] = {}
-        """Of each queue whose streams another cluster has taken."""
+        """Of each queue whose streams another cluster has taken over."""
         self.refused: set[Key] = set()
 
     def is_taken_over(self, queue: Key) -> bool:
         return is_taken_over_now(self.takeovers.get(queue))
 
     def moved(self, queue: Key) -> None:
-        """What is remembered of its streams was at its old home, whoever has them now."""
+        """Forget its streams: they were at its old home, whoever owns them now."""
         self.streams.pop(queue, None)
         self.layouts.pop(queue, None)
         self.takeovers.pop(queue, None)

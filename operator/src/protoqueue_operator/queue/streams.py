@@ -1,7 +1,7 @@
-"""Brings the streams of a queue from what they are to what they are to be, without a moment that loses a task.
+"""Brings the streams of a queue from the observed to the desired state without losing a task at any time.
 
-A stream takes a subject only after the one that took it before has given it up. In a Broadcast queue a stream keeps
-only what somebody waits for: it takes nothing before its consumers are there.
+A stream claims a subject only after the previous owner has released it. In a Broadcast queue a stream keeps only
+messages with a consumer: it accepts nothing before its consumers exist.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class QueueStreams:
     async def apply(
         self, queue: Queue, spec: QueueSpec, jetstream: JetStream
     ) -> tuple[Layout, tuple[Stream, ...], list[Action]]:
-        """The layout, what the streams are to be, and what was done.
+        """Returns the layout, the desired streams, and what was done.
 
         Raises Refusal, BrokerUnavailable and BrokerRefused.
         """
@@ -59,7 +59,7 @@ class QueueStreams:
         await _refuse_other_shape(queue, desired, observed, jetstream)
         there = {name: info["config"] for name, info in infos.items() if name in observed}
         steps = _Steps(queue, spec, jetstream, there)
-        steps.plan(desired)  # what cannot be changed is refused before anything is done
+        steps.plan(desired)  # impossible changes are refused before anything is done
         await steps.make_room(desired)
         if spec.delivery == "Broadcast" and not sourced:
             await steps.prepare_broadcast(desired)
@@ -74,21 +74,21 @@ class QueueStreams:
         return layout, tuple(stream for stream in desired if stream.name not in worked_off), steps.done
 
     async def _wait_for_groups(self, queue: Queue, steps: "_Steps") -> None:
-        """Each group that consumes the queue is to consume the stream of new tasks too. Raises LevelsGrowing."""
+        """Each group that consumes the queue must consume the stream of new tasks too. Raises LevelsGrowing."""
         if not steps.is_to_open_new:
             return
         before, after = await steps.consumer_names(queue.name.stream), await steps.consumer_names(queue.name.new_stream)
         for group in self._groups_of.get(queue.meta.key):
             if (first := group.name.level_consumer(0)) in before and first not in after:
-                self._states.layouts.pop(queue.meta.key, None)  # the group is to find that stream
+                self._states.layouts.pop(queue.meta.key, None)  # the group has to find that stream
                 raise LevelsGrowing(f"the group {group.meta.name} does not listen to the stream of new tasks yet")
 
     def _refuse_lost(self, queue: Queue, observed: Mapping[str, Stream]) -> None:
-        """Raises TakenOver, until it is time to take back what somebody else has taken."""
+        """Raises TakenOver until it is time to reclaim the streams."""
         key, now, states = queue.meta.key, self._now(), self._states
         lost = [each.name for each in states.streams.get(key, ()) if is_lost(each, observed.get(each.name))]
         if not lost:
-            if states.is_taken_over(key):  # the other one is gone, and its streams with it
+            if states.is_taken_over(key):  # the other Queue is gone, and its streams with it
                 del states.takeovers[key]
             return
         takeover = states.takeovers[key] = record_loss(states.takeovers.get(key), now)
@@ -101,14 +101,14 @@ class QueueStreams:
 
 
 class _Steps:
-    """What is done to the streams of one queue, one after the other. Raises BrokerUnavailable and BrokerRefused."""
+    """Changes the streams of one queue, one after the other. Raises BrokerUnavailable and BrokerRefused."""
 
     def __init__(self, queue: Queue, spec: QueueSpec, jetstream: JetStream, there: dict[str, Json]) -> None:
         self._queue = queue
         self._spec = spec
         self._jetstream = jetstream
         self.there = there
-        """Configurations by name, as they are by now."""
+        """The current configurations by name."""
         self.done: list[Action] = []
 
     async def _apply(self, plan: list[Action], there: Mapping[str, Json] | None = None) -> None:
@@ -116,7 +116,7 @@ class _Steps:
         self.done += plan
 
     async def make_room(self, desired: tuple[Stream, ...]) -> None:
-        """Schedules cannot be switched off: a stream that is kept from another queue, empty, makes way for its own."""
+        """Schedules cannot be switched off: an empty stream kept from an earlier queue is replaced by a new one."""
         for stream in desired:
             kept = self.there.get(stream.name)
             if kept and kept.get("allow_msg_schedules") and not stream.allow_msg_schedules:
@@ -126,7 +126,7 @@ class _Steps:
                 del self.there[stream.name]
 
     async def prepare_broadcast(self, desired: tuple[Stream, ...]) -> None:
-        """Have what is never pulled there before a stream takes what is kept for it."""
+        """Create the consumers that are never pulled before a stream accepts what they keep."""
         name = self._queue.name
         for stream in desired:
             if stream.name in (name.stream, name.new_stream) and stream.name not in self.there:
@@ -137,7 +137,7 @@ class _Steps:
 
     @property
     def is_to_open_new(self) -> bool:
-        """Whether the stream of new tasks takes none yet, and is to."""
+        """Whether the stream of new tasks does not accept any yet, and must."""
         name = self._queue.name
         return is_limited(self._spec) and is_closed(name, Stream.observed(self.there[name.new_stream]))
 
@@ -161,7 +161,7 @@ class _Steps:
             await self._apply(plan, {wanted.name: info["config"]} if info else {})
 
     async def delete_history(self) -> None:
-        """Take away records that the queue is to keep no more; another owner's stay."""
+        """Delete records that the queue no longer keeps; another owner's stay."""
         kept = self.there.get(self._queue.name.history_stream)
         if kept is None or self._spec.history is not None:
             return
@@ -170,7 +170,7 @@ class _Steps:
             await self._apply([DeleteStream(queue.name.history_stream)])
 
     async def delete_empty(self, layout: Layout, infos: Mapping[str, Json]) -> set[str]:
-        """Take away what held nothing when it was closed already; returns the names."""
+        """Delete streams that were closed and are empty; returns the names."""
 
         def is_empty(info: Json) -> bool:
             return not info["state"]["messages"] and is_closed(self._queue.name, Stream.observed(info["config"]))
@@ -181,7 +181,7 @@ class _Steps:
 
 
 def _refuse_anothers(queue: Queue, spec: QueueSpec, observed: Mapping[str, Stream]) -> None:
-    """Raises ForeignAsset before anything is done. What the queue is not to have stays whosever it is."""
+    """Raises ForeignAsset before anything is done. Streams that the queue does not need stay, whoever owns them."""
     unused = set() if spec.dead_letter.enabled else {queue.name.dead_letter_stream}
     unused |= set() if spec.history else {queue.name.history_stream}
     for name, stream in observed.items():
@@ -209,7 +209,7 @@ async def _leaves_later(queue: Queue, spec: QueueSpec, observed: dict[str, Strea
     closed = [UpdateStream(replace(later, subjects=(f"{name.closed}.later",)))]
     await apply_plan(jetstream, closed, {later.name: info["config"]} if info else {})
     if await _due_or_scheduled(queue, jetstream):
-        return False  # and it is opened again
+        return False  # and it is reopened
     await jetstream.delete_stream(later.name)
     del observed[later.name]
     return True
@@ -227,7 +227,7 @@ async def _let_source_catch_up(queue: Queue, jetstream: JetStream) -> None:
 
 
 async def _due_or_scheduled(queue: Queue, jetstream: JetStream) -> int:
-    """How many messages LATER holds that are no recurring tasks."""
+    """How many messages LATER holds besides recurring tasks."""
     info = await jetstream.stream(queue.name.later_stream, queue.name.all_recurring)
     if info is None:
         return 0
@@ -238,7 +238,7 @@ async def _due_or_scheduled(queue: Queue, jetstream: JetStream) -> int:
 async def _refuse_other_shape(
     queue: Queue, desired: tuple[Stream, ...], observed: Mapping[str, Stream], jetstream: JetStream
 ) -> None:
-    """Raises ImmutableField where the streams hold tasks, kept by Retain, that nobody would take any more."""
+    """Raises ImmutableField if the streams hold tasks, kept by Retain, that no group would consume any more."""
     for stream in desired:
         kept = observed.get(stream.name)
         other = other_shape(stream.shape, kept.shape) if kept and stream.shape else None
