@@ -50,7 +50,7 @@ def encode_publishes(messages: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     chunk: list[bytes] = []
     size = 0
     for subject, data in messages:
-        chunk += (f"PUB {subject} {len(data)}\r\n".encode(), data, b"\r\n")
+        chunk.append(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data))
         size += len(data)
         if size >= _CHUNK_BYTES:
             yield b"".join(chunk)

@@ -104,9 +104,11 @@ class RecordEncoder:
         """
         task = executed.task or read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream)
         started_s = 0.0 if ran_s is None else finished_s - ran_s
-        head = _encode_head(task, started_s, finished_s)
+        plain_id = task.id.encode()
+        is_plain = len(plain_id) == _ID_DIGITS and plain_id.isalnum()
+        head = _encode_head(task, plain_id if is_plain else None, started_s, finished_s)
         if type(executed.outcome) is Done and executed.result is None and not self._payloads and not task.metadata:
-            if len(task.id) == _ID_DIGITS and task.id.isalnum() and task.id.isascii():
+            if is_plain:
                 return self._done + task.id, head + self._done_in_common(task)
             return self._name.record(AttemptOutcome.DONE.token, task.id), head + self._done_in_common(task)
         ended = recorded_outcome(executed.outcome)
@@ -151,11 +153,12 @@ class RecordEncoder:
         return record
 
 
-def _encode_head(task: Task, started_s: float, finished_s: float) -> bytes:
+def _encode_head(task: Task, plain_id: bytes | None, started_s: float, finished_s: float) -> bytes:
+    """`plain_id` is the task's id where it is one that the SDK makes."""
     enqueued = int(task.enqueued_at.timestamp() * 1000) if task.enqueued_at else 0
     started, finished = int(started_s * 1000), int(finished_s * 1000)
-    if len(task.id) == _ID_DIGITS and task.id.isascii():
-        return _HEAD.pack(b"\x0a\x20", task.id.encode(), b"\x11", enqueued, b"\x19", started, b"\x21", finished)
+    if plain_id is not None:
+        return _HEAD.pack(b"\x0a\x20", plain_id, b"\x11", enqueued, b"\x19", started, b"\x21", finished)
     record = task_pb2.TaskRecord(id=task.id, enqueued_at=enqueued, started_at=started, finished_at=finished)
     return record.SerializeToString()
 

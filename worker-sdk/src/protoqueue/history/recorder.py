@@ -36,6 +36,8 @@ class Recorder:
         self._broker = broker
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._bytes = 0
+        self._sending = 0
+        """How many of the first are on their way."""
         self._some, self._none = asyncio.Event(), asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._is_telling = False
@@ -51,20 +53,23 @@ class Recorder:
         if len(record[1]) > self._broker.max_payload:
             self._drop(1, "NATS takes no messages of this size")
             return
+        is_first = not self._waiting
         self._waiting.append(record)
         self._bytes += len(record[1]) + _PER_RECORD
         while self._bytes > MOST_BYTES:
             self._take_first()
+            self._sending = max(0, self._sending - 1)
             self._drop(1, "NATS takes records more slowly than they are made")
+        if is_first:  # the rest once for all that come after it
+            self._some.set()
+            self._none.clear()
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._run())
-        self._some.set()
-        self._none.clear()
 
     def clear(self) -> None:
         """Forget what waits: the queue keeps no history any more."""
         self._waiting.clear()
-        self._bytes = 0
+        self._bytes = self._sending = 0
         self._none.set()
 
     async def close(self, wait_s: float = _CLOSE_S) -> None:
@@ -92,6 +97,8 @@ class Recorder:
             await asyncio.sleep(began + wait_s - time.monotonic())
 
     def _first_together(self) -> list[tuple[str, bytes]]:
+        if len(self._waiting) <= MOST_TOGETHER and self._bytes <= MOST_BYTES_TOGETHER:
+            return list(self._waiting)
         batch: list[tuple[str, bytes]] = []
         size = 0
         for record in islice(self._waiting, MOST_TOGETHER):
@@ -102,7 +109,8 @@ class Recorder:
         return batch
 
     async def _store(self, batch: list[tuple[str, bytes]]) -> bool:
-        """Whether it is done with."""
+        """Whether it is done with. While it was sent, the oldest of it may have been dropped."""
+        self._sending = len(batch)
         try:
             await self._broker.publish_many(batch, _TIMEOUT_S)
         except PayloadTooLarge as error:  # the last one, as often as it comes
@@ -114,10 +122,9 @@ class Recorder:
         else:
             self._is_telling = False
         self.written += len(batch)
-        # While it was sent, the oldest of it may have been dropped.
-        for record in batch:
-            if self._waiting and self._waiting[0] is record:
-                self._take_first()
+        for _ in range(self._sending):
+            self._take_first()
+        self._sending = 0
         return True
 
     def _take_first(self) -> None:
