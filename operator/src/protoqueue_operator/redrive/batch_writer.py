@@ -9,9 +9,10 @@ from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName
 from protoqueue_operator.jetstream.atomic_batch import Message, store
 from protoqueue_operator.redrive import checkpoints
-from protoqueue_operator.redrive.checkpoint import Checkpoint
+from protoqueue_operator.redrive.checkpoint import MOST_RUNS, Checkpoint
 from protoqueue_operator.redrive.checkpoints import Place
 from protoqueue_operator.redrive.letters import DeadLetter, Shape, put_back
+from protoqueue_operator.redrive.plan import MOST_AT_ONCE
 from protoqueue_operator.redrive.seals import seal_key
 
 _LEAST_TASKS = 3
@@ -19,6 +20,9 @@ _LEAST_TASKS = 3
 moved, for as long as the stream remembers them."""
 
 _GROUPS_AGAIN_S = 5.0
+
+_ROOMY_BYTES = 64 * 1024
+"""A checkpoint of as many runs as letters has at most a third of it."""
 
 
 class BatchWriter:
@@ -36,6 +40,8 @@ class BatchWriter:
         most = place.spec.limits.max_tasks
         self.is_marked = most is None or most >= _LEAST_TASKS
         """Whether checkpoints are stored."""
+        self.most_runs = _most_runs(place)
+        """Letters that lie apart from each other in one batch."""
         self._expected = 0
         """Sequence of the checkpoint that is stored; 0 where there is none."""
         self._elsewhere: list[str] = []
@@ -128,6 +134,13 @@ class BatchWriter:
                 return True
             return await self._place.broker.configs.get(name.config_key) is not None
         return False
+
+
+def _most_runs(place: Place) -> int:
+    """Where tasks may have any size, so may a checkpoint."""
+    limits = place.spec.limits
+    is_roomy = place.broker.jetstream.connection.max_payload >= _ROOMY_BYTES
+    return MOST_AT_ONCE if is_roomy and limits.max_task_size is None and limits.max_bytes is None else MOST_RUNS
 
 
 def _advanced(

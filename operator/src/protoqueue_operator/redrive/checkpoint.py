@@ -14,7 +14,8 @@ LONGEST_TEXT = 512
 """Of the first failure, as it is kept."""
 
 MOST_RUNS = 250
-"""Dead letters that lie apart from each other in one batch: the checkpoint has to fit where the smallest task does."""
+"""Dead letters that lie apart from each other in one batch of a queue with bounds: the checkpoint has to fit where the
+smallest task does."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from protoqueue_operator.api.v1alpha1.redrive import RedriveFilter
 from protoqueue_operator.jetstream.stream_reader import StreamReader
 from protoqueue_operator.redrive.checkpoints import Place
 from protoqueue_operator.redrive.letters import DeadLetter, parse
-from protoqueue_operator.redrive.plan import MOST_AT_ONCE, is_selective, matches
+from protoqueue_operator.redrive.plan import MOST_AT_ONCE, looks_into_headers, matches
 
 _WITHOUT_PAUSE = 200
 """Letters that are parsed before whatever else is to be done in the process has its turn."""
@@ -82,12 +82,12 @@ class LetterSource:
     async def _read(self, reader: StreamReader) -> tuple[list[DeadLetter], bool]:
         """The next that match, and whether there are no more."""
         stored = await reader.read(MOST_AT_ONCE)
-        name, selects = self._place.queue.name, is_selective(self._wanted)
+        name, with_reason = self._place.queue.name, looks_into_headers(self._wanted)
         found = []
         for first in range(0, len(stored), _WITHOUT_PAUSE):
             some = []
             for each in stored[first : first + _WITHOUT_PAUSE]:
-                dead = parse(each, name, with_reason=selects)
+                dead = parse(each, name, with_reason=with_reason)
                 if each.sequence > self._last or not matches(dead.letter, self._wanted):
                     self._passes_over = True
                     continue

@@ -57,12 +57,17 @@ def is_selective(wanted: RedriveFilter | None) -> bool:
     return wanted is not None and any(value is not None for _, value in wanted)
 
 
+def looks_into_headers(wanted: RedriveFilter | None) -> bool:
+    """Whether a filter looks at more than the types of tasks."""
+    return wanted is not None and any(value is not None for name, value in wanted if name != "types")
+
+
 def target(spec: RedriveSpec, matched: int) -> int:
     """How many letters are to be moved."""
     return matched if spec.limit is None else min(matched, spec.limit)
 
 
-def take(letters: Sequence[Letter], most: int, room: Room) -> int:
+def take(letters: Sequence[Letter], most: int, room: Room, most_runs: int = MOST_RUNS) -> int:
     """How many of the first letters go into one batch: what is allowed, fits, and whose sequences can be noted."""
     most = min(most, len(letters), MOST_AT_ONCE)
     if room.messages is not None:
@@ -76,6 +81,6 @@ def take(letters: Sequence[Letter], most: int, room: Room) -> int:
         expected = letter.sequence + 1
         taken_bytes = MOST_BYTES - size_left + (count + 1) * MESSAGE_OVERHEAD
         no_room = room.bytes is not None and taken_bytes > room.bytes
-        if no_room or runs > MOST_RUNS or (size_left < 0 and count):
+        if no_room or runs > most_runs or (size_left < 0 and count):
             return count
     return max(0, most)

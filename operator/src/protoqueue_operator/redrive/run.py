@@ -135,7 +135,7 @@ class Run:
         if pace and most < 1:
             return Step(wait_s=pace.wait_s())
         room = await self._room()
-        count = take([dead.letter for dead in islice(source.letters, most)], most, room)
+        count = take([dead.letter for dead in islice(source.letters, most)], most, room, self._writer.most_runs)
         if count < 1:
             return self._full()
         batch = [source.letters.popleft() for _ in range(count)]

@@ -14,6 +14,7 @@ from protoqueue_operator.redrive.plan import (
     Letter,
     Room,
     is_selective,
+    looks_into_headers,
     matches,
     take,
     target,
@@ -97,6 +98,17 @@ def row(count: int, step: int = 1, size: int = 100) -> list[Letter]:
 )  # fmt: skip
 def test_a_batch_is_as_large_as_everything_allows(letters: list[Letter], most: int, room: Room, count: int) -> None:
     assert take(letters, most, room) == count
+
+
+def test_where_a_checkpoint_has_room_letters_far_apart_go_in_batches_as_large_as_any() -> None:
+    assert take(row(2000, step=2), 2000, Room(), MOST_AT_ONCE) == MOST_AT_ONCE
+
+
+def test_only_a_filter_that_looks_at_how_letters_died_has_their_headers_read() -> None:
+    assert not looks_into_headers(None)
+    assert not looks_into_headers(RedriveFilter(types=("welcome",)))
+    assert looks_into_headers(RedriveFilter(reasons=("MaxAttempts",)))
+    assert looks_into_headers(RedriveFilter(types=("welcome",), failed_after=NOON))
 
 
 def test_a_filter_that_takes_nothing_is_refused() -> None:

@@ -47,8 +47,8 @@ _LINE = st.tuples(st.text("aA \t:\x1cä", max_size=4), st.sampled_from([":", ": 
 async def test_any_headers_are_what_nats_py_makes_of_them(lines: list[tuple[str, str, str]]) -> None:
     raw = b"".join([b"NATS/1.0\r\n", *("".join(line).encode() + b"\r\n" for line in lines), b"\r\n"])
     assert parse_headers(raw) == await as_nats_py_reads(raw)
-    headers = RawHeaders(raw)
-    assert [headers.get(name) for name in ("a", "aA", "A:")] == [parse_headers(raw).get(n) for n in ("a", "aA", "A:")]
+    for name in ("a", "aA", "A", "A:", ""):
+        assert RawHeaders(raw).get(name) == parse_headers(raw).get(name)
 
 
 def test_headers_are_looked_up_before_and_after_they_are_parsed() -> None:

@@ -26,9 +26,15 @@ class RawHeaders(Mapping[str, str]):
         return self._parsed
 
     def get(self, name: str, /, default: Any = None) -> Any:
-        # A name that does not occur in the bytes is not a header; checking costs a tenth of parsing.
-        if self._parsed is None and name.encode() not in self._raw:
-            return default
+        if self._parsed is None:  # reading one header costs a tenth of parsing all
+            raw, wanted = self._raw, name.encode()
+            at = raw.find(wanted)
+            if at < 0:
+                return default
+            end = at + len(wanted)
+            is_line = raw[at - 2 : at] == b"\r\n" and raw[end : end + 1] == b":" and b":" not in wanted
+            if is_line and raw.find(wanted, end) < 0 and (stop := raw.find(b"\r\n", end)) > 0:
+                return raw[end + 1 : stop].strip().decode(errors="replace")
         return self._all.get(name, default)
 
     def foreign(self) -> Iterable[tuple[str, str]]:
