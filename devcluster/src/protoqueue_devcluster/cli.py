@@ -3,11 +3,20 @@
 Every `protoqueue` command loads this module, the ones that workers start with included, so it imports next to nothing.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="Output format.")]
 Directory = Annotated[Path, typer.Option("--dir", help="Where state, logs and NATS data are kept.")]
 Manifests = Annotated[
     list[Path] | None,
@@ -43,9 +52,16 @@ def up(
         float, typer.Option(help="Seconds until what was applied is to be Ready, and until each part is to answer.")
     ] = 60.0,
     logs: Annotated[bool, typer.Option("--logs/--no-logs", help="Show what workers print, and their crashes.")] = True,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Restart workers when a .py, .js, .mjs or .ts file of --workdir changes.")
+    ] = False,
+    output: Output = Format.TABLE,
     report_to: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run a whole ProtoQueue on this machine: Kubernetes API, NATS, operator, HTTP gateway and worker processes."""
+    """Run a whole ProtoQueue on this machine: Kubernetes API, NATS, operator, HTTP gateway and worker processes.
+
+    With -o json or yaml, stdout has the addresses, the key and what is not ready; the rest goes to stderr.
+    """
     from protoqueue_devcluster import commands
 
     options = commands.UpOptions(
@@ -62,12 +78,13 @@ def up(
         [path.resolve() for path in manifests or []],
         ready_timeout,
         logs=logs and not detach,
+        reload=reload,
     )
     try:
         if detach:
-            commands.up_in_background(options)
+            commands.up_in_background(options, output)
         else:
-            commands.up_in_foreground(options, report_to)
+            commands.up_in_foreground(options, output, report_to)
     except commands.CommandFailed as error:
         _fail(str(error))
 
@@ -75,12 +92,13 @@ def up(
 def down(
     directory: Directory = Path(".protoqueue"),
     purge: Annotated[bool, typer.Option("--purge", help="Remove NATS data and logs too.")] = False,
+    output: Output = Format.TABLE,
 ) -> None:
     """Stop what `protoqueue up` started; queues and tasks stay on disk unless purged."""
     from protoqueue_devcluster import commands
 
     try:
-        commands.down(directory.resolve(), purge)
+        commands.down(directory.resolve(), purge, output)
     except commands.CommandFailed as error:
         _fail(str(error))
 

@@ -18,6 +18,7 @@ from protoqueue_devcluster.dashboard import rows, table
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, KubeClient
 from protoqueue_devcluster.kube.informer import Informer
 from protoqueue_devcluster.manifests import apply_manifests, wait_until_ready
+from protoqueue_devcluster.reload import Reloader, read_sources
 from protoqueue_devcluster.supervision import ComponentLost
 from protoqueue_devcluster.worker_logs import WorkerLogs
 
@@ -32,6 +33,8 @@ class UpOptions:
     ready_timeout_s: float
     logs: bool = True
     """Whether to show what workers print."""
+    reload: bool = False
+    """Whether to restart workers when their source changes."""
 
 
 async def run_up(options: UpOptions, console: Console, report: Report) -> None:
@@ -45,17 +48,23 @@ async def run_up(options: UpOptions, console: Console, report: Report) -> None:
 
 async def _run(options: UpOptions, console: Console, report: Report) -> None:
     started = time.monotonic()
+    root, data = options.cluster.working_dir, options.cluster.directory
+    sources = await asyncio.to_thread(read_sources, root, data) if options.reload else {}
     async with running_cluster(options.cluster) as cluster, KubeClient(cluster.kubeconfig, "protoqueue-up") as client:
         problem = await _apply(options, cluster, client, console)
         console.print(_welcome(cluster, time.monotonic() - started), highlight=False, soft_wrap=True)
         report(problem)
-        showing = asyncio.create_task(_show(client, console, logs=options.logs))
+        beside = [asyncio.create_task(_show(client, console, logs=options.logs))]
+        if options.reload:
+            reloader = Reloader(client, root, data, lambda line: _print_line(console, line))
+            beside.append(asyncio.create_task(reloader.run(sources)))
         try:
             await asyncio.wait({cluster.lost})
         finally:
-            showing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await showing
+            for task in beside:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             console.print("stopping everything…")
     raise ComponentLost(cluster.lost.result())
 

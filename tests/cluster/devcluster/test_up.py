@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
+import yaml
 
 import nats
 from cluster.devcluster.pods import is_alive
@@ -151,6 +152,31 @@ async def test_the_foreground_shows_what_workers_print_and_how_they_end(place: P
     assert "\\x1b[31m" in text
     up.send_signal(signal.SIGINT)
     assert up.wait(30) == 0, log.read_text()
+
+
+async def test_with_reload_workers_run_what_is_written_now(place: Path) -> None:
+    app, log = place / "app.py", place / "up.txt"
+    app.write_text("import time; print('the first version', flush=True); time.sleep(1000)")
+    (place / "queues.yaml").write_text(MANIFEST.replace('[sleep, "1000"]', f"[{sys.executable}, app.py]"))
+    up = start_up(place, "-f", "queues.yaml", "--reload", "--no-gateway")
+    await eventually(lambda: "the first version" in log.read_text())
+    await eventually(lambda: "ProtoQueue is up" in log.read_text())
+    app.write_text(app.read_text().replace("the first", "another"))
+    await eventually(lambda: "another version" in log.read_text())
+    await eventually(lambda: "app.py changed: restarting 1 worker\n" in log.read_text())
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0, log.read_text()
+
+
+def test_up_and_down_tell_programs_where_everything_is(place: Path) -> None:
+    told = json.loads(protoqueue("up", "--detach", "--no-gateway", "-o", "json", cwd=place).stdout)
+    assert (told["nats_url"], told["kubeconfig"]) == (
+        sourced(place)["PROTOQUEUE_NATS_URL"], sourced(place)["KUBECONFIG"],
+    )  # fmt: skip
+    assert (told["not_ready"], told["gateway_url"], told["env"]) == ([], None, str(place / ".protoqueue/env"))
+    stopped = yaml.safe_load(protoqueue("down", "-o", "yaml", cwd=place).stdout)
+    assert stopped == {"directory": str(place / ".protoqueue"), "stopped": True, "purged": False}
+    assert json.loads(protoqueue("down", "--purge", "-o", "json", cwd=place).stdout)["stopped"] is False
 
 
 def test_a_second_up_is_refused_and_leaves_the_first_one_s_log_alone(place: Path) -> None:

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from protoqueue.cli.app import build_app
 
-_NO_DATA = {"worker", "up", "down", "logs"}
+_NO_DATA = {"worker", "logs"}
 """These run, and print what others write."""
 
 APP: Any = get_command(build_app())
