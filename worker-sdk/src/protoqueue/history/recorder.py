@@ -1,4 +1,4 @@
-"""Records on their way to the stream: collected beside the work, which never waits for them."""
+"""Storing records: collected beside the work, which never waits for them."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 log = logging.getLogger(__name__)
 
 PACE_S = 0.01
-"""How long after a batch began the next one does: what ends meanwhile is sent together."""
+"""The time between two batches: records made meanwhile are sent together."""
 MOST_TOGETHER, MOST_BYTES_TOGETHER = 1000, 1024 * 1024
 MOST_BYTES = 16 * 1024 * 1024
-"""So much waits while NATS is slow or away; then the oldest records are dropped."""
+"""How many bytes wait while NATS is slow or away; beyond that the oldest records are dropped."""
 
 _TIMEOUT_S = 5.0
 _RETRY_S = 0.5
 _CLOSE_S = 2.0
 _PER_RECORD = 200
-"""About what one takes in memory besides its data."""
+"""The approximate memory of a record besides its data."""
 
 
 class Recorder:
@@ -67,13 +67,13 @@ class Recorder:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     def clear(self) -> None:
-        """Forget what waits: the queue keeps no history any more."""
+        """Forget waiting records: the queue no longer keeps a history."""
         self._waiting.clear()
         self._bytes = self._sending = 0
         self._none.set()
 
     async def close(self, wait_s: float = _CLOSE_S) -> None:
-        """Store what waits, as far as that goes within `wait_s`."""
+        """Store waiting records, as far as possible within `wait_s`."""
         if self._running is None:
             return
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Waiting for results: all who wait for tasks of one queue share what is heard and what is read."""
+"""Waiting for results: all callers that wait for tasks of a queue share subscriptions and reads."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,11 @@ from protoqueue.protocol.config import History
 from protoqueue.protocol.names import QueueName
 
 MOST_SUBSCRIPTIONS = 16
-"""So many tasks are listened for one by one. Beyond, one subscription hears of all tasks of the queue."""
+"""How many tasks are listened for individually. Beyond that, one subscription hears all tasks of the queue."""
 
 _READ_TIMEOUT_S = 5.0
 _READ_AGAIN_S = (0.2, 1.0, 5.0, 15.0, 60.0)
-"""When a record is looked for again that was not heard: it may have been on its way into the stream."""
+"""When to look again for a record that was not heard: it may have been on its way into the stream."""
 
 _LAST = {
     outcome.token: outcome
@@ -101,12 +101,12 @@ class Results:
             self._reader = asyncio.get_running_loop().create_task(self._read_on())
 
     def _read_all(self) -> None:
-        """What was published while there was no connection was not heard."""
+        """Records published while disconnected were not heard."""
         for token in self._waiting:
             self._read(token)
 
     async def _read_on(self) -> None:
-        """Read what is asked for, together; what has no record yet is read again later."""
+        """Read the requested records together; tasks without a record yet are read again later."""
         while self._unread:
             tokens = {self._unread.popleft() for _ in range(min(len(self._unread), MOST_TASKS_AT_ONCE))}
             asked = {token: self._waiting[token] for token in tokens if token in self._waiting}
@@ -149,7 +149,7 @@ class Results:
 
 
 class _Waiting:
-    """Those who wait for one task."""
+    """The callers that wait for one task."""
 
     def __init__(self, task_id: str, history: History) -> None:
         self.task_id = task_id

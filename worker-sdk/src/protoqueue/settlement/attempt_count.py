@@ -1,11 +1,12 @@
 """What became of a message's earlier deliveries.
 
-JetStream counts deliveries alone, and a delivery does not say how the one before ended. So what is no crash is noted in
-`pq-done`: that a task was handed back, that its worker was told to stop, and in an ordered queue, where a task comes
-again by redelivery to keep its place, that it failed or was snoozed. What nobody noted ended with its worker.
+JetStream only counts deliveries, and a delivery does not say how the previous one ended. So every end but a crash is
+recorded in `pq-done`: that a task was handed back, that its worker was told to stop, and in an ordered queue, where a
+retry is a redelivery that keeps its place, that it failed or was snoozed. A delivery without a record ended with its
+worker.
 
 Of the tasks that were in flight together when a worker died, one may have killed it. From then on each is a suspect: it
-runs on trial, with nothing beside it, and that is noted before it starts. A trial without an outcome is its own fault.
+runs on trial, alone, which is recorded before it starts. A trial without an outcome is the task's own fault.
 """
 
 import contextlib
@@ -24,21 +25,21 @@ TIMEOUT_S = 5.0
 
 FAILED, SNOOZED = "failed", "snoozed"
 UNFIT = "unfit"
-"""No handler took it: it waits for a newer worker."""
+"""No handler accepts it: it waits for a newer worker."""
 RETURNED = "returned"
 """Handed back, or held by a worker that was told to stop."""
 TRIAL = "trial"
 TRIAL_OVER = "trial over"
-"""It still runs, with others beside it by now."""
+"""It still runs, by now beside others."""
 
 _WHAT = "a task's earlier deliveries"
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of a task's earlier deliveries when it comes.
+    """What is known of a task's earlier deliveries when it is delivered.
 
-    `crashes` is how many of them ended with their worker, of those that were in flight with others only one; `beside`
+    `crashes` is how many of them ended with their worker, counting only one of those in flight beside others; `beside`
     is how many other tasks ran in that process when the last of them began, where that is known. `late` counts deaths
     of its worker after its trial. `started` says whether it may have run before. `unfit_since` is since when no handler
     takes it, in milliseconds since the epoch, else 0.
@@ -78,7 +79,7 @@ class AttemptCount:
     unfit_since: int = 0
 
     def past_of(self, delivery: Delivery) -> Past:
-        """What this tells a delivery about those before it."""
+        """The past of a delivery according to this record."""
         crashes, late, beside = self.crashes, self.late, self.beside
         if self.reply == delivery.reply or delivery.is_continued:
             pass
@@ -87,7 +88,7 @@ class AttemptCount:
         elif self.how == TRIAL_OVER:
             late += 1
         elif not crashes and delivery.deliveries - 1 > self.deliveries:
-            # Nobody noted how the others ended. A suspect, which is never started without a note, was only held.
+            # Nothing is recorded about the others. A suspect, which never starts without a record, was only held.
             crashes, beside = 1, None
         return Past(self.failed, crashes, late, beside, self.started or crashes > 0, self.unfit_since)
 
@@ -105,7 +106,7 @@ class AttemptCount:
 
     @classmethod
     def decode(cls, data: bytes) -> "AttemptCount | None":
-        """None for what is no tally."""
+        """None for invalid data."""
         with contextlib.suppress(ValueError):
             match json.loads(data):
                 case {
@@ -133,7 +134,7 @@ class AttemptCounts:
         return tally.past_of(delivery)
 
     def counted(self, delivery: Delivery, past: Past) -> Delivery:
-        """The delivery as it would be in other queues: with its attempt in a header."""
+        """The delivery as in other queues: with its attempt in a header."""
         if not self._ordered or delivery.deliveries == 1:
             return delivery
         counted = {Header.ATTEMPT: str(1 + past.failed), Header.UNFIT_SINCE: str(past.unfit_since)}
@@ -146,7 +147,7 @@ class AttemptCounts:
         return ended or tally.deliveries > delivery.deliveries
 
     async def note(self, delivery: Delivery, how: str, *, started: bool = True, beside: int | None = None) -> None:
-        """Write down what became of the delivery, once however often it is tried. Raises Unavailable."""
+        """Record how the delivery ended, once, however often it is tried. Raises Unavailable."""
         now_ms = int(self._broker.now().timestamp() * 1000)
         await self._write(
             delivery,

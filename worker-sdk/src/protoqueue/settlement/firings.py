@@ -1,7 +1,7 @@
-"""That each slot of a recurring task is worked on once.
+"""Running each slot of a recurring task once.
 
-A NATS server that is killed may fire again, when it is back, what it had fired before. The second message has another
-sequence, and is of the same slot.
+A killed NATS server may fire a slot again when it is back. The second message has another sequence, but belongs to the
+same slot.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ from protoqueue.settlement.retry_forever import retry_forever
 TIMEOUT_S = 5.0
 _PLACE = re.compile(r"[0-9]+(-[A-Z]+)?")
 _MOST_SLOTS = 16
-"""Of one schedule that are remembered: a server that comes back fires the last one again."""
+"""How many slots of a schedule are remembered: a restarted server fires the last one again."""
 
 
 class Firings:
-    """The slots that one group has begun to work on, in `pq-done`: one entry for each schedule."""
+    """The slots that a group has started, in `pq-done`: one entry per schedule."""
 
     def __init__(self, broker: Broker, group: GroupName) -> None:
         self._broker = broker
         self._group = group
 
     async def is_repeated(self, delivery: Delivery) -> bool:
-        """Whether another message of this slot was begun before; else it is this one from now on. Waits for NATS."""
+        """Whether another message of this slot was started before; if not, records this one. Waits for NATS."""
         slot = slot_of(delivery.headers)
         if slot is None:
             return False
@@ -54,7 +54,7 @@ def _mark(delivery: Delivery) -> int | str:
 
 
 def _decoded(value: bytes | None) -> dict[str, int | str]:
-    """By slot, the mark of the message; empty for what another producer may have put there."""
+    """The message's mark by slot; empty for another writer's content."""
     with contextlib.suppress(ValueError):
         begun = json.loads(value or b"{}")
         if isinstance(begun, dict):

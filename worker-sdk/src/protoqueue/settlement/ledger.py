@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 
 
 class Ledger:
-    """Of one group. Going on without an answer would break the promise the ledger is for."""
+    """The ledger of one group. Going on without an answer would break its guarantee."""
 
     def __init__(self, broker: Broker, group: GroupName) -> None:
         self._broker = broker
@@ -26,11 +26,11 @@ class Ledger:
         return entry.value is not None
 
     async def record(self, task_id: str, *, again: bool = False) -> None:
-        """Write down that the task has succeeded; `again` after a try that raised. Raises what the broker raises."""
+        """Record that the task has succeeded; `again` after a try that raised. Raises what the broker raises."""
         try:
             await self._broker.write_key(DONE_BUCKET, self._group.done_key(task_id), b"", 0, TIMEOUT_S)
         except WrongRevision:
-            if again:  # the earlier try was stored, and the answer to it got lost
+            if again:  # the earlier try was stored, and its answer got lost
                 return
             log.warning(
                 "a task of a group with exactlyOnce ran twice: its lease ran out while it ran, or another "

@@ -1,4 +1,4 @@
-"""Where dead letters go that are tasks of another queue: there, and back."""
+"""Routing dead letters that are tasks of another queue: there, and back."""
 
 import logging
 import time
@@ -35,13 +35,13 @@ _Answer = TypeVar("_Answer")
 
 
 class Retry(Protocol):
-    """How an outcome is stored that NATS does not take at once."""
+    """How to store an outcome that NATS does not accept at once."""
 
     async def __call__(self, act: Callable[[], Awaitable[_Answer]], what: str, /) -> _Answer: ...
 
 
 class LetterRoutes:
-    """Of one worker. What `retry` does not catch is raised."""
+    """The routes of one worker. Errors that `retry` does not catch are raised."""
 
     def __init__(self, broker: Broker, seals: Seals, retry: Retry, timeout_s: float) -> None:
         self._broker = broker
@@ -54,8 +54,8 @@ class LetterRoutes:
     async def send_on(self, letter: Message, delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> bool:
         """Store the letter as a task of the queue's dead letter queue.
 
-        False where it belongs into the queue's own dead letters: there is no such queue (any more), that queue does not
-        take it, or it is not a task at all, which nobody could work on.
+        False if it belongs into the queue's own dead letters: there is no such queue (any more), that queue refuses it,
+        or it is not a task at all, which no handler could run.
         """
         target, task = queue.dead_letter_queue, _task_of(delivery)
         if target is None or task is None:
@@ -63,7 +63,7 @@ class LetterRoutes:
         return await self._retry(lambda: self._try_to_send_on(letter, task, delivery.place, target, group), _WHAT)
 
     async def send_back(self, delivery: Delivery, delay: timedelta, group: GroupSettings) -> ProtoQueueError | None:
-        """Schedule a letter for the queue and group that gave it up; returns why that cannot be."""
+        """Schedule a letter for the queue and group that gave it up; returns why that is impossible."""
         task = _task_of(delivery)
         if task is None or task.dead_letter is None:
             return not_a_letter(task.id if task else "", group.name)
@@ -111,7 +111,7 @@ class LetterRoutes:
             except PayloadTooLarge:
                 await self._seals.publish(without_extras(message), group.name, self._timeout_s)
         except ProtoQueueError:
-            self._queues.forget(to.name)  # its settings may be others by now
+            self._queues.forget(to.name)  # its settings may have changed
             raise
 
     def _tell(self, group: GroupSettings, target: QueueName, why: str) -> None:
@@ -124,7 +124,7 @@ class LetterRoutes:
 
 
 def not_a_letter(task_id: str, group: GroupName) -> InvalidTask:
-    """What a redrive of an ordinary task comes to."""
+    """The outcome of a redrive of an ordinary task."""
     return InvalidTask(
         f"Redrive sends back what died in another queue, and task {task_id} of {group.queue} did not: it has no "
         "dead_letter; raise Retry or Snooze instead"
@@ -139,7 +139,7 @@ def _task_of(delivery: Delivery) -> Task | None:
 
 
 def _home_of(info: DeadLetterInfo, group: GroupName) -> GroupName | None:
-    """Where a letter of `group` came from; None for what is not a queue that may name the group's own."""
+    """Where a letter of `group` came from; None if that is not a queue that may name the group's queue."""
     try:
         home = GroupName.parse(QueueName.parse(info.queue), info.group)
     except ValueError:

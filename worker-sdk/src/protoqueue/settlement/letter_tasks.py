@@ -22,9 +22,9 @@ _OF_A_LETTER = (
 
 
 def letter_task(letter: Message, task: Task, source: GroupName, place: str, target: QueueSettings) -> Message:
-    """The message that makes a letter, as the dead-letter stream of `source` takes it, a task of `target`.
+    """The message that turns a letter, as stored in the dead-letter stream of `source`, into a task of `target`.
 
-    The task starts with fresh attempts; it keeps its id, also where it had none of its own. `place` is that of the
+    The task starts with fresh attempts; it keeps its id, even if that was not its producer's. `place` is that of the
     message that died.
     """
     headers = letter.headers
@@ -53,8 +53,8 @@ def returned_task(
 ) -> Message:
     """The schedule by which a letter that `group` had goes back to the group of `source` that gave it up.
 
-    It is a schedule also where it is due at once: a queue that is full takes those. `previous` is left where the queue
-    it goes back to had it as a letter itself.
+    It is a schedule even if it is due at once: a full queue accepts those. `previous` is left where the queue it goes
+    back to had it as a letter itself.
     """
     headers = {name: text for name, text in carried(delivery.headers).items() if name not in _OF_AN_ATTEMPT}
     del headers[Header.DEAD_LETTER]
@@ -79,7 +79,7 @@ def _number_in(task: Task, queue: QueueSettings) -> int:
 
 
 def parse_text(text: str) -> str:
-    """What is written as JSON, since a header is one line."""
+    """Parse a text written as JSON, since a header is one line."""
     try:
         return str(json.loads(text)) if text else ""
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""Message ids that producers cannot use up.
+"""Message ids that producers cannot use first.
 
-The message ids of retries, dead letters and redrives follow from the task, so that a crash stores none of them twice.
-A worker believes that a duplicate is its own message. Whoever may publish to the queue could store something else under
-such an id first, and the task would be lost. So the id ends with a seal, for which one needs a key that is kept in
-`pq-done`: those who work on tasks may read that, and producers may not.
+The message ids of retries, dead letters and redrives derive from the task, so that a crash stores none of them twice. A
+worker assumes that a duplicate is its own message. A producer could store something else under such an id first, and
+the task would be lost. So the id ends with a seal, which requires a key in `pq-done`: workers may read that, producers
+may not.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ class Seals:
         return message
 
     async def _key(self, group: GroupName, timeout_s: float) -> bytes:
-        """The group's key, which the first who needs one makes."""
+        """The group's key, created by the first worker that needs it."""
         if (key := self._fresh(group)) is not None:
             return key
-        async with self._reading:  # one asks, and the others go on in the order in which they came
+        async with self._reading:  # one asks, and the others continue in order of arrival
             if (key := self._fresh(group)) is None:
                 own, _ = self._keys.get(group, (secrets.token_hex(_KEY_BYTES).encode(), 0.0))
                 key = await self._shared(group, own, timeout_s)

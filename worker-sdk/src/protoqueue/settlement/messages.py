@@ -1,4 +1,4 @@
-"""The messages that store an outcome: the next run, the dead letter, the task anew; `settle` says which. Pure."""
+"""The messages that store an outcome: the next run, the dead letter, the moved task; `settle` chooses. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def rescheduled(
     if (token := unique_token_of(delivery.subject)) is not None:
         if headers.pop(Header.UNIQUE_UNTIL, "") == "start":
             headers.pop(Header.UNIQUE, None)  # the key is free from now on
-        else:  # and it stays this task's: nothing is stored if that has ended meanwhile
+        else:  # and it stays locked by this task: nothing is stored if that has ended meanwhile
             subject = queue.name.unique_scheduled(token, task_id)
             headers |= {
                 Header.SCHEDULE_TARGET: queue.name.unique_waiting(token, number_of(delivery.subject)),
@@ -61,7 +61,7 @@ def rescheduled(
 
 
 def _is_only_one(delivery: Delivery, task_id: str, queue: QueueSettings, group: str) -> bool:
-    """Whether no other message can be this attempt at a task of this id: told by what each delivery of it says alike.
+    """Whether no other message can be this attempt at a task of this id, judged by what all deliveries of it share.
 
     A new task proves it by its message id, of which the server refused a second within its window; one that is sent
     anew later is too far from the time in its id. A retry proves it by the schedule that fired it.
@@ -100,7 +100,7 @@ def dead_letter(
 
 
 def _attempts(delivery: Delivery, executed: Executed, dead: Dead) -> int:
-    """How often it was begun: what crashed has had no outcome in its last attempt, however often that was begun."""
+    """How often it was started: a crashed task had no outcome in its last attempt, however often that started."""
     attempt = executed.task.attempt if executed.task else attempt_of(delivery.headers)
     return attempt - 1 + dead.crashes if dead.crashes else attempt
 
@@ -120,7 +120,7 @@ def moved(
 
 
 def without_extras(message: Message) -> Message:
-    """The same without the producer's headers and the error's text, for where there is no room for them."""
+    """The same without the producer's headers and the error's text, if there is no room for them."""
     ours = {name: text for name, text in message.headers.items() if name.startswith(_OURS) and name not in _WORDS}
     if (info := read_dead_letter(ours)) is not None:
         ours[Header.DEAD_LETTER] = write_dead_letter(shortened(info))
@@ -128,7 +128,7 @@ def without_extras(message: Message) -> Message:
 
 
 def nak_after(delay: timedelta) -> bytes:
-    """The nak that has a task come again after `delay`: how ordered queues retry, since order must hold."""
+    """The nak that redelivers a task after `delay`: how ordered queues retry, to keep the order."""
     return NAK + b" " + json.dumps({"delay": int(delay.total_seconds() * 1e9)}).encode()
 
 
@@ -137,8 +137,8 @@ def is_kept(dead: Dead, queue: QueueSettings) -> bool:
 
 
 def carried(headers: Mapping[str, str]) -> dict[str, str]:
-    """What goes along with the task. The server's own headers would schedule or expire the next message too."""
-    dropped = ("Nats-", Header.EXPIRES_AT)  # and what has been started does not expire any more
+    """The headers that stay with the task. The server's own would schedule or expire the next message too."""
+    dropped = ("Nats-", Header.EXPIRES_AT)  # and a started task no longer expires
     carried = {
         str(name): text for name, text in headers.items() if not name.startswith(dropped) and is_header_name(name)
     }
@@ -156,7 +156,7 @@ def id_of(delivery: Delivery, executed: Executed) -> str:
 
 
 def _data_of(delivery: Delivery) -> bytes:
-    # What a recurring schedule fired is named after its first delivery, and has to keep that name.
+    # A recurring task is named after its first delivery, and has to keep that name.
     task_id = recurring_id(delivery.headers, delivery.sequence, delivery.stream)
     return with_id(delivery.data, task_id) if task_id else delivery.data
 

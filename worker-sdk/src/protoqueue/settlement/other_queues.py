@@ -1,4 +1,4 @@
-"""What a worker knows of queues that it does not work on: those that get its dead letters, or that letters are from."""
+"""Settings of other queues that a worker needs: those that get its dead letters, or from which letters come."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ FRESH_S = 1.0
 
 
 class OtherQueues:
-    """As `pq-config` has them. Every method raises Unavailable."""
+    """Settings from `pq-config`. Every method raises Unavailable."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._known: dict[QueueName, tuple[float, QueueSettings | None]] = {}
 
     async def settings(self, name: QueueName) -> QueueSettings | None:
-        """None where there is no such queue on this NATS."""
+        """None if there is no such queue on this NATS."""
         read_at, known = self._known.get(name, (0.0, None))
         if time.monotonic() - read_at < FRESH_S:
             return known
@@ -36,7 +36,7 @@ class OtherQueues:
         return settings
 
     def forget(self, name: QueueName) -> None:
-        """Have it read anew the next time."""
+        """Read it again the next time."""
         self._known.pop(name, None)
 
     async def has_group(self, name: GroupName) -> bool:

@@ -1,4 +1,4 @@
-"""The one outcome that every delivery comes to, as a value."""
+"""The outcome of a delivery, as a value: each has exactly one."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from protoqueue.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as it is reported: the exception's class name and its text, which UTF-8 can hold."""
+    """An error as reported: the exception's class name and its text, valid as UTF-8."""
 
     type: str
     message: str
@@ -22,7 +22,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException, *, traced: bool = False) -> "Failure":
-        """With `traced`, and where it is the handler's own, the traceback too."""
+        """With the traceback if `traced` and the error is the handler's own."""
         try:
             text = str(error)
         except Exception:
@@ -53,14 +53,14 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Throttled(Snoozed):
-    """The same, and nothing of the group is to start before then; `why` is what the handler said."""
+    """The same, and no task of the group starts before then; `why` is the handler's text."""
 
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitForWorker:
-    """No handler here takes it: try again as the same attempt after `delay`, when a newer worker may be there."""
+    """No handler here accepts it: try again as the same attempt after `delay`, when a newer worker may exist."""
 
     delay: timedelta
     failure: Failure
@@ -68,7 +68,7 @@ class WaitForWorker:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Put it to the dead letters. `crashes` is the number of deliveries that had no outcome."""
+    """Make it a dead letter. `crashes` is the number of deliveries that had no outcome."""
 
     reason: Reason
     failure: Failure
@@ -84,7 +84,7 @@ class Redriven:
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """It has not been started, or was interrupted by shutdown: another worker may have it after `delay`."""
+    """It was not started, or was interrupted by shutdown: another worker may take it after `delay`."""
 
     delay: timedelta = timedelta()
     started: bool = False
@@ -92,12 +92,12 @@ class HandBack:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Someone has asked for it not to be done: ack it."""
+    """It was cancelled: ack it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimKey:
-    """It has come back from the dead letters: it is to lock its unique key before it runs."""
+    """It was redriven: it must lock its unique key before it runs."""
 
 
 Outcome: TypeAlias = (
@@ -120,7 +120,7 @@ class Executed:
     task: Task | None
     seconds: float = 0.0
     error: BaseException | None = None
-    """What failed the attempt."""
+    """What made the attempt fail."""
     is_recorded: bool = False
     """Whether the ledger has it already."""
     result: Any = None
@@ -135,7 +135,7 @@ def outcome_of(
     error: BaseException, attempt: int, retry: RetryPolicy, jitter: float, waited_s: float = 0.0, *,
     is_final: bool = False,
 ) -> Outcome:  # fmt: skip
-    """What becomes of a task whose handler raised `error` at `attempt`; `jitter` in [-1, 1].
+    """The outcome of a task whose handler raised `error` at `attempt`; `jitter` in [-1, 1].
 
     `waited_s` is for how long it has waited for a worker that has a handler for it and can read its payload; `is_final`
     says whether the handler tries again after no such error.
@@ -159,7 +159,7 @@ def outcome_of(
 
 
 def _unfit(error: NoHandler | UndecodableTask, retry: RetryPolicy, jitter: float, waited_s: float) -> Outcome:
-    """While a new version is rolled out, the next worker may well take what this one does not."""
+    """During a rollout the next worker may accept what this one does not."""
     if waited_s >= retry.rollout_grace_s:
         return Dead(Reason.NO_HANDLER if isinstance(error, NoHandler) else Reason.UNDECODABLE, Failure.of(error))
     delay_s = min(max(waited_s, _SHORTEST_WAIT_S), _LONGEST_WAIT_S) * (1 + 0.2 * jitter)

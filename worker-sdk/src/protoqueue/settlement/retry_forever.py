@@ -1,4 +1,4 @@
-"""Going on until NATS answers: for what must be stored before anything else may happen."""
+"""Retrying until NATS answers, for what must be stored before anything else may happen."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 
 async def retry_forever(act: Callable[[], Awaitable[_Answer]], what: str) -> _Answer:
-    """What `act` returns once it does, however long that takes; raises PayloadTooLarge, which no waiting cures."""
+    """The result of `act`, however long that takes; raises PayloadTooLarge, which waiting does not cure."""
     wait_s = FIRST_WAIT_S
     while True:
         try:

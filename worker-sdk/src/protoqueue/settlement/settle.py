@@ -45,14 +45,14 @@ _Answer = TypeVar("_Answer")
 
 
 def process_name() -> str:
-    """What a dead letter calls its worker: in Kubernetes the pod's name, and the process."""
+    """The name of this worker in a dead letter: in Kubernetes the pod's name, and the process."""
     return f"{host_name()}-{os.getpid()}"
 
 
 class Settler:
-    """Settles on behalf of one worker of one group.
+    """Settles for one worker of one group.
 
-    Without `retries_forever` it raises Unavailable where NATS does not respond, and has acks confirmed.
+    Without `retries_forever` it raises Unavailable if NATS does not respond, and waits for acks to be confirmed.
     """
 
     def __init__(self, broker: Broker, worker: str, *, retries_forever: bool = True) -> None:
@@ -77,9 +77,9 @@ class Settler:
         return await retry_forever(act_and_tell, what)
 
     async def try_done(self, delivery: Delivery, executed: Executed, group: GroupSettings) -> bool:
-        """Settle what succeeded by one try, begun in this turn of the event loop: no kill comes before the ledger.
+        """Settle a success with one try, within this turn of the event loop: no kill comes before the ledger.
 
-        False where that failed; `settle` goes on then.
+        False if that failed; `settle` then continues.
         """
         try:
             await self._done(delivery, executed, group)
@@ -89,7 +89,7 @@ class Settler:
         return True
 
     async def settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
-        """Return once the outcome is stored, however long NATS is away, and the ack on its way."""
+        """Return once the outcome is stored, however long NATS is away, and the ack is sent."""
         try:
             await self._settle(delivery, executed, queue, group)
         except PayloadTooLarge as error:
@@ -106,7 +106,7 @@ class Settler:
     async def _settle(self, delivery: Delivery, executed: Executed, queue: QueueSettings, group: GroupSettings) -> None:
         outcome = executed.outcome
         if isinstance(outcome, Done):
-            again = itertools.count(int(self._retries_forever))  # else `try_done` was the first try
+            again = itertools.count(int(self._retries_forever))  # otherwise `try_done` was the first try
             await self._retry(lambda: self._done(delivery, executed, group, again=next(again) > 0), _WHAT)
         elif isinstance(outcome, Cancelled):
             await self._answer(delivery, ACK)
@@ -143,7 +143,7 @@ class Settler:
     async def _redrive(
         self, delivery: Delivery, executed: Executed, outcome: Redriven, queue: QueueSettings, group: GroupSettings
     ) -> None:
-        """Send a letter back; where that cannot be, the attempt has failed."""
+        """Send a letter back; if that is impossible, the attempt has failed."""
         wrong = await self._letters.send_back(delivery, outcome.delay, group)
         if wrong is None:
             await self._answer(delivery, ACK)
@@ -183,7 +183,7 @@ class Settler:
     async def hand_back(
         self, delivery: Delivery, queue: QueueSettings, group: GroupSettings, how: HandBack = HAND_BACK
     ) -> None:
-        """Let another worker have what has not run to its end: noted first, or it would look like a crash."""
+        """Hand a task back that has not run to its end: recorded first, or it would look like a crash."""
         attempt_counts = AttemptCounts(self._broker, group.name, ordered=bool(queue.partitions))
         try:
             await attempt_counts.note(delivery, RETURNED, started=how.started)
@@ -194,11 +194,11 @@ class Settler:
     async def _dead_letter(self, letter: Message, group: GroupSettings) -> None:
         try:
             await self._publish(letter, group)
-        except PayloadTooLarge:  # rather a task without a word about it than none
+        except PayloadTooLarge:  # better a task without a record than no task
             await self._publish(replace(letter, headers={}), group)
 
     async def _publish(self, message: Message, group: GroupSettings) -> Published:
-        """Store it, without the producer's headers and the error's text where there is no room for them."""
+        """Store it, without the producer's headers and the error's text if there is no room for them."""
         try:
             return await self._retry(lambda: self._seals.publish(message, group.name, PUBLISH_TIMEOUT_S), _WHAT)
         except PayloadTooLarge:

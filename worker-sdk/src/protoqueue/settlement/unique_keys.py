@@ -1,7 +1,7 @@
-"""Unique keys where tasks are worked on: what starts is noted where producers look, and what is redriven locks its key.
+"""Unique keys in workers: a start is recorded for producers, and a redriven task locks its key.
 
-A task locks its key by lying on a subject of the key's own. One that comes back from the dead letters lies elsewhere:
-it is stored anew on that subject before it may run, and waits while another task holds the key.
+A task locks its key by being stored on the key's own subject. A redriven one is stored elsewhere: it is moved to that
+subject before it may run, and waits while another task holds the key.
 """
 
 from datetime import timedelta
@@ -22,30 +22,30 @@ from protoqueue.task import Task
 
 TIMEOUT_S = 5.0
 CLAIM_AGAIN = timedelta(seconds=5)
-"""How often a redriven task tries whether its key is free."""
+"""How often a redriven task checks whether its key is free."""
 
 _LATE_S = 30.0
 """A task that expires is not started so long after, however its start was held up: producers give its key to others."""
 
 
 def must_claim(delivery: Delivery, queue: QueueSettings) -> bool:
-    """Whether the task has a key that it does not lock where it lies."""
+    """Whether the task has a key that it does not lock where it is stored."""
     headers = delivery.headers
     return (
         Header.UNIQUE in headers
         and queue.takes_unique
-        and Header.DEAD_LETTER not in headers  # what is done with a letter is other work
+        and Header.DEAD_LETTER not in headers  # the handling of a letter is different work
         and unique_token_of(delivery.subject) is None
     )
 
 
 def claiming(delivery: Delivery) -> Executed:
-    """What becomes of such a task."""
+    """The outcome of such a task."""
     return Executed(CLAIM_KEY, read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream))
 
 
 async def may_start(broker: Broker, delivery: Delivery, group: GroupSettings) -> bool:
-    """Note the start of a task that producers may let others follow: False where it came too late. Waits for NATS."""
+    """Record the start of a task that others may follow: False if it came too late. Waits for NATS."""
     headers = delivery.headers
     expires_s = count_of(headers.get(Header.EXPIRES_AT)) / 1000
     is_followed = headers.get(Header.UNIQUE_UNTIL) == "start" or expires_s
@@ -65,14 +65,14 @@ async def may_start(broker: Broker, delivery: Delivery, group: GroupSettings) ->
 
 
 class UniqueKeys:
-    """Of one worker."""
+    """The unique keys of one worker."""
 
     def __init__(self, broker: Broker, seals: Seals) -> None:
         self._broker = broker
         self._seals = seals
 
     async def claim(self, delivery: Delivery, task: Task, queue: QueueSettings, group: GroupSettings) -> bool:
-        """Whether the task is stored on its key's subject now; not while another is. Raises Unavailable."""
+        """Store the task on its key's subject; False while another is there. Raises Unavailable."""
         message = claimed(delivery, task, queue, group)
         try:
             await self._seals.publish(message, group.name, TIMEOUT_S)
@@ -91,7 +91,7 @@ class UniqueKeys:
 
 
 def claimed(delivery: Delivery, task: Task, queue: QueueSettings, group: GroupSettings) -> Message:
-    """The task on its key's subject, to be stored if nothing lies there."""
+    """The task on its key's subject, to be stored if that is empty."""
     token = unique_token(delivery.headers[Header.UNIQUE])
     headers = carried(delivery.headers) | {
         Header.MSG_ID: claim_message_id(task.id, group.name.name, delivery.place),
