@@ -1,4 +1,4 @@
-"""API keys: what a request brings, what is stored of a key, and what it allows. Pure."""
+"""API keys: as sent by a request, as stored, and what they allow. Pure."""
 
 import hashlib
 import hmac
@@ -58,7 +58,7 @@ class Key:
 
 
 EVERYTHING = Key("", "anybody", "", (Permission(("*",), frozenset(Action)),))
-"""Who asks where the gateway runs without authentication."""
+"""The caller if the gateway runs without authentication."""
 
 
 def parse_key(key_id: str, entry: bytes) -> Key:
@@ -106,7 +106,7 @@ def _moment(text: object) -> datetime | None:
 
 
 def digest_of(secret: str) -> str:
-    """What is stored of a secret. It is random, so that a plain digest cannot be searched for."""
+    """The stored digest of a secret. Secrets are random, so that a plain digest cannot be brute-forced."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -117,7 +117,7 @@ def split_key(text: str) -> tuple[str, str] | None:
 
 
 def find_key(keys: Mapping[str, Key], text: str, now: datetime) -> Key | None:
-    """The key that `text` is, in the same time whether there is one of that id or not."""
+    """The key that `text` presents, in constant time whether or not its id exists."""
     parts = split_key(text)
     if parts is None:
         return None

@@ -1,4 +1,4 @@
-"""How many requests a key sends."""
+"""Limiting the request rate of each key."""
 
 import time
 

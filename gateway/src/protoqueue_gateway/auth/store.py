@@ -1,4 +1,4 @@
-"""The keys that are in force now: read from the Secrets again and again."""
+"""The valid keys, read periodically from the Secrets."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ from protoqueue_gateway.kubernetes.secrets import read_key_entries
 log = logging.getLogger(__name__)
 
 REREAD_S = 5.0
-"""A change takes hold within ten seconds: this and the time that an answer may take."""
+"""A change takes effect within ten seconds: this, plus the time an answer may take."""
 
 
 class KeyStore:
-    """While the API server does not answer, the keys that were read last stay in force."""
+    """While the API server does not answer, the keys read last stay valid."""
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
@@ -28,16 +28,16 @@ class KeyStore:
         """Whether the Secrets were read at least once."""
 
     def find(self, text: str) -> Key | None:
-        """The key that a request brings, if it is one and in force."""
+        """The key that a request presents, if it is valid."""
         return find_key(self._keys, text, datetime.now(UTC))
 
     def of_id(self, key_id: str) -> Key | None:
-        """The key of this id, if it is in force."""
+        """The key of this id, if it is valid."""
         key = self._keys.get(key_id)
         return None if key is None or key.is_expired(datetime.now(UTC)) else key
 
     def revocation(self, key: Key) -> asyncio.Event:
-        """Set once the key is not in force any more, or allows something else than it does now."""
+        """Set once the key is no longer valid, or its permissions change."""
         return self._revoked.setdefault(key.id, asyncio.Event())
 
     async def run(self) -> None:

@@ -13,10 +13,10 @@ from protoqueue_gateway.dashboard.rendering import HEADERS
 from protoqueue_gateway.dashboard.visits import Visit
 
 ENOUGH_S = 600.0
-"""A stream ends after so long, and the browser opens another: its session is looked at, and signed anew."""
+"""A stream ends after this time, and the browser opens another: its session is checked and signed again."""
 RETRY_MS = 1000
 HEARTBEAT_S = 15.0
-"""So often something is sent, so that nobody in between takes the connection for dead."""
+"""How often something is sent, so that no proxy takes the connection for dead."""
 
 
 def event(data: Any, *, name: str = "message", event_id: str = "") -> bytes:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from protoqueue_gateway.auth.keys import Key
 
 IDLE_S = 30 * 60
-"""A session that is not used for so long is over."""
+"""A session that is unused for this long is over."""
 LONGEST_S = 12 * 3600
 RENEW_S = 5 * 60
-"""A session is signed anew at the first request after so long."""
+"""A session is signed again at the first request after this time."""
 
 _DIGEST_CHARACTERS = 16
 _FORM = "form"
@@ -41,7 +41,7 @@ class Session:
         return now > self.seen_at + IDLE_S or now > self.begun_at + LONGEST_S
 
     def renewed(self, now: float) -> "Session | None":
-        """The session to be signed anew; None where it was a moment ago."""
+        """The session to be signed again; None if that was done recently."""
         return replace(self, seen_at=int(now)) if now > self.seen_at + RENEW_S else None
 
 
@@ -63,7 +63,7 @@ class Signer:
         return f"{_encoded(data)}.{_encoded(self._mac('session', data))}"
 
     def read(self, cookie: str, now: float) -> Session | None:
-        """The session that a cookie is; None for what was not signed here, or is over."""
+        """The session in a cookie; None if it was not signed here, or is over."""
         data_text, _, mac_text = cookie.partition(".")
         data, mac = _decoded(data_text), _decoded(mac_text)
         if not data or not hmac.compare_digest(mac, self._mac("session", data)):

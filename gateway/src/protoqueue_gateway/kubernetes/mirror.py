@@ -1,4 +1,4 @@
-"""Objects of one kind as they are in Kubernetes now, without asking for them each time."""
+"""The current objects of one kind in Kubernetes, kept by a watch."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ _POLL_S = 5.0
 
 
 class Mirror:
-    """`objects` by namespace and name. While Kubernetes is away they stay what they were last."""
+    """`objects` by namespace and name. While Kubernetes is away they keep their last state."""
 
     def __init__(self, kubernetes: Kubernetes, resource: Resource, namespaces: Sequence[str]) -> None:
         """Of some namespaces, or of all where none is given."""
@@ -46,7 +46,7 @@ class Mirror:
                 if told != str(error):
                     told = str(error)
                     log.warning("cannot watch %s, trying again: %s", self._resource.__name__, error)
-                # With a role that may list and not watch, this is how often is looked.
+                # With a role that may list and not watch, this is the polling interval.
                 await asyncio.sleep(_POLL_S if isinstance(error, NotAllowed) else _AGAIN_S)
 
     def _replace(self, namespace: str | None, bodies: Sequence[Json]) -> None:
@@ -67,6 +67,6 @@ def _key(body: Json) -> tuple[str, str]:
 
 
 def _lean(body: Json) -> Json:
-    """Without who wrote which field, which takes more room than the fields do."""
+    """Without managedFields, which take more memory than the fields themselves."""
     body["metadata"].pop("managedFields", None)
     return body

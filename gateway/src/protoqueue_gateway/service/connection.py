@@ -1,4 +1,4 @@
-"""The connection to NATS, which may be away when the gateway starts."""
+"""The connection to NATS, which may be unreachable when the gateway starts."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ _AGAIN_S = 1.0
 
 
 class Connection:
-    """Connects in the background, until it has succeeded once; the client itself reconnects from then on."""
+    """Connects in the background until it succeeds; from then on the client itself reconnects."""
 
     def __init__(self, nats_url: str) -> None:
         self._url = nats_url

@@ -1,4 +1,4 @@
-"""Dead letters: looked at and deleted."""
+"""Dead letters: read and deleted."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Answers that many ask for at the same time, and that are good for a moment."""
+"""Answers that are shared by concurrent callers and cached briefly."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ _MOST = 1000
 
 
 class Fresh(Generic[_Key, _Answer]):
-    """Asks once for all who want to know within `good_for_s`."""
+    """Asks once for all callers within `good_for_s`."""
 
     def __init__(self, ask: Callable[[_Key], Awaitable[_Answer]], good_for_s: float) -> None:
         self._ask = ask
@@ -20,7 +20,7 @@ class Fresh(Generic[_Key, _Answer]):
         self._known: dict[_Key, tuple[float, asyncio.Future[_Answer]]] = {}
 
     async def get(self, key: _Key) -> _Answer:
-        """Raises what asking raises; an error is not kept."""
+        """Raises what asking raises; an error is not cached."""
         asked_at, answer = self._known.get(key, (0.0, None))
         if answer is None or (answer.done() and time.monotonic() - asked_at > self._good_for_s):
             answer = asyncio.ensure_future(self._ask(key))
@@ -32,7 +32,7 @@ class Fresh(Generic[_Key, _Answer]):
         return await asyncio.shield(answer)
 
     def forget(self, key: _Key) -> None:
-        """Ask anew the next time."""
+        """Ask again the next time."""
         self._known.pop(key, None)
 
     def _forget_failure(self, key: _Key, answer: "asyncio.Future[_Answer]") -> None:

@@ -1,4 +1,4 @@
-"""Dead letters for people: grouped, page by page, one by one; put back, also with another payload, or deleted."""
+"""Dead letters for the dashboard: grouped, paged or single; redriven, also with another payload, or deleted."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +18,7 @@ _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True)
 class LetterFilter:
-    """Which letters: None stands for any."""
+    """Which letters; None matches any."""
 
     group: str | None = None
     reason: str | None = None
@@ -36,7 +36,7 @@ class LetterFilter:
 
 @dataclass(frozen=True)
 class LetterKind:
-    """Letters that died of the same. `error` is that of the newest of them."""
+    """Letters with the same cause. `error` is that of the newest of them."""
 
     filter: LetterFilter
     count: int
@@ -46,7 +46,7 @@ class LetterKind:
 
 @dataclass(frozen=True)
 class LetterSummary:
-    """Of the letters there are, or where they are very many of the oldest: `looked_at` tells of how many."""
+    """The groups of all letters, or of the oldest if there are very many: `looked_at` is how many."""
 
     kinds: Sequence[LetterKind]
     looked_at: int
@@ -83,7 +83,7 @@ class Letters:
     ) -> tuple[list[DeadLetter], int | None]:
         """Up to `limit` letters of higher sequences, oldest first, and the sequence that the next page follows.
 
-        A page is cut short where very many letters have to be looked at for it.
+        A page is cut short if very many letters would have to be read for it.
         """
         found: list[DeadLetter] = []
         looked_at = 0
@@ -118,7 +118,7 @@ class Letters:
         return moved, None
 
     async def delete(self, queue: QueueName, sequences: Sequence[int]) -> int:
-        """How many were there."""
+        """How many existed."""
         deleted = 0
         self._summaries.forget(queue)
         for sequence in sequences:
@@ -129,7 +129,7 @@ class Letters:
         return deleted
 
     async def delete_all(self, queue: QueueName, wanted: LetterFilter) -> int:
-        """Those that are there now and match; how many."""
+        """Delete those that exist now and match; returns how many."""
         deleted = 0
         self._summaries.forget(queue)
         async for letter in await self._stored(queue, wanted.group):

@@ -1,4 +1,4 @@
-"""All queues as they are now, looked at once for all who watch, and not at all while nobody does."""
+"""The current state of all queues, read once for all watchers, and not at all without any."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,9 @@ from protoqueue_gateway.service.rates import Rate
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.4
-"""Between two looks at JetStream."""
+"""The interval between two reads of JetStream."""
 _LINGER_S = 600.0
-"""How long to go on after the last one who watched has left: they tend to come back."""
+"""How long to go on after the last watcher has left: they tend to come back."""
 _FIRST_S = 10.0
 _MOST_GONE = 1000
 
@@ -39,7 +39,7 @@ class LiveQueue:
 
 @dataclass
 class _Known:
-    """A queue's row, and what it was made of."""
+    """A queue's row, and the data it was made from."""
 
     row: QueueRow
     version: int
@@ -51,10 +51,10 @@ class _Known:
 
 
 class LiveQueues:
-    """`version` grows with each change; those of another `epoch`, as of another replica, mean nothing."""
+    """`version` grows with each change; versions of another `epoch`, such as another replica's, are meaningless."""
 
     def __init__(self, kubernetes: Kubernetes, connection: Connection, namespaces: Sequence[str]) -> None:
-        """Of some namespaces, or of all where none is named."""
+        """Of these namespaces, or of all if none is named."""
         self._kubernetes = kubernetes
         self._connection = connection
         self._namespaces = namespaces
@@ -70,7 +70,7 @@ class LiveQueues:
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look again and again within this. Raises Away where nothing is known of Kubernetes in time."""
+        """Keep the state current within this block. Raises Away if Kubernetes does not answer in time."""
         self._viewers += 1
         try:
             if self._running is None:
@@ -92,14 +92,14 @@ class LiveQueues:
         return {name: known.row for name, known in self._known.items()}
 
     def find(self, name: QueueName) -> "LiveQueue | None":
-        """All that is known of a queue; None where there is none."""
+        """All that is known of a queue; None if it does not exist."""
         known = self._known.get(name)
         if known is None:
             return None
         return LiveQueue(known.row, known.body, known.groups, known.overview.stats if known.overview else None)
 
     def changes(self, since: int) -> tuple[list[QueueRow], list[QueueName]]:
-        """The rows that are others than they were at a version, and the queues that are gone."""
+        """The rows that have changed since a version, and the queues that are gone."""
         rows = [known.row for known in self._known.values() if known.version > since]
         return rows, [name for name, version in self._gone.items() if version > since]
 
@@ -125,11 +125,11 @@ class LiveQueues:
         self._groups = Mirror(self._kubernetes, GROUPS, self._namespaces)
 
     async def _run(self) -> None:
-        """Until nobody has watched for some minutes."""
+        """Runs until there has been no watcher for some minutes."""
         mirrors = [asyncio.create_task(mirror.run()) for mirror in (self._queues, self._groups)]
         try:
             await asyncio.gather(self._queues.completed.wait(), self._groups.completed.wait())
-            await self._show({})  # what Kubernetes knows is there at once, counts of many queues are not
+            await self._show({})  # data from Kubernetes is available at once, counts of many queues are not
             while self._is_watched:
                 await self._follow()
         finally:
@@ -145,7 +145,7 @@ class LiveQueues:
         return self._viewers > 0 or time.monotonic() - self._left_at < _LINGER_S
 
     async def _follow(self) -> None:
-        """Until nobody watches, or NATS does not answer: the statuses have the last counts then."""
+        """Runs until there is no watcher, or NATS does not answer: then the statuses have the last counts."""
         try:
             async with contextlib.aclosing(
                 self._connection.client.follow_overview(LOOK_S, expected=self._names)
@@ -165,7 +165,7 @@ class LiveQueues:
         return [f"{namespace}/{name}" for namespace, name in self._queues.objects]
 
     async def _show(self, found: Mapping[str, QueueOverview]) -> None:
-        """Make the rows anew that are not what they were, and tell who waits."""
+        """Rebuild the rows that have changed, and notify waiting callers."""
         version, now_s, has_changed = self.version + 1, time.monotonic(), self.version == 0
         groups = self._groups_by_queue()
         for key, body in self._queues.objects.items():
@@ -187,7 +187,7 @@ class LiveQueues:
         self, name: QueueName, body: Json, groups: Sequence[Json], found: QueueOverview | None, version: int,
         now_s: float,
     ) -> bool:  # fmt: skip
-        """Whether the row is another than it was."""
+        """Whether the row has changed."""
         known = self._known.get(name)
         if known is not None and self._is_same(known, body, groups, found):
             return False
@@ -208,7 +208,7 @@ class LiveQueues:
 
     @staticmethod
     def _is_same(known: _Known, body: Json, groups: Sequence[Json], found: QueueOverview | None) -> bool:
-        """Whether it was made of the very same; rates other than zero change while nothing else does."""
+        """Whether it was made from the same data; non-zero rates change while nothing else does."""
         if known.body is not body or known.overview is not found:
             return False
         if found is not None and (known.row.arrivals, known.row.completions) != (0, 0):

@@ -17,7 +17,7 @@ from protoqueue_gateway.service.receipts import Receipts
 DEFAULT_GROUP = "default"
 
 _LOOK_S = 2.0
-"""How long the group of a queue that has one is believed to be the only one."""
+"""How long a queue's only group is cached."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Messages:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Have whoever waits for messages get none, now and from now on."""
+        """End all waiting receives without messages, now and from now on."""
         self._stopping.set()
 
     @property
@@ -53,7 +53,7 @@ class Messages:
 
     @property
     def polls(self) -> int:
-        """How many requests wait for messages now."""
+        """How many requests are waiting for messages."""
         return self._polls.total()
 
     async def enqueue(self, queue: QueueName, task: NewTask) -> Receipt:
@@ -93,7 +93,7 @@ class Messages:
         self, receiving: "asyncio.Future[list[ReceivedTask]]", queue: QueueName, revoked: asyncio.Event,
         gone: Awaitable[object],
     ) -> list[Received]:  # fmt: skip
-        """What is received, unless something else ends the wait before."""
+        """The received tasks, unless something else ends the wait first."""
         ends: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(end) for end in (revoked.wait(), self._stopping.wait(), gone)
         ]
@@ -121,9 +121,9 @@ class Messages:
             await asyncio.gather(*(task.hand_back() for task in receiving.result()))
 
     async def _default_group(self, queue: QueueName, source: protoqueue.Queue, *, named: bool) -> str:
-        """The group of a queue that has one, looked for now and then: the SDK would look with each receive.
+        """The only group of a queue, cached: the SDK would read it with each receive.
 
-        By `default` the group is meant that the gateway makes for a queue, which has the queue's name.
+        `default` means the group that the gateway creates for a queue, which has the queue's name.
         """
         known = self._only.get(queue)
         if known is not None and time.monotonic() - known[0] < _LOOK_S:

@@ -89,7 +89,7 @@ class QueueDetails:
 
 
 class Details:
-    """Every method raises NoSuchQueue and Away. To be asked within `LiveQueues.watching`."""
+    """Every method raises NoSuchQueue and Away. To be used within `LiveQueues.watching`."""
 
     def __init__(self, kubernetes: Kubernetes, connection: Connection, live: LiveQueues) -> None:
         self._kubernetes = kubernetes
@@ -125,7 +125,7 @@ class Details:
         )
 
     async def _ask_workers(self, key: tuple[QueueName, str]) -> tuple[WorkerView, ...]:
-        """Nobody, where NATS cannot be asked."""
+        """Empty if NATS cannot be asked."""
         try:
             queue = await self._connection.queue(key[0])
             return tuple(WorkerView(each.host, each.running) for each in await queue.workers(key[1], wait=_ANSWER_S))

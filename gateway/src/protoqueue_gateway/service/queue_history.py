@@ -1,4 +1,4 @@
-"""How a queue was, for its charts: what the operator has kept of it."""
+"""A queue's samples for its charts, as recorded by the operator."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,7 +29,7 @@ class QueueHistory:
         self._samples = Fresh(self._ask, _GOOD_FOR_S)
 
     async def read(self, name: QueueName, span: Span) -> QueueSamples:
-        """No samples where nobody has kept any, or NATS cannot be asked."""
+        """No samples if none were recorded, or NATS cannot be asked."""
         return await self._samples.get((name, span))
 
     async def _ask(self, key: tuple[QueueName, Span]) -> QueueSamples:

@@ -1,4 +1,4 @@
-"""What is shown of a queue among others, from what Kubernetes and JetStream say of it. Pure."""
+"""A queue's row in a list, from its state in Kubernetes and JetStream. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from protoqueue_gateway.service.conditions import ready_condition
 
 
 class Health(StrEnum):
-    """Whether somebody has to do something about a queue."""
+    """Whether a queue needs attention."""
 
     READY = "ready"
     PAUSED = "paused"
@@ -100,7 +100,7 @@ def _rounded(rate: float | None) -> float | None:
 
 
 def _health(body: Json, groups: Sequence[Json]) -> tuple[Health, str, str]:
-    """Of the queue; where that is well, of the first group that is not."""
+    """The condition of the queue; if that is Ready, of the first group that is not."""
     if body["metadata"].get("deletionTimestamp"):
         return Health.PENDING, "Deleting", "the queue is being deleted"
     found = health_of(ready_condition(body))

@@ -1,4 +1,4 @@
-"""Queues as resources: made, looked at, changed, deleted."""
+"""Queues as resources: create, read, change, delete."""
 
 import asyncio
 import time
@@ -65,7 +65,7 @@ class QueueView:
 
 @dataclass(frozen=True)
 class NewQueue:
-    """What is asked for: a Queue's spec, and the queue that is to get its dead letters, where it is to be made."""
+    """The requested queue: its spec, and the queue for its dead letters, if that has to be created."""
 
     name: QueueName
     spec: Json
@@ -104,7 +104,7 @@ class Queues:
                 await self._ensure_dead_letter_queue(wanted)
             await self._ensure_group(wanted.name, only_if_none=not created)
         except (KubernetesError, ServiceError):
-            if created:  # nothing is left behind of what is not whole
+            if created:  # a partial creation leaves nothing behind
                 await self._kubernetes.delete(QUEUES, wanted.name.name, wanted.name.namespace)
             raise
         self._listed.clear()
@@ -320,7 +320,7 @@ def _path(text: str) -> list[str | int]:
 
 
 def _dropped(sent: Any, stored: Any, path: tuple[str | int, ...]) -> list[tuple[str | int, ...]]:
-    """What of `sent` is not in `stored`: the schema has no such field."""
+    """The fields of `sent` that are missing in `stored`: the schema has none of them."""
     if isinstance(sent, dict) and isinstance(stored, dict):
         found: list[tuple[str | int, ...]] = []
         for name, value in sent.items():

@@ -1,4 +1,4 @@
-"""Receipts: a task's token, signed, so that any replica takes it and nobody can make one up. Pure."""
+"""Receipts: a task's token, signed, so that any replica accepts it and nobody can forge one. Pure."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Settling what was received, by its receipt, at whichever replica."""
+"""Settling received tasks by their receipt, at any replica."""
 
 import asyncio
 import contextlib
@@ -74,7 +74,7 @@ class Settlement:
                 return
             raise LeaseLost(f"the task was {before} before")
         lease = await (await self._connection.queue(queue)).lease(token)
-        self._settled[digest] = how  # at once: of two that come together one is refused
+        self._settled[digest] = how  # at once: of two concurrent ones one is refused
         try:
             await act(lease)
         except BaseException:
@@ -89,7 +89,7 @@ class Settlement:
             keeper.cancel()
 
     async def _keep(self, lease: Lease, until: float, every_s: float) -> None:
-        """NATS lends a task for one visibility timeout at a time: ask for it again until then."""
+        """NATS leases a task for one visibility timeout at a time: renew the lease until then."""
         with contextlib.suppress(LeaseLost):
             while time.monotonic() + every_s < until:
                 await asyncio.sleep(every_s)

@@ -26,7 +26,7 @@ _ENDED = {
 }
 _NOT_DUE = (TaskState.SCHEDULED, TaskState.RETRYING)
 _MOST_SEARCHED = 1000
-"""So many tasks that have not ended are looked at."""
+"""How many unfinished tasks are read."""
 
 
 @dataclass(frozen=True)

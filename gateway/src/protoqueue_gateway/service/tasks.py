@@ -1,4 +1,4 @@
-"""Tasks for people: those that wait, run or are not due yet; found, cancelled, run at once."""
+"""Tasks for the dashboard: those that wait, run or are not due yet; found, cancelled, run at once."""
 
 import json
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class FoundTask:
 
 @dataclass(frozen=True)
 class FoundTasks:
-    """The oldest first. `is_whole` where all tasks there are were looked at."""
+    """The oldest first. `is_whole` if all existing tasks were read."""
 
     tasks: Sequence[FoundTask]
     looked_at: int
@@ -80,7 +80,7 @@ class Tasks:
 
 
 def _reach(wanted: TaskSearch, limit: int) -> int:
-    """How many tasks are looked at."""
+    """How many tasks are read."""
     return limit if wanted.is_empty else _MOST_SEARCHED
 
 
