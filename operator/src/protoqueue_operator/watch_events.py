@@ -1,4 +1,4 @@
-"""What the watches bring: into the caches, and into the work queue where it is news."""
+"""Passes watch events to the caches, and changes to the work queue."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,9 @@ class WatchEvents:
         self._wiring = wiring
         self._status = status
         self._watched: dict[Key, Meta] = {}
-        """What the watches have brought so far: answers to our own writes put the cache ahead of them."""
+        """What the watches have reported so far: answers to our own writes put the cache ahead of them."""
         self._finished: set[Key] = set()
-        """The Redrives of which they have brought that they have finished."""
+        """The Redrives whose end they have reported."""
 
     def object_seen(self, kind: str, event: str | None, body: Mapping[str, Any]) -> None:
         """An object as a watch or a listing reports it; `event` as in the Kubernetes API, None from the first one."""
@@ -49,13 +49,13 @@ class WatchEvents:
         queue = self._caches.queues.observe(body)
         if self._look_if_moved(queue):
             self._wiring.requeue_senders(key, _within_s(queue))
-        if is_news:  # a group may have been looked at, and refused, before its queue was known
+        if is_news:  # a group may have been reconciled, and refused, before its queue was known
             self._wiring.requeue_groups(key, _within_s(queue))
         if is_news or (before and before.deleting_since != queue.meta.deleting_since):
             self._wiring.requeue_redrives(key)
 
     def _group_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """Its queue waits for it to go, and its siblings to take its place."""
+        """Its queue waits for its deletion, and its siblings to replace it."""
         key = Key("ConsumerGroup", body["metadata"]["namespace"], body["metadata"]["name"])
         before = self._caches.groups.get(key)
         if event == "DELETED":
@@ -69,7 +69,7 @@ class WatchEvents:
         self._look_if_moved(self._caches.groups.observe(body))
 
     def _redrive_seen(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """That it has finished is news too: what it has stored is removed once the API server knows."""
+        """Its end is a change too: its checkpoints are removed once the API server knows."""
         key = Key("Redrive", body["metadata"]["namespace"], body["metadata"]["name"])
         if event == "DELETED":
             self._watched.pop(key, None)
@@ -111,7 +111,7 @@ class WatchEvents:
 
 
 def _within_s(resource: Queue | Group) -> float:
-    """What is Ready when it is first seen, as after a start, is looked at to be sure: nobody waits for it."""
+    """A resource already Ready when first seen, as after a start, is not urgent: it is reconciled only to be sure."""
     return RESYNC_PATIENCE_S if is_ready(resource) and not resource.meta.deleting_since else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What the watches last said of the objects of one kind, by key, and indexes over them."""
+"""The last known state of the objects of one kind, by key, and indexes over them."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ Body = Mapping[str, Any]
 
 
 class Object(Protocol):
-    """Anything that was read from an object of the Kubernetes API."""
+    """Anything parsed from an object of the Kubernetes API."""
 
     @property
     def meta(self) -> Meta: ...
@@ -21,17 +21,17 @@ By = TypeVar("By", bound=Hashable)
 
 
 class Cache(Mapping[Key, Obj], Generic[Obj]):
-    """Never goes back: of two versions of one object the newer stays, whichever arrives first."""
+    """Never goes back: of two versions of an object the newer is kept, whichever arrives first."""
 
     def __init__(self, kind: Kind, parse: Callable[[Body, Obj | None], Obj]) -> None:
-        """`parse` reads a version, and is given the one known before, of which it may take over what is the same."""
+        """`parse` reads a version; it is given the previous one, whose unchanged parts it may reuse."""
         self.kind = kind
         self._parse = parse
         self._objects: dict[Key, Obj] = {}
         self._indexes: list[Index[Obj, Any]] = []
 
     def index(self, by: Callable[[Obj], By | None]) -> "Index[Obj, By]":
-        """Objects by what `by` says of each; those of which it says None are left out."""
+        """Objects by the result of `by`; those for which it is None are left out."""
         index = Index(self._objects, by)
         for each in self._objects.values():
             index.move(None, each)
@@ -39,7 +39,7 @@ class Cache(Mapping[Key, Obj], Generic[Obj]):
         return index
 
     def observe(self, body: Body) -> Obj:
-        """Take in a version; returns the newest known."""
+        """Store a version; returns the newest known."""
         key = key_of(self.kind, body)
         known = self._objects.get(key)
         if known and _is_stale(body, known):
@@ -47,24 +47,24 @@ class Cache(Mapping[Key, Obj], Generic[Obj]):
         return self.put(self._parse(body, known))
 
     def observe_answer(self, key: Key, body: Body) -> None:
-        """Take in what a write of our own was answered with.
+        """Store the answer to a write of our own.
 
-        The watch may have seen the object go before the answer arrives. It must not come back then: nobody would tell
-        of its end again.
+        The watch may have seen the object deleted before the answer arrives. It must not come back then: its deletion
+        would not be reported again.
         """
         known = self._objects.get(key)
         if known is not None and known.meta.uid == body["metadata"]["uid"]:
             self.observe(body)
 
     def put(self, known: Obj) -> Obj:
-        """Keep what is known of an object otherwise than from a body."""
+        """Store what is known of an object from a source other than its body."""
         before = self._objects.get(known.meta.key)
         self._objects[known.meta.key] = known
         self._move(before, known)
         return known
 
     def remove(self, key: Key, uid: str) -> None:
-        """Forget that very object; one of the same name that came after it stays."""
+        """Forget exactly this object; a later one of the same name stays."""
         known = self._objects.get(key)
         if known is not None and known.meta.uid == uid:
             del self._objects[key]
@@ -85,7 +85,7 @@ class Cache(Mapping[Key, Obj], Generic[Obj]):
 
 
 class Index(Generic[Obj, By]):
-    """Of one cache, the objects by something that each of them says."""
+    """An index over one cache, by a value of each object."""
 
     def __init__(self, objects: Mapping[Key, Obj], by: Callable[[Obj], By | None]) -> None:
         self._objects = objects
@@ -97,7 +97,7 @@ class Index(Generic[Obj, By]):
         return sorted((self._objects[key] for key in self._keys.get(by, ())), key=seniority)
 
     def move(self, before: Obj | None, after: Obj | None) -> None:
-        """An object came, changed, or went: one of the two may be None."""
+        """An object appeared, changed, or disappeared: one of the two may be None."""
         was, now = (self._by(each) if each else None for each in (before, after))
         if before and was is not None and was != now:
             self._keys[was].discard(before.meta.key)
@@ -115,7 +115,7 @@ def key_of(kind: Kind, body: Body) -> Key:
 
 
 def seniority(each: Object) -> tuple[datetime, str]:
-    """Sorts the oldest first; of two made in the same second the one whose name comes first."""
+    """Sorts the oldest first; objects of the same second by name."""
     return each.meta.created, each.meta.name
 
 

@@ -36,10 +36,10 @@ _LARGEST_PAGE = 500
 _PAGE_BYTES = 4 << 20
 """One object may be a megabyte and a half, and takes ten times that once it is decoded."""
 _WAITS = 3
-"""How often a server that asks for patience is asked again, before whoever asked is told."""
+"""How often a request is retried on a server that asks to wait, before the caller gets the error."""
 _LONGEST_WAIT_S = 10.0
 _NOT_OF_ITS_KIND = ("failed to create typed patch object", "failed to convert new")
-"""What the API server says, with status 500, of fields that are applied and unknown, of another type, or unreadable."""
+"""The API server's messages, with status 500, for applied fields that are unknown, of another type, or unreadable."""
 
 
 class ApiError(Exception):
@@ -52,12 +52,12 @@ class ApiError(Exception):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the same request would end the same way, as for want of a right, until somebody changes something."""
+        """Whether the same request would fail the same way until something is changed, as without a permission."""
         return 400 <= self.status < 500 and self.status not in (409, 429)
 
     @property
     def is_failure(self) -> bool:
-        """Whether the API server calls it its own fault: it says so of some requests that will never be taken, too."""
+        """Whether the API server reports an internal error, which it also does for some invalid requests."""
         return self.status == 500
 
 
@@ -66,18 +66,18 @@ class Gone(ApiError):
 
 
 class Conflict(ApiError):
-    """Somebody else wrote first: read again, decide again."""
+    """Another client wrote first: read again, decide again."""
 
 
 class Invalid(ApiError):
-    """The object breaks the rules of its kind: the same request will never be taken."""
+    """The object breaks the rules of its kind: the same request will never succeed."""
 
 
 class Kubernetes:
     """Reads and writes objects of the built-in kinds that the operator needs, and of the `kinds` it is given."""
 
     def __init__(self, login: Callable[[], kopf.ConnectionInfo], kinds: Iterable[Kind] = ()) -> None:
-        """`login` gives the credentials, and is asked again when they are refused."""
+        """`login` returns the credentials, and is called again when they are refused."""
         self._login = login
         self._collections = {kind.name: f"{_root(kind.api_version)}/{{}}{kind.plural}" for kind in (*_BUILT_IN, *kinds)}
         self._session: aiohttp.ClientSession | None = None
@@ -113,7 +113,7 @@ class Kubernetes:
                 return
             query.pop("resourceVersion", None)  # the place in a list has its own
             query["continue"] = rest
-            del answer, page  # else two pages are held at a time
+            del answer, page  # otherwise two pages are held at a time
 
     async def first_page(self, kind: str, namespace: str | None, selector: str) -> Json:
         """One object of a kind, if there is any, as a list. Raises ApiError."""
@@ -263,7 +263,7 @@ class Kubernetes:
         accept: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> "_Answer":
-        """Logs in anew where the credentials have expired, and waits where the server is busy and says for how long."""
+        """Logs in again if the credentials have expired, and waits if the server is busy and says for how long."""
         path_and_query = path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         refused, waited = False, 0
@@ -282,7 +282,7 @@ class Kubernetes:
                 return answer
             if response.status == 401 and not refused:
                 refused = True
-                if session is self._session:  # else another request has logged in already
+                if session is self._session:  # otherwise another request has logged in already
                     await self.close()
             elif (wait_s := _retry_after_s(response)) is not None and waited < _WAITS:
                 waited += 1
@@ -310,7 +310,7 @@ class _Answer:
 
 
 def _next_page(limit: int, size: int, items: int) -> int:
-    """How many objects the next page may have, when so many were so large; slowly more, in case others are larger."""
+    """The size of the next page, judged by the last one; grows slowly, in case other objects are larger."""
     fitting = _PAGE_BYTES * max(items, 1) // max(size, 1)
     return max(_SMALLEST_PAGE, min(fitting, 2 * limit, _LARGEST_PAGE))
 
@@ -321,7 +321,7 @@ def _root(api_version: str) -> str:
 
 
 def _segment(name: str) -> str:
-    """One segment of a path, whatever the name holds: a slash or two dots in it would lead to another object."""
+    """A name as one segment of a path: a slash or two dots in it would lead to another object."""
     if name in ("", ".", ".."):
         raise Gone(404, "NotFound", f"no object is named {name!r}")
     return quote(name, safe="")
@@ -340,7 +340,7 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
 
 
 def _decoded(status: int, body: bytes) -> Json:
-    """Not every refusal is JSON: paths that nobody serves are answered with plain text. Raises ValueError."""
+    """Not every refusal is JSON: unknown paths are answered with plain text. Raises ValueError."""
     try:
         answer: Json = json.loads(body or b"{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Serves the work queue: hands each object to the reconciler of its kind, and says what is done about an error."""
+"""Serves the work queue: passes each object to the reconciler of its kind, and handles errors."""
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
@@ -14,29 +14,29 @@ from protoqueue_operator.runtime.workqueue import Requeue, WorkQueue
 logger = logging.getLogger(__name__)
 
 _UNAVAILABLE_LONGEST_S = 10.0
-"""Of a connection that comes back all are told; nothing tells when one stream's servers are back."""
+"""All are notified of a connection that comes back; nothing reports when one stream's servers are back."""
 
 Obj = TypeVar("Obj", contravariant=True)
 
 
 class Reconciler(Protocol[Obj]):
-    """Brings the objects of one kind to what they specify."""
+    """Reconciles the objects of one kind."""
 
     async def reconcile(self, resource: Obj) -> Requeue | None:
-        """Compare what is wanted with what is there, and do what is missing; None where nothing is left to do.
+        """Compare the desired with the observed state, and do what is missing; None if nothing is left to do.
 
         May raise ApiError and BrokerUnavailable.
         """
 
     def refuse(self, resource: Obj, reason: str, message: str) -> None:
-        """Say in the status that the object is not Ready, and why."""
+        """Report in the status that the object is not Ready, and why."""
 
     def forget(self, key: Key) -> None:
-        """The object is gone: drop what is remembered of it."""
+        """The object is gone: drop its state."""
 
 
 class Controller:
-    """Reconciles the objects of several kinds from one work queue. Whoever sees a change adds the key."""
+    """Reconciles the objects of several kinds from one work queue. Any part that sees a change adds the key."""
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class Controller:
         share_of: Callable[[Key], Hashable | None] = lambda _: None,
         share: int = 0,
     ) -> None:
-        """Caches and reconcilers by kind. Of keys for which `share_of` says the same, `share` are served at a time."""
+        """Caches and reconcilers by kind. Of keys with the same `share_of`, `share` are served at a time."""
         self._caches = caches
         self._reconcilers = reconcilers
         self._metrics = metrics
         self._failed: set[Key] = set()
-        """What the reconcile that is under way has ended in an error."""
+        """Reconciles in progress that have ended in an error."""
         self._api_errors: dict[Key, str] = {}
         """What the API server said when the last reconcile of each object failed on it."""
         self.work: WorkQueue[Key] = WorkQueue(self.reconcile, workers, metrics.work_queue("reconcile"), share_of, share)
@@ -96,12 +96,12 @@ class Controller:
             logger.warning("kubernetes request failed: object=%s status=%s error=%s", key, error.status, error)
             if error.is_failure:
                 self._api_errors[key] = str(error)
-            # A server that fails may be well a moment later; one that says the same again means this very request.
+            # A failing server may recover; the same message again is about this very request.
             if resource and (error.is_refusal or (error.is_failure and error_before == str(error))):
                 reconciler.refuse(resource, "KubernetesRefused", str(error))
             return Requeue()
         except Exception as error:
-            # A mistake of the operator's, or something that a server said and that makes no sense.
+            # A bug in the operator, or an invalid answer of a server.
             self._metrics.reconcile_errors.labels(key.kind, "InternalError").inc()
             logger.exception("reconcile failed: object=%s; retrying", key)
             if resource:
@@ -118,7 +118,7 @@ class Controller:
 
 
 def requeue_after(error: Refusal | BrokerUnavailable) -> Requeue | None:
-    """When to reconcile again what has ended in this error; None: when something changes, which watches report."""
+    """When to reconcile again after this error; None: when a watch reports a change."""
     if isinstance(error, BrokerUnavailable):
         return Requeue(longest_s=_UNAVAILABLE_LONGEST_S)
     if error.retry_s is not None:

@@ -1,4 +1,4 @@
-"""What deleting an object of any kind has in common: it waits and says why, or gives up and says what it leaves."""
+"""Deletion of an object of any kind: waiting with a reason, or giving up and reporting what is left behind."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,13 +12,13 @@ from protoqueue_operator.runtime.status_writer import StatusWriter
 from protoqueue_operator.runtime.workqueue import Requeue
 
 TERMINATING_NAMESPACE_WAIT_S = 15.0
-"""How long a namespace on its way out waits for what is outside Kubernetes, before that is left behind."""
+"""How long a namespace being deleted waits for assets outside Kubernetes before they are left behind."""
 
 _CHECK_AGAIN_S = 2.0
 
 
 class Deletion:
-    """Of objects of any kind that have the operator's finalizer."""
+    """For objects of any kind that have the operator's finalizer."""
 
     def __init__(
         self,
@@ -35,19 +35,19 @@ class Deletion:
         self._now = now
 
     def wait(self, resource: Resource, reason: str, message: str) -> Requeue:
-        """Say in the status what the deletion waits for."""
+        """Report in the status what the deletion waits for."""
         before = resource.status.condition("Ready")
-        is_news = before is None or before.reason != reason  # else it is the numbers that have changed
+        is_news = before is None or before.reason != reason  # otherwise only the numbers have changed
         condition = not_ready(resource.meta.generation, reason, message)
         self._status.report(resource, {}, [condition], urgent=is_news)
         return Requeue(_CHECK_AGAIN_S)
 
     def leave_behind(self, resource: Resource, message: str) -> None:
-        """Say what is not removed."""
+        """Report what is not removed."""
         self._events.event(resource.meta, "Warning", "LeftBehind", message)
 
     async def abandon(self, resource: Resource) -> None:
-        """Let it go without removing anything. Raises ApiError."""
+        """Release it without removing anything. Raises ApiError."""
         self.leave_behind(
             resource, f"what it made in NATS was left behind, as the annotation {ABANDON_ANNOTATION} asks"
         )
@@ -58,7 +58,7 @@ class Deletion:
         await self._finalizers.remove(resource.meta)
 
     async def gives_up_waiting(self, resource: Resource) -> bool:
-        """Whether its namespace is on its way out, and has waited for long enough. Raises ApiError."""
+        """Whether its namespace is being deleted, and has waited long enough. Raises ApiError."""
         if self.deleting_for_s(resource) < TERMINATING_NAMESPACE_WAIT_S:
             return False
         return await self._kubernetes.namespace_is_terminating(resource.meta.namespace)
@@ -69,7 +69,7 @@ class Deletion:
 
 
 def how_to_abandon(resource: Resource) -> str:
-    """What a user can do where NATS is gone for good."""
+    """What a user can do if NATS is gone for good."""
     kind, meta = resource.meta.key.kind.lower(), resource.meta
     return (
         "it will be tried again. If this NATS is gone for good, let the resource go and leave behind what is there: "

@@ -1,6 +1,6 @@
-"""Events as client-go's recorder makes them: the same one again is counted, similar ones are combined, a flood is cut.
+"""Events as in client-go's recorder: repeated ones are counted, similar ones combined, and floods are limited.
 
-Without that one object that changes all the time, or is changed, fills etcd and hides what else was said.
+Otherwise one object that changes all the time would fill etcd and hide other Events.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 SIMILAR = 10
-"""So many Events of one object, type and reason that differ in their message stand for themselves."""
+"""How many Events of one object, type and reason with different messages are kept separate."""
 SIMILAR_WITHIN = timedelta(minutes=10)
 """Within this time of the last one they count as similar."""
 BURST = 25
@@ -30,7 +30,7 @@ _COMBINED = "(combined from similar events): "
 
 @dataclass(frozen=True)
 class Event:
-    """What was said about an object."""
+    """An Event about an object."""
 
     meta: Meta
     kind: str
@@ -43,7 +43,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Post:
-    """What is to be sent: a new Event, or (`name`) what has changed of one that is there."""
+    """What to send: a new Event, or (`name`) the changes of an existing one."""
 
     body: dict[str, Any]
     name: str | None = None
@@ -69,7 +69,7 @@ class _Tokens:
 
 
 class Correlator:
-    """Decides what becomes of an Event. What it remembers is bounded, and can be lost without harm."""
+    """Decides what to do with an Event. Its state is bounded, and can be lost without harm."""
 
     def __init__(self) -> None:
         self._similar: _Recent[tuple[str, ...], _Similar] = _Recent(_Similar)
@@ -77,7 +77,7 @@ class Correlator:
         self._tokens: _Recent[str, _Tokens | None] = _Recent(lambda: None)
 
     def correlate(self, event: Event) -> tuple[Post | None, tuple[str, ...]]:
-        """What is to be sent, None for nothing; and the key by which `posted` is to be told of the answer."""
+        """What to send, None for nothing; and the key with which to call `posted` after the answer."""
         message = self._message(event)
         key = (event.meta.uid, event.kind, event.reason, message)
         if message.startswith(_COMBINED):
@@ -93,7 +93,7 @@ class Correlator:
         return Post(_body(event, message)), key
 
     def posted(self, key: tuple[str, ...], name: str) -> None:
-        """The Event was stored under that name; an empty one: it is not there any more."""
+        """The Event was stored under this name; empty if it no longer exists."""
         if known := self._posted.get(key):
             known.name = name or None
 
@@ -117,14 +117,14 @@ class Correlator:
 
 
 class _Recent(Generic[K, V]):
-    """What was used last; the oldest goes."""
+    """Keeps the most recently used entries."""
 
     def __init__(self, fresh: Callable[[], V]) -> None:
         self._fresh = fresh
         self._held: OrderedDict[K, V] = OrderedDict()
 
     def get(self, key: K) -> V:
-        """A fresh one where there is none."""
+        """The entry, created if missing."""
         if key not in self._held:
             self.put(key, self._fresh())
         self._held.move_to_end(key)

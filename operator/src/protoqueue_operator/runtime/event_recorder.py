@@ -1,4 +1,4 @@
-"""Records Events about objects: which are worth sending is for the correlator to decide."""
+"""Records Events about objects; the correlator decides which are sent."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ _BACKLOG = 1000
 """Events that may wait to be sent; more are dropped."""
 
 _TERMINATING = "because it is being terminated"
-"""What the API server says, with status 403, of anything that is to be made in a namespace on its way out."""
+"""The API server's message, with status 403, for creations in a namespace that is being deleted."""
 _CLOSED_FOR = timedelta(seconds=60)
 
 
@@ -37,7 +37,7 @@ class EventRecorder:
         self._now = now
         self._correlator = Correlator()
         self._closed: dict[str, datetime] = {}
-        """Namespaces on their way out, and when that was last seen."""
+        """Namespaces being deleted, and when that was last seen."""
         self.sends: WorkQueue[_Outgoing] = WorkQueue(self._post, 1, observer)
 
     def event(self, meta: Meta, kind: str, reason: str, message: str) -> None:
@@ -49,7 +49,7 @@ class EventRecorder:
             logger.warning("event dropped: object=%s reason=%s message=%s", meta.key, reason, message)
 
     def drift(self, meta: Meta, how: Literal["changed", "deleted"], what: str) -> None:
-        """Something that was as the resource specifies, was touched by others, and is as specified again."""
+        """Assets that others had changed are as specified again."""
         self.event(meta, "Warning", "DriftRepaired", f"was {how} by somebody else: {what}")
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class EventRecorder:
         await self.sends.stop()
 
     def _takes_no_events(self, namespace: str) -> bool:
-        """Whether it was found to be on its way out: all in it has something to tell then, and nothing is taken."""
+        """Whether it was found to be being deleted: then all its objects have Events, and none is accepted."""
         since = self._closed.get(namespace)
         if since is None:
             return False
@@ -72,7 +72,7 @@ class EventRecorder:
         return False
 
     async def _post(self, item: "_Outgoing") -> Requeue | None:
-        """One at a time: whether an Event is the same one again is known once the one before it is stored."""
+        """One at a time: whether an Event is a repetition is known once the previous one is stored."""
         if item.post is None:
             item.post, item.key = self._correlator.correlate(item.event)
         post, namespace = item.post, item.event.meta.namespace
@@ -84,7 +84,7 @@ class EventRecorder:
             else:
                 self._correlator.posted(item.key, await self._kubernetes.create_event(namespace, post.body))
         except Gone:
-            if post.name:  # it has been there for too long
+            if post.name:  # it has waited for too long
                 self._correlator.posted(item.key, "")
                 item.post = None
                 return Requeue()
@@ -100,7 +100,7 @@ class EventRecorder:
 
 @dataclass(eq=False)
 class _Outgoing:
-    """An Event on its way, and what was decided about it."""
+    """An Event being sent, and the decision about it."""
 
     event: Event
     post: Post | None = None

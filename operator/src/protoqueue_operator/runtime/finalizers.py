@@ -1,4 +1,4 @@
-"""The finalizer: an object stays until what it stands for outside Kubernetes has been removed."""
+"""The finalizer: an object stays until its assets outside Kubernetes have been removed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,19 @@ from protoqueue_operator.runtime.client import Kubernetes
 
 
 class Finalizers:
-    """Of the objects in these caches, by kind."""
+    """For the objects in these caches, by kind."""
 
     def __init__(self, kubernetes: Kubernetes, caches: Mapping[str, Cache[Any]]) -> None:
         self._kubernetes = kubernetes
         self._caches = caches
 
     async def add(self, meta: Meta) -> None:
-        """Before anything is made. Raises ApiError, also Conflict where the object has changed since."""
+        """Add it, before anything is created. Raises ApiError, also Conflict where the object has changed since."""
         if FINALIZER not in meta.finalizers:
             await self._write(meta, (*meta.finalizers, FINALIZER))
 
     async def remove(self, meta: Meta) -> None:
-        """Let the object go. Raises ApiError, also Conflict where the object has changed since."""
+        """Remove it, releasing the object. Raises ApiError, also Conflict where the object has changed since."""
         if FINALIZER in meta.finalizers:
             await self._write(meta, tuple(each for each in meta.finalizers if each != FINALIZER))
 

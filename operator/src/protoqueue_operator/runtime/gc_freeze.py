@@ -1,26 +1,26 @@
 """Keeps garbage collections short.
 
-With thousands of resources a full collection looks through a million objects that are there to stay, and holds
-everything up for half a second: samples would get too old. What is there once their number has settled is therefore
-frozen. Most of it is freed all the same when its last reference goes; the rest at the next freeze.
+With thousands of resources a full collection scans a million long-lived objects, and blocks everything for half a
+second: samples would get too old. So all objects are frozen once the number of resources is stable. Most are still
+freed when their last reference goes; the rest at the next freeze.
 """
 
 import gc
 
 _WORTH_IT = 1000
-"""Fewer resources than these are looked through in a moment."""
+"""Fewer resources than this are scanned quickly."""
 
 
 class GcFreeze:
-    """Freezes what there is once the number of resources has settled."""
+    """Freezes all objects once the number of resources is stable."""
 
     def __init__(self) -> None:
         self._settled = self._before = 0
 
     def observe(self, resources: int) -> bool:
-        """To be called now and then; returns whether what there is was frozen.
+        """To be called periodically; returns whether objects were frozen.
 
-        That is when the number has changed by a tenth, and does no more.
+        That happens when the number has changed by a tenth and is stable again.
         """
         before, self._before = self._before, resources
         moved = abs(resources - self._settled)

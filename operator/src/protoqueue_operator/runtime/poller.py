@@ -1,4 +1,4 @@
-"""Looks at many things in turn that nobody tells of: each once in a while, at an even pace."""
+"""Polls many things in turn, at an even pace."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import TypeVar
 Thing = TypeVar("Thing")
 
 _AT_ONCE = 8
-"""So many answers may be outstanding before the next one is waited for: one that is slow holds up nobody."""
+"""How many answers may be pending before waiting for one: a slow one delays no other."""
 
 
 async def go_round(things: Collection[Thing], visit: Callable[[Thing], Awaitable[None]], within_s: float) -> None:

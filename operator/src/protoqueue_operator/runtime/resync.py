@@ -1,7 +1,7 @@
-"""Compares what the watches bring with what the API server lists: finds what they missed, and whether they still run.
+"""Compares what the watches report with what the API server lists: finds what they missed, and whether they still run.
 
-A watch that hangs says nothing of it, and what is deleted while one is broken, and its place in the history forgotten
-(410), nobody reports: kopf lists anew what there is, not what there is no more.
+A hanging watch reports nothing, and a deletion while a watch is broken and its place in the history is forgotten (410)
+is lost: kopf then lists existing objects, not deleted ones.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Body = Mapping[str, Any]
 _FORBIDDEN = 403
 
 UNDERWAY_S = 5.0
-"""How long news may be on their way before the watch counts as behind."""
+"""How long an event may be on its way before the watch counts as behind."""
 
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "labels")
 
@@ -58,7 +58,7 @@ class Listener(Protocol):
 
 
 class Resync:
-    """Tells the listener of what the watches bring, and, later, of what they should have brought."""
+    """Notifies the listener of what the watches report, and later of what they have missed."""
 
     def __init__(
         self, kubernetes: Kubernetes, kinds: Collection[Kind], namespaces: Sequence[str], listener: Listener
@@ -71,7 +71,7 @@ class Resync:
         self._brought: dict[Key, Body] = {}
         """The last of each object, without its content."""
         self._behind: dict[Key, tuple[float, Body]] = {}
-        """What the API server holds in a newer version: since when that is known, in monotonic seconds, and which."""
+        """Newer versions in the API server: since when they are known, in monotonic seconds, and which."""
         self._deleted: set[str] = set()
         """By uid, what the watches have reported as deleted since the last listing began."""
 
@@ -88,7 +88,7 @@ class Resync:
         self._tell(kind, event, body)
 
     def behind_for_s(self) -> float:
-        """Seconds for which the watches have owed the oldest of what they owe; 0 while they owe nothing."""
+        """The age of the oldest event that the watches owe, in seconds; 0 if they owe none."""
         return time.monotonic() - min(since for since, _ in self._behind.values()) if self._behind else 0.0
 
     async def run(self, every_s: float) -> None:
@@ -101,7 +101,10 @@ class Resync:
                 logger.warning("resync failed: error=%s; retrying at the next period", error)
 
     async def compare(self, underway_s: float = UNDERWAY_S) -> None:
-        """List everything, wait for what may be underway, and tell what is still missing then. Raises ApiError."""
+        """List everything, wait for events that may be on their way, and report what is still missing then.
+
+        Raises ApiError.
+        """
         missed: dict[Key, tuple[str, Body]] = {}
         self._deleted.clear()
         for kind in self._kinds:
@@ -119,13 +122,13 @@ class Resync:
                 self._brought.pop(key, None)
                 self._behind.pop(key, None)
             else:
-                # It stays owed until the watch brings it: that tells a dead watch from one that had a gap.
+                # It stays owed until the watch reports it: that distinguishes a dead watch from one with a gap.
                 since, _ = self._behind.get(key, (known_at, body))
                 self._behind[key] = since, _outline(body)
             self._tell(key.kind, event, body)
 
     def _tell(self, kind: str, event: str | None, body: Body) -> None:
-        """One object that cannot be taken in must not keep the others from being."""
+        """One object that cannot be processed must not block the others."""
         try:
             self._listener.object_seen(kind, event, body)
         except Exception:
@@ -144,13 +147,13 @@ class Resync:
         for key in {*self._brought, *self._behind} - listed:
             body = self._known(key)
             is_asked_for = key.kind == kind.name and namespace in (None, key.namespace)
-            # What is newer than the list may well not be on it.
+            # An object newer than the list may be missing in it.
             if body and is_asked_for and not is_older(version, _version(body)):
                 missed[key] = "DELETED", body
         return missed
 
     def _known(self, key: Key) -> Body | None:
-        """What there is as far as anybody has told, the watches or a listing."""
+        """The known objects, from watches or a listing."""
         return self._brought.get(key) or (self._behind[key][1] if key in self._behind else None)
 
     def _is_missed(self, key: Key, event: str, body: Body) -> bool:

@@ -1,4 +1,4 @@
-"""Writes the status of objects, in as few requests as possible, and records an Event where Ready has changed."""
+"""Writes the status of objects, in as few requests as possible, and records an Event when Ready has changed."""
 
 import logging
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -17,10 +17,10 @@ from protoqueue_operator.runtime.workqueue import Observer, Requeue, WorkQueue
 logger = logging.getLogger(__name__)
 
 COUNTER_INTERVAL_S = 5.5
-"""A changing backlog costs at most one write per object in 5 s, also in the eyes of a watcher who hears unevenly."""
+"""A changing backlog costs at most one write per object in 5 s, also as seen by a watcher with jitter."""
 
 COUNTER_WRITES_PER_S = 10.0
-"""Of all objects together. Where more have changing backlogs, each is written less often, in turns."""
+"""The budget of all objects. If more have changing backlogs, each is written less often, in turn."""
 _COUNTER_BURST = 20
 
 
@@ -30,11 +30,11 @@ class _Wanted:
     fields: dict[str, Any] = field(default_factory=dict)
     conditions: dict[str, Condition] = field(default_factory=dict)
     urgent: set[str] = field(default_factory=set)
-    """Names of fields and types of conditions that do not wait."""
+    """Names of fields and types of conditions that are urgent."""
     counted_at: datetime | None = None
-    """When something that is not urgent was last on its way."""
+    """When a non-urgent write was last sent."""
     turn: datetime | None = None
-    """When its next write of what is not urgent may come, as the budget of all has it."""
+    """When its next non-urgent write may be sent, by the common budget."""
 
 
 class StatusWriter:
@@ -70,12 +70,12 @@ class StatusWriter:
     ) -> None:
         """Bring these fields and conditions into the status.
 
-        What is not urgent waits until COUNTER_INTERVAL_S have passed since such was last written; or it goes along with
-        what is urgent, and the time begins anew.
+        Non-urgent changes wait until COUNTER_INTERVAL_S after the last such write; or they are sent with an urgent one,
+        and the interval starts again.
         """
         key, uid = resource.meta.key, resource.meta.uid
         known = self._known(key)
-        if known is None or known.meta.uid != uid:  # it went while it was looked at
+        if known is None or known.meta.uid != uid:  # it was deleted while it was reconciled
             return
         wanted = self._wanted.get(key)
         if wanted is None or wanted.uid != uid:
@@ -85,7 +85,7 @@ class StatusWriter:
             news |= {condition.type: condition for condition in progress(readiness)}
         wanted.fields |= fields
         wanted.conditions |= news
-        # What is on its way may say something else than what is known, which the answer will bring.
+        # A write in progress may differ from what is known; its answer will update that.
         if not (self.writes.is_serving(key) or status_patch(known, fields, news.values(), self._now())):
             return
         if urgent:
@@ -97,7 +97,7 @@ class StatusWriter:
             self.writes.add_later(key, wait_s)
 
     def compare(self, resource: Resource) -> None:
-        """A version of the object has been seen: where its status says otherwise, as after a hand, it is put right."""
+        """A version of the object has been seen: if its status differs, as after a manual edit, it is corrected."""
         wanted = self._wanted.get(resource.meta.key)
         if wanted and wanted.uid == resource.meta.uid and self._patch(resource, wanted):
             self.writes.add_later(resource.meta.key, 0.0)
@@ -136,7 +136,7 @@ class StatusWriter:
         counts = patch != pressing
         if counts:
             wanted.counted_at = self._now()
-        said = tuple(wanted.conditions.values())  # what is reported meanwhile is announced once it is written
+        said = tuple(wanted.conditions.values())  # changes reported meanwhile are announced once they are written
         try:
             body = await self._kubernetes.patch_status(key, wanted.uid, patch)
         except Gone:
@@ -155,13 +155,13 @@ class StatusWriter:
         return self._caches[key.kind].get(key)
 
     def _patch(self, resource: Resource, wanted: _Wanted, names: Container[str] | None = None) -> dict[str, Any]:
-        """Of all that is wanted, or of what is named."""
+        """Of all wanted changes, or of the named ones."""
         fields = {name: value for name, value in wanted.fields.items() if names is None or name in names}
         conditions = [each for each in wanted.conditions.values() if names is None or each.type in names]
         return status_patch(resource, fields, conditions, self._now())
 
     def _announce(self, resource: Resource, said: Iterable[Condition]) -> None:
-        """Ready going wrong, or right again, is an Event; becoming ready for the first time is no news."""
+        """Ready becoming false, or true again, is an Event; becoming ready for the first time is not."""
         for before, after in changed_conditions(resource.status.conditions, said):
             if after.type != "Ready" or after.reason in self._not_worth_an_event:
                 continue
@@ -171,13 +171,13 @@ class StatusWriter:
                 self._events.event(resource.meta, "Normal", after.reason, after.message)
 
     def _wait_s(self, wanted: _Wanted) -> float:
-        """How long what is not urgent has to wait yet."""
+        """How long non-urgent changes still have to wait."""
         if wanted.counted_at is None:
             return 0.0
         return max(0.0, COUNTER_INTERVAL_S - (self._now() - wanted.counted_at).total_seconds())
 
     def _turn_s(self, wanted: _Wanted) -> float:
-        """How long it has to wait yet until the budget of all has room for it; it keeps its place meanwhile."""
+        """How long it still has to wait for the common budget; it keeps its place meanwhile."""
         now = self._now()
         if wanted.turn is None:
             earliest = now - timedelta(seconds=_COUNTER_BURST / COUNTER_WRITES_PER_S)

@@ -1,4 +1,4 @@
-"""The work queue: which objects are to be looked at, each by one worker at a time, failures with growing pauses."""
+"""The work queue: which objects to reconcile, each by one worker at a time, with backoff after failures."""
 
 import asyncio
 import itertools
@@ -21,22 +21,23 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 60.0
 
 _AFTER_FAILURE_S = 600.0
-"""So long what has failed lets others go first: where there is much that waits for an answer in vain, again and again,
-it would else keep every worker busy.
+"""How long a failed key lets others go first.
+
+Otherwise many keys that repeatedly time out would keep all workers busy.
 """
 
 
 @dataclass(frozen=True)
 class Requeue:
-    """Serve the key once more: after so many seconds, or (None) after a pause that grows with each time in a row."""
+    """Serve the key again: after this many seconds, or (None) after a delay that grows with each failure in a row."""
 
     after_s: float | None = None
     longest_s: float = LONGEST_BACKOFF_S
-    """How long that pause may become."""
+    """The maximum of that delay."""
 
 
 class Observer(Protocol):
-    """Is told what a work queue does, as metrics count it."""
+    """Is notified of a work queue's activity, for metrics."""
 
     def added(self) -> None: ...
     def taken(self, waited_s: float) -> None: ...
@@ -54,10 +55,10 @@ class Unobserved:
 
 
 class WorkQueue(Generic[K]):
-    """Level-triggered: what is added many times before it is served is served once.
+    """Level-triggered: a key that is added many times before it is served is served once.
 
-    A key that is added while it is being served is served once more. What `handle` raises is logged, and the key served
-    again with backoff.
+    A key that is added while it is being served is served once more. Errors of `handle` are logged, and the key is
+    served again with backoff.
     """
 
     def __init__(
@@ -68,24 +69,24 @@ class WorkQueue(Generic[K]):
         share_of: Callable[[K], Hashable | None] = lambda _: None,
         share: int = 0,
     ) -> None:
-        """Of keys for which `share_of` says the same, unless that is None, `share` are served at a time at most."""
+        """Of keys with the same `share_of`, unless that is None, at most `share` are served at a time."""
         self._handle = handle
         self._workers = workers
         self._observer = observer or Unobserved()
         self._share_of = share_of
         self._share = share
         self._shares: defaultdict[Hashable, int] = defaultdict(int)
-        """How many workers each of those has."""
+        """How many workers each share has in use."""
         self._held: defaultdict[Hashable, deque[tuple[float, K]]] = defaultdict(deque)
-        """What waits for one of its own to end."""
+        """Keys that wait for another of their share to end."""
         self._ready: asyncio.PriorityQueue[tuple[float, int, K]] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
         self._waiting: dict[K, float] = {}
-        """Until when each is to be served, in the event loop's seconds."""
+        """When each is due, in the event loop's seconds."""
         self._added: dict[K, float] = {}
-        """Since when each waits."""
+        """Since when each has been waiting."""
         self._busy: dict[K, float] = {}
-        """Since when each is being served."""
+        """Since when each has been served."""
         self._again: set[K] = set()
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
@@ -107,7 +108,7 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait((due, next(self._numbers), key))
 
     def add_later(self, key: K, delay_s: float, within_s: float = 0.0) -> None:
-        """Serve the key after a while, unless it is added sooner."""
+        """Serve the key after this time, unless it is added sooner."""
         timer = self._timers.get(key)
         loop = asyncio.get_running_loop()
         if timer and timer.when() <= loop.time() + delay_s:
@@ -124,11 +125,11 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """How many keys wait to be served, those that are to be tried again later left out."""
+        """How many keys wait to be served, not counting those to be retried later."""
         return len(self._waiting)
 
     def serving_for_s(self) -> list[float]:
-        """For how long each key that is being served has been, in seconds."""
+        """For how long each key has been being served, in seconds."""
         now = time.monotonic()
         return [now - since for since in self._busy.values()]
 
@@ -136,14 +137,14 @@ class WorkQueue(Generic[K]):
         return key in self._busy
 
     def __len__(self) -> int:
-        """What is to be served, also what is to be tried again later."""
+        """The keys to be served, including those to be retried later."""
         return len(self._waiting) + len(self._busy) + len(self._timers)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work(), name=f"work {number}") for number in range(self._workers)]
 
     def cancel(self) -> None:
-        """Begin nothing any more, and break off what was begun."""
+        """Start nothing more, and cancel what was started."""
         for timer in self._timers.values():
             timer.cancel()
         for task in self._tasks:
@@ -156,7 +157,7 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             due, _, key = await self._ready.get()
-            if self._waiting.get(key) != due:  # it was added again meanwhile, with less patience
+            if self._waiting.get(key) != due:  # it was added again meanwhile, to be served sooner
                 continue
             share = self._share_of(key)
             if share is not None and self._shares[share] >= self._share:
@@ -211,5 +212,5 @@ class WorkQueue(Generic[K]):
 
 
 def backoff_s(failures: int, jitter: float, longest_s: float) -> float:
-    """Seconds before another try after so many failures in a row; `jitter` in [-1, 1] keeps objects out of step."""
+    """Seconds before a retry after this many failures in a row; `jitter` in [-1, 1] keeps objects out of step."""
     return min(longest_s, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10)) * (1 + 0.2 * jitter)
