@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 import protoqueue
 
@@ -48,6 +49,17 @@ class Stage:
     def kubectl(self, *words: str) -> None:
         """Show a command and run it; raises CalledProcessError."""
         run("kubectl", *words)
+
+    def curl(self, path: str, *words: str, quietly: bool = False) -> Any:
+        """Ask the gateway, and show how unless `quietly`; returns the JSON it answers. Raises CalledProcessError."""
+        shown = [f'"$PROTOQUEUE_GATEWAY_URL{path}"', '-H "Authorization: Bearer $PROTOQUEUE_API_KEY"', shlex.join(words)]
+        command = " ".join(["curl", "-sSf", *filter(None, shown)])
+        if not quietly:
+            console.print(f"[bold cyan]$ {escape(command)}[/]", soft_wrap=True)
+        done = subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE, text=True)
+        if not quietly:
+            console.print(done.stdout, soft_wrap=True, markup=False)
+        return json.loads(done.stdout)
 
     async def workers(self, group: str) -> int:
         """How many workers the Deployment of a group is to have now."""

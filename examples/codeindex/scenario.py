@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -13,11 +15,17 @@ from run import LOOK_AGAIN_S, Check, Stage, console
 
 import protoqueue
 
+HERE = Path(__file__).parent
+MOST = int(os.environ.get("CODEINDEX_MODULES", "0")) or None
+"""How many modules; all of the library unless set."""
+ANOTHER = "scenario.py"
+"""The module that is enqueued with curl: it is not in the library."""
+
 
 async def play(client: protoqueue.Client, stage: Stage) -> list[Check]:
     tasks = [
         protoqueue.NewTask({"path": str(path), "name": name}, priority=priority_of(name))
-        for name, path in standard_library()
+        for name, path in standard_library()[:MOST]
     ]
     modules, findings = await client.queue("default/modules"), await client.queue("default/findings")
     started = time.monotonic()
@@ -33,6 +41,7 @@ async def play(client: protoqueue.Client, stage: Stage) -> list[Check]:
         Check(f"parsers: {' → '.join(map(str, sizes))}", sizes[:1] == [0] and max(sizes) > 1 and sizes[-1:] == [0]),
         Check(f"{len(tasks)} enqueued = {tallied} tallied + {len(letters)} dead", len(tasks) == tallied + len(letters)),
         Check("what is dead did not parse", {letter.error_type for letter in letters} <= {"SyntaxError"}),
+        *([await through_the_gateway(stage, findings)] if shutil.which("curl") else []),
     ]
 
 
@@ -51,6 +60,35 @@ async def watch(stage: Stage, modules: protoqueue.Queue, findings: protoqueue.Qu
         if not any((*now[:3], *now[4:])):
             return sizes
         await asyncio.sleep(2 * LOOK_AGAIN_S)
+
+
+async def through_the_gateway(stage: Stage, findings: protoqueue.Queue) -> Check:
+    state = await enqueue_with_curl(stage)
+    await stage.drained(findings)
+    is_tallied = ANOTHER in modules_of(stage.directory / "codeindex.sqlite")
+    return Check(f"the task enqueued with curl is {state}, and tallied", state == "Done" and is_tallied)
+
+
+async def enqueue_with_curl(stage: Stage) -> str:
+    """Enqueue one more module over HTTP, and ask for its state until it has ended; returns that."""
+    console.print("\n[bold]One more module, enqueued with curl[/]")
+    task = json.dumps({"payload": {"path": str(HERE / ANOTHER), "name": ANOTHER}, "priority": 9})
+    receipt = stage.curl("/v1/queues/modules/messages", "--json", task)
+    shown, state, question = "", "", f"/v1/queues/modules/tasks/{receipt['id']}"
+    while state not in {"Done", "Dead"}:
+        status = stage.curl(question, quietly=bool(shown))
+        state = status["state"]
+        line = f"  {state:<9} " + " ".join(f"{name}={status[name]}" for name in ("attempts", "worker") if status[name])
+        if line != shown:
+            console.print(line.rstrip(), soft_wrap=True, markup=False)
+            shown = line
+        await asyncio.sleep(LOOK_AGAIN_S)
+    return state
+
+
+def modules_of(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return {name for (name,) in connection.execute("SELECT module FROM findings")}
 
 
 def report(database: Path) -> int:
