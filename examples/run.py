@@ -52,8 +52,8 @@ class Stage:
 
     def curl(self, path: str, *words: str, quietly: bool = False) -> Any:
         """Ask the gateway, and show how unless `quietly`; returns the JSON it answers. Raises CalledProcessError."""
-        shown = [f'"$PROTOQUEUE_GATEWAY_URL{path}"', '-H "Authorization: Bearer $PROTOQUEUE_API_KEY"', shlex.join(words)]
-        command = " ".join(["curl", "-sSf", *filter(None, shown)])
+        key = '-H "Authorization: Bearer $PROTOQUEUE_API_KEY"'
+        command = f'curl -sSf "$PROTOQUEUE_GATEWAY_URL{path}" {key} {shlex.join(words)}'.rstrip()
         if not quietly:
             console.print(f"[bold cyan]$ {escape(command)}[/]", soft_wrap=True)
         done = subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE, text=True)

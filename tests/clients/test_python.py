@@ -218,6 +218,8 @@ def failing(what: str) -> None:
         raise http.Reject("never")
     if what == "retry":
         raise http.Retry(delay=7)
+    if what == "throttle":
+        raise http.Throttle(30, "429 from the API")
 
 
 def plain(result: Any) -> Any:

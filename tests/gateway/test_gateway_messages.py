@@ -295,3 +295,33 @@ async def test_receiving_over_http_keeps_the_queue_s_rate_limit(api: Api, name: 
     assert len(await api.receive(queue)) == 2
     assert await api.receive(queue, wait=0) == []
     assert (await api.stats(queue))["waiting"] <= 1
+
+
+async def test_a_message_closes_its_group_for_a_while(api: Api, name: str) -> None:
+    """When it opens again, and that no attempt is lost, the tests of the SDK's `Lease` say."""
+    queue = await api.queue(name)
+    await api.enqueue(queue, 1, 2)
+    (message,) = await api.receive(queue, most=1)
+    path = f"/v1/queues/{queue}/messages/{message['receipt']}"
+    busy = {"delay": "1h", "reason": "429 from the mail API"}
+    assert (await api("POST", f"{path}/throttle", busy)).status == 204
+    assert (await api("POST", f"{path}/throttle", busy)).status == 204, "repeated, as after an answer that was lost"
+    assert (await api("POST", f"{path}/ack")).code == "LeaseLost"
+    assert await api.receive(queue, wait=1) == []
+    stats = await api.stats(queue)
+    assert (stats["waiting"], stats["inFlight"], stats["scheduled"]) == (1, 0, 1)
+    (group,) = stats["groups"].values()
+    left = datetime.fromisoformat(group["throttledUntil"]) - datetime.now(UTC)
+    assert timedelta(minutes=30) < left <= timedelta(hours=1)
+
+
+async def test_a_throttle_says_for_how_long(api: Api, name: str) -> None:
+    queue = await api.queue(name)
+    await api.enqueue(queue, 1)
+    (message,) = await api.receive(queue)
+    path = f"/v1/queues/{queue}/messages/{message['receipt']}"
+    for body, pointer in (({}, "/delay"), ({"delay": -1}, "/delay"), ({"delay": 1, "reson": ""}, "/reson")):
+        answer = await api("POST", f"{path}/throttle", body)
+        assert answer.code == "Invalid"
+        assert [error["pointer"] for error in answer.body["errors"]] == [pointer]
+    assert (await api("POST", f"{path}/ack")).status == 204

@@ -9,7 +9,7 @@ from backends import Backend, is_empty, worker_of
 from protoqueue import Task, Throttle
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName, QueueName
-from protoqueue.protocol.throttle import ThrottledUntil
+from protoqueue.protocol.throttle import ThrottledUntil, read_throttle
 from provisioning import GroupSpec, QueueSpec
 from waiting import eventually
 
@@ -211,6 +211,42 @@ async def test_a_receive_that_waits_gives_back_what_comes_while_the_group_is_clo
     assert datetime.now(UTC) >= until
     assert (task.attempt, task.data) == (1, b"2")
     await task.ack()
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["by the task", "by its token"])
+async def test_who_receives_by_hand_closes_the_group_too(backend, spec, by_token: bool) -> None:
+    queue = await backend.queue(spec, GroupSpec(retry={"max_attempts": 1}))
+    await queue.enqueue_batch([1, 2])
+    (task,) = await queue.receive(1)
+    holder = await queue.lease(task.token) if by_token else task
+    await holder.throttle(1.5, why="429 from the API")
+    key = GroupName(QueueName.parse(queue.name), "mailers").throttle_key
+    told = read_throttle((await backend.client._broker.read_key(DONE_BUCKET, key, 60)).value)
+    assert told is not None
+    assert told.why == "429 from the API"
+    received = await queue.receive(1, wait=60)
+    assert datetime.now(UTC) >= told.until
+    while len(received) < 2:
+        received += await queue.receive(1, wait=60)
+    assert sorted((task.data, task.attempt) for task in received) == [(b"1", 1), (b"2", 1)]
+    for each in received:
+        await each.ack()
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["by the task", "by its token"])
+async def test_a_throttle_that_cannot_be_closes_nothing_and_settles_nothing(backend, spec, by_token: bool) -> None:
+    queue = await backend.queue(spec)
+    await queue.enqueue(1)
+    (task,) = await queue.receive(1)
+    holder = await queue.lease(task.token) if by_token else task
+    with pytest.raises(protoqueue.InvalidTask, match="-1"):
+        await holder.throttle(-1)
+    assert await _throttled(queue) is None
+    await holder.ack()
+    refused = protoqueue.LeaseLost if by_token else protoqueue.AlreadySettled
+    with pytest.raises(refused):
+        await holder.throttle(600)
+    assert await _throttled(queue) is None
 
 
 async def write(backend: Backend, queue: protoqueue.Queue, value: bytes) -> None:

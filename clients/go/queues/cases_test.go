@@ -220,6 +220,8 @@ func (p player) call(s step) (any, error) {
 		return nil, p.client.Nack(text("id"))
 	case "reject":
 		return nil, p.client.Reject(text("id"), text("reason"))
+	case "throttle":
+		return nil, p.client.Throttle(text("id"), number("delay"), text("reason"))
 	case "extend":
 		return nil, p.client.Extend(text("id"), number("seconds"))
 	case "stats":
@@ -345,6 +347,8 @@ func (p player) act(what string, message *queues.Message) error {
 		return queues.Reject("never")
 	case what == "retry":
 		return queues.Retry(7)
+	case what == "throttle":
+		return queues.Throttle(30, "429 from the API")
 	case what == "ack":
 		return p.client.Ack(message.ID)
 	case what == "until answered":

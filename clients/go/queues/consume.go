@@ -27,8 +27,8 @@ const (
 type ConsumerConfig struct {
 	// Concurrency is how many messages are worked on at a time; 10 where it is 0.
 	Concurrency int
-	// Handler works on a message: nil acks it, an error returns it for another attempt after the queue's back-off. Reject
-	// and Retry say otherwise; a panic is an error.
+	// Handler works on a message: nil acks it, an error returns it for another attempt after the queue's back-off. Reject,
+	// Retry and Throttle say otherwise; a panic is an error.
 	Handler func(message *Message) error
 	// OnError is told what a handler returned, with its message, and, without one, what went wrong between this client and
 	// the gateway. Without OnError both are logged with slog.
@@ -173,11 +173,14 @@ func (r *consumer) settle(message *Message, failure error) error {
 	defer cancel()
 	var reject *rejectError
 	var retry *retryError
+	var busy *throttleError
 	switch {
 	case failure == nil:
 		return r.acks.ack(message)
 	case errors.As(failure, &reject):
 		return r.client.RejectMessage(ctx, message, reject.reason)
+	case errors.As(failure, &busy):
+		return r.client.ThrottleMessage(ctx, message, busy.delay, busy.reason)
 	case errors.As(failure, &retry):
 		return r.client.NackMessage(ctx, message, retry.delay)
 	case message.ctx.Err() != nil:

@@ -158,6 +158,22 @@ func (e *rejectError) Error() string { return e.reason }
 // Reject is what a handler returns to send the task to the dead letters now, without further attempts.
 func Reject(reason string) error { return &rejectError{reason} }
 
+type throttleError struct {
+	delay  int
+	reason string
+}
+
+func (e *throttleError) Error() string {
+	if e.reason != "" {
+		return e.reason
+	}
+	return fmt.Sprintf("throttled for %d s", e.delay)
+}
+
+// Throttle is what a handler returns when what it calls is busy: the message comes again after so many seconds, as the
+// same attempt, and until then nobody gets a message of the group. The reason is shown to whoever looks at the group.
+func Throttle(seconds int, reason string) error { return &throttleError{seconds, reason} }
+
 type retryError struct{ delay int }
 
 func (e *retryError) Error() string { return fmt.Sprintf("again in %d s", e.delay) }

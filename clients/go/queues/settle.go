@@ -57,6 +57,22 @@ func (c *Client) RejectMessage(ctx context.Context, message *Message, reason str
 	return c.settle(ctx, message, "reject", rejectBody(reason))
 }
 
+// Throttle is ThrottleContext without a context.
+func (c *Client) Throttle(id string, seconds int, reason string) error {
+	return c.ThrottleContext(context.Background(), id, seconds, reason)
+}
+
+// ThrottleContext: what the message calls is busy. The same attempt again after so many seconds, and no message of the
+// group for anybody before then. The reason, which may be empty, is shown to whoever looks at the group.
+func (c *Client) ThrottleContext(ctx context.Context, id string, seconds int, reason string) error {
+	return c.settleByID(ctx, id, "throttle", throttleBody(seconds, reason))
+}
+
+// ThrottleMessage does so with a message itself.
+func (c *Client) ThrottleMessage(ctx context.Context, message *Message, seconds int, reason string) error {
+	return c.settle(ctx, message, "throttle", throttleBody(seconds, reason))
+}
+
 // Extend is ExtendContext without a context.
 func (c *Client) Extend(id string, seconds int) error {
 	return c.ExtendContext(context.Background(), id, seconds)
@@ -105,6 +121,14 @@ func rejectBody(reason string) map[string]any {
 		return map[string]any{}
 	}
 	return map[string]any{"reason": reason}
+}
+
+func throttleBody(seconds int, reason string) map[string]any {
+	body := map[string]any{"delay": seconds}
+	if reason != "" {
+		body["reason"] = reason
+	}
+	return body
 }
 
 func (c *Client) settleByID(ctx context.Context, id, verb string, body map[string]any) error {

@@ -37,7 +37,7 @@ export class Api {
     return leases;
   }
 
-  /** `ack`, `nack`, `reject`: afterwards the message is no longer held. */
+  /** `ack`, `nack`, `reject`, `throttle`: afterwards the message is no longer held. */
   async settle(message: Message, verb: string, body: Record<string, unknown> = {}): Promise<void> {
     try {
       await this.transport.send({ method: "POST", path: receiptPath(message, verb), body });
@@ -70,6 +70,10 @@ export class Api {
       return ackError(results[index]);
     });
   }
+}
+
+export function throttleBody({ delay, reason }: { delay: number; reason: string }): Record<string, unknown> {
+  return reason === "" ? { delay } : { delay, reason };
 }
 
 function ackError(result: unknown): Error | undefined {

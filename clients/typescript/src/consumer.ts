@@ -1,6 +1,7 @@
 import { Acks } from "./acks.js";
+import { throttleBody } from "./api.js";
 import type { Api } from "./api.js";
-import { ApiError, ConfigurationError, LeaseLost, RateLimited, Reject, Retry, Unavailable } from "./errors.js";
+import { ApiError, ConfigurationError, LeaseLost, RateLimited, Reject, Retry, Throttle, Unavailable } from "./errors.js";
 import type { Lease } from "./leases.js";
 import type { Message } from "./model.js";
 import { backoff, sleep } from "./timing.js";
@@ -128,6 +129,7 @@ export class Consumer<P = unknown> {
   async #settle(message: Message<P>, failure: unknown): Promise<void> {
     if (failure === undefined) await this.#acks.ack(message);
     else if (failure instanceof Reject) await this.#api.settle(message, "reject", { reason: failure.message });
+    else if (failure instanceof Throttle) await this.#api.settle(message, "throttle", throttleBody(failure));
     else if (failure instanceof Retry) await this.#api.settle(message, "nack", { delay: failure.delay });
     else await this.#api.settle(message, "nack", message.signal.aborted ? { delay: 0 } : {});
   }

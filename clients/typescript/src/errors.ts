@@ -88,6 +88,22 @@ export class Retry extends Error {
   }
 }
 
+/**
+ * Thrown by a handler: what it calls is busy. The message comes again after `delay` seconds, as the same attempt, and
+ * until then nobody gets a message of the group.
+ */
+export class Throttle extends Error {
+  readonly delay: number;
+  /** Shown to whoever looks at the group. */
+  readonly reason: string;
+
+  constructor(delay: number, reason = "") {
+    super(reason || `throttled for ${delay} s`);
+    this.delay = delay;
+    this.reason = reason;
+  }
+}
+
 type ApiErrorClass = new (status: number, problem: Problem, requestId?: string, retryAfter?: number) => ApiError;
 
 const BY_STATUS: Record<number, ApiErrorClass> = {

@@ -15,6 +15,7 @@ export {
   RateLimited,
   Reject,
   Retry,
+  Throttle,
   Unauthorized,
   Unavailable,
 } from "./errors.js";

@@ -1,4 +1,4 @@
-import { Api } from "./api.js";
+import { Api, throttleBody } from "./api.js";
 import { Consumer } from "./consumer.js";
 import type { ConsumeOptions } from "./consumer.js";
 import { ConfigurationError } from "./errors.js";
@@ -81,6 +81,14 @@ export class Queues {
     await this.#api.settle(this.#api.leases.find(message), "reject", reason === undefined ? {} : { reason });
   }
 
+  /**
+   * What the message calls is busy: the same attempt again after `delay` seconds, and no message of the group for
+   * anybody before then. `reason` is shown to whoever looks at the group. Throws LeaseLost.
+   */
+  async throttle(message: Message | string, delay: number, reason = ""): Promise<void> {
+    await this.#api.settle(this.#api.leases.find(message), "throttle", throttleBody({ delay, reason }));
+  }
+
   /** Hold the message for `seconds` more, or for its queue's whole visibility timeout. Throws LeaseLost. */
   async extend(message: Message | string, seconds?: number): Promise<void> {
     await this.#api.extend(this.#api.leases.find(message), seconds);
@@ -94,8 +102,8 @@ export class Queues {
   /**
    * Run `handler` for each message, up to `concurrency` (10) at a time, until `stop()` or the signal.
    *
-   * A message is acked when the handler returns, and returned for another attempt when it throws; `Reject` and `Retry`
-   * say otherwise. Leases are extended while a handler runs. Failures to reach the gateway go to `onError` and are
+   * A message is acked when the handler returns, and returned for another attempt when it throws; `Reject`, `Retry`
+   * and `Throttle` say otherwise. Leases are extended while a handler runs. Failures to reach the gateway go to `onError` and are
    * retried with back-off; a refusal for good (the key, the queue, the request) ends `finished` with that error.
    */
   consume<P = unknown>(options: ConsumeOptions<P>): Consumer<P> {

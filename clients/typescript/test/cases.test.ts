@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
-import { ApiError, ConfigurationError, Queues, QueuesError, Reject, Retry } from "@protoqueue/client";
+import { ApiError, ConfigurationError, Queues, QueuesError, Reject, Retry, Throttle } from "@protoqueue/client";
 import type { Message, QueuesOptions } from "@protoqueue/client";
 
 type Fields = Record<string, any>;
@@ -94,6 +94,8 @@ function call(queues: Queues, { call, args }: Step): Promise<unknown> {
       return queues.nack(id, rest);
     case "reject":
       return queues.reject(id, rest.reason);
+    case "throttle":
+      return queues.throttle(id, rest.delay, rest.reason);
     case "extend":
       return queues.extend(id, rest.seconds);
     case "stats":
@@ -172,6 +174,7 @@ async function act(what: string, message: Message, queues: Queues, baseUrl: stri
   if (what === "fail") throw new TypeError("the handler failed");
   if (what === "reject") throw new Reject("never");
   if (what === "retry") throw new Retry(7);
+  if (what === "throttle") throw new Throttle(30, "429 from the API");
   if (what === "ack") await queues.ack(message.id);
   if (what === "until answered") await answered(baseUrl, false);
   if (verb === "hold") await pause(Number(seconds) * 1000);

@@ -179,6 +179,13 @@ class Reject(Input):
     reason: str = Field("", max_length=1000, description="Why, kept with the dead letter.")
 
 
+class Throttle(Input):
+    """What the task calls is busy."""
+
+    delay: Duration = Field(description="For how long the group gets no messages, at most 12 hours: the Retry-After.")
+    reason: str = Field("", max_length=200, description="Shown to whoever looks at the group.")
+
+
 class Extend(Input):
     """Hold it for longer."""
 

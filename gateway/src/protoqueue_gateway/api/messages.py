@@ -223,6 +223,20 @@ async def reject(call: Call) -> Response:
 
 
 @operations.add(
+    "POST", "/queues/{queue}/messages/{receipt}/throttle", "Close the group for a while: what the task calls is busy",
+    Action.CONSUME, tag="messages", body=inputs.Throttle, example={"delay": 30, "reason": "429 from the mail API"},
+    answers={204: Answer(
+        "The message comes again after that, as the same attempt; until then nobody gets a message of the group."
+    )},
+    problems=_SETTLING,
+)  # fmt: skip
+async def throttle(call: Call) -> Response:
+    body = await read_body(call, inputs.Throttle)
+    await call.services.settlement.throttle(call.queue, call.request.path_params["receipt"], body.delay, body.reason)
+    return Response(status_code=204)
+
+
+@operations.add(
     "POST", "/queues/{queue}/messages/{receipt}/extend", "Hold a message for longer", Action.CONSUME, tag="messages",
     body=inputs.Extend, body_optional=True, example={"seconds": 60}, answers=_SETTLED, problems=_SETTLING,
 )  # fmt: skip

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from protoqueue import InvalidTask, Lease, LeaseLost, ProtoQueueError
 from protoqueue.protocol.names import QueueName
@@ -39,6 +40,9 @@ class Settlement:
 
     async def reject(self, queue: QueueName, receipt: str, reason: str) -> None:
         await self._settle(queue, receipt, "rejected", lambda lease: lease.reject(reason))
+
+    async def throttle(self, queue: QueueName, receipt: str, delay: timedelta, reason: str) -> None:
+        await self._settle(queue, receipt, "throttled", lambda lease: lease.throttle(delay, reason))
 
     async def extend(self, queue: QueueName, receipt: str, seconds: float | None) -> None:
         """Hold it from now on for that long, at least the group's visibility timeout."""

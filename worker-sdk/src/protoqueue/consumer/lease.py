@@ -12,7 +12,7 @@ from protoqueue.consumer.execute import policy_of
 from protoqueue.consumer.lease_token import LeaseToken
 from protoqueue.consumer.receive import SETTLE_TIMEOUT_S, LeaseContext
 from protoqueue.errors import InvalidTask, LeaseLost, Unavailable
-from protoqueue.outcomes import Redrive, Reject, Retry, Snooze
+from protoqueue.outcomes import Redrive, Reject, Retry, Snooze, Throttle
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.durations import to_timedelta
 from protoqueue.protocol.message_headers import Header
@@ -73,6 +73,13 @@ class Lease:
         """The same attempt again after `delay`. Raises InvalidTask for a delay that cannot be."""
         await self._end(lambda: Snooze(delay))
 
+    async def throttle(self, delay: float | timedelta, why: str = "") -> None:
+        """The same attempt again after `delay`, and until then no worker and no `receive` of the group gets a task.
+
+        Raises InvalidTask for a delay that cannot be.
+        """
+        await self._end(lambda: Throttle(delay, why))
+
     async def redrive(self, delay: float | timedelta = 0) -> None:
         """Send a dead letter back to the queue and group that gave it up, after `delay`, with fresh attempts.
 
@@ -116,6 +123,8 @@ class Lease:
             raise InvalidTask(str(wrong)) from wrong
         await self._check()
         delivery, group = await self._stored(), self._holder.group
+        if isinstance(error, Throttle):
+            await self._holder.throttle(error)
         task = read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream, group.retry.max_attempts)
         await self._settle(delivery, outcome_of(error, self.attempt, policy_of(task, group), 0))
 

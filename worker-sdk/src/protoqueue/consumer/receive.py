@@ -14,10 +14,10 @@ from protoqueue.consumer.lease_token import LeaseToken
 from protoqueue.consumer.move import Mover
 from protoqueue.consumer.receive_limits import ReceiveLimits
 from protoqueue.consumer.receive_requests import Fetch
-from protoqueue.consumer.throttle import throttled_s
+from protoqueue.consumer.throttle import throttle_for, throttled_s
 from protoqueue.errors import AlreadySettled, InvalidTask, Unavailable
 from protoqueue.history.queue_history import QueueHistory
-from protoqueue.outcomes import Redrive, Reject, Retry, Snooze
+from protoqueue.outcomes import Redrive, Reject, Retry, Snooze, Throttle
 from protoqueue.protocol.config import GroupSettings, QueueSettings
 from protoqueue.protocol.payloads import decoder_for
 from protoqueue.settlement.attempt_count import TRIAL, AttemptCounts, Past
@@ -66,6 +66,10 @@ class LeaseContext:
             held = self.broker.now() - leased_until + timedelta(seconds=self.group.visibility_s)
         ran_s = None if held is None else max(0.0, held.total_seconds())
         self.history.finished(self.queue, self.group.name.name, process_name(), executed, delivery, ran_s)
+
+    async def throttle(self, busy: Throttle) -> None:
+        """Have the group start nothing for a while. Raises Unavailable."""
+        await throttle_for(self.broker, self.group.name, busy.delay, busy.why, SETTLE_TIMEOUT_S)
 
     @property
     def attempt_counts(self) -> AttemptCounts:
@@ -142,6 +146,20 @@ class ReceivedTask(Task):
         except ValueError as error:
             raise InvalidTask(str(error)) from error
         await self._settle("snoozed", self._outcome_of(later))
+
+    async def throttle(self, delay: float | timedelta, why: str = "") -> None:
+        """The same attempt again after `delay`, and until then no worker and no `receive` of the group gets a task.
+
+        For an API that answers 429; `why` is shown to whoever looks at the group. Raises InvalidTask for a delay that
+        cannot be.
+        """
+        try:
+            busy = Throttle(delay, why)
+        except ValueError as error:
+            raise InvalidTask(str(error)) from error
+        self._refuse_if_settled()
+        await self._holder.throttle(busy)
+        await self._settle("throttled", self._outcome_of(busy))
 
     async def redrive(self, delay: float | timedelta = 0) -> None:
         """Send a dead letter back to the queue and group that gave it up, after `delay`, with fresh attempts.

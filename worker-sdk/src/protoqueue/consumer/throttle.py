@@ -115,15 +115,8 @@ class GroupThrottle:
     async def _store(self, until: float, why: str) -> None:
         await self._clock.refresh()
         moment = datetime.fromtimestamp(self._clock.now_us() / 1e6 + until - _now(), UTC)
-        value = ThrottledUntil(moment, why, host_name()).encode()
-        while moment.timestamp() * 1e6 > self._clock.now_us():
-            entry = await self._broker.read_key(DONE_BUCKET, self._key, TIMEOUT_S)
-            stored = read_throttle(entry.value)
-            if stored is not None and stored.until >= moment:
-                return
-            with contextlib.suppress(WrongRevision):  # another worker was quicker
-                await self._broker.write_key(DONE_BUCKET, self._key, value, entry.number, TIMEOUT_S)
-                return
+        if moment.timestamp() * 1e6 > self._clock.now_us():
+            await store_throttle(self._broker, self._group, moment, why, TIMEOUT_S)
 
     def _time_moved(self, ahead: timedelta) -> None:
         """A test has advanced the time: follow it."""
@@ -135,6 +128,29 @@ class GroupThrottle:
     @property
     def _key(self) -> str:
         return self._group.throttle_key
+
+
+async def store_throttle(broker: Broker, group: GroupName, until: datetime, why: str, timeout_s: float) -> None:
+    """Have the group start nothing before then, by the server's clock, unless it is closed for longer already.
+
+    Raises Unavailable.
+    """
+    value = ThrottledUntil(until, why, host_name()).encode()
+    while True:
+        entry = await broker.read_key(DONE_BUCKET, group.throttle_key, timeout_s)
+        stored = read_throttle(entry.value)
+        if stored is not None and stored.until >= until:
+            return
+        with contextlib.suppress(WrongRevision):  # another was quicker
+            await broker.write_key(DONE_BUCKET, group.throttle_key, value, entry.number, timeout_s)
+            return
+
+
+async def throttle_for(broker: Broker, group: GroupName, delay: timedelta, why: str, timeout_s: float) -> None:
+    """`store_throttle` for so long from now on. Raises Unavailable."""
+    now = await broker.server_time_us(timeout_s) / 1e6
+    until = datetime.fromtimestamp(now + min(delay, LONGEST).total_seconds(), UTC)
+    await store_throttle(broker, group, until, why, timeout_s)
 
 
 async def throttled_s(broker: Broker, group: GroupName, timeout_s: float) -> float:

@@ -31,7 +31,7 @@ from protoqueue.http.errors import (
 )
 from protoqueue.http.model import Enqueued, Message, QueueInfo, QueueStats
 from protoqueue.http.synchronous import Queues
-from protoqueue.outcomes import Reject, Retry
+from protoqueue.outcomes import Reject, Retry, Throttle
 
 __all__ = [
     "ApiError",
@@ -54,6 +54,7 @@ __all__ = [
     "RateLimited",
     "Reject",
     "Retry",
+    "Throttle",
     "Unauthorized",
     "Unavailable",
 ]

@@ -75,6 +75,10 @@ class AsyncQueues:
         body = {"reason": reason} if reason else {}
         await self._send(calls.settle(self._leases, self._leases.find(message), "reject", body))
 
+    async def throttle(self, message: Message | str, delay: Duration, reason: str = "") -> None:
+        body = calls.throttle_body(delay, reason)
+        await self._send(calls.settle(self._leases, self._leases.find(message), "throttle", body))
+
     async def extend(self, message: Message | str, seconds: float | None = None) -> None:
         await self._send(calls.extend(self._leases, self._leases.find(message), seconds))
 

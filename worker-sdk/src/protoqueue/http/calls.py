@@ -94,7 +94,7 @@ def receive(
 
 
 def settle(leases: Leases, message: Message, verb: str, body: Mapping[str, Any]) -> Call[None]:
-    """`ack`, `nack`, `reject`: afterwards the message is no longer held."""
+    """`ack`, `nack`, `reject`, `throttle`: afterwards the message is no longer held."""
 
     def failed(error: ProtoQueueError) -> None:
         if isinstance(error, LeaseLost):
@@ -138,6 +138,10 @@ def stats(queue: str) -> Call[QueueStats]:
 
 def nack_body(delay: Duration | None) -> dict[str, Any]:
     return {} if delay is None else {"delay": seconds(delay)}
+
+
+def throttle_body(delay: Duration, reason: str) -> dict[str, Any]:
+    return {"delay": seconds(delay), **({"reason": reason} if reason else {})}
 
 
 def _ack_error(result: object) -> ProtoQueueError | None:

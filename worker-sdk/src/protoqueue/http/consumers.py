@@ -18,7 +18,7 @@ from protoqueue.http.leases import Leases
 from protoqueue.http.model import Message
 from protoqueue.http.transport import backoff_s
 from protoqueue.http.wire import queue_path
-from protoqueue.outcomes import Reject, Retry
+from protoqueue.outcomes import Reject, Retry, Throttle
 
 MAX_MESSAGES = 100
 CANCELLED_GRACE_S = 5.0
@@ -167,6 +167,8 @@ class _Loop:
             return
         if isinstance(failure, Reject):
             verb, body = "reject", {"reason": str(failure)} if str(failure) else {}
+        elif isinstance(failure, Throttle):
+            verb, body = "throttle", calls.throttle_body(failure.delay, failure.why)
         else:
             now = 0 if message.cancelled.is_set() else None
             delay = failure.delay if isinstance(failure, Retry) else now

@@ -124,6 +124,14 @@ class Queues:
         body = {"reason": reason} if reason else {}
         self._send(calls.settle(self._leases, self._leases.find(message), "reject", body))
 
+    def throttle(self, message: Message | str, delay: Duration, reason: str = "") -> None:
+        """The same attempt again after `delay`, and no message of the group for anybody before then. Raises as `ack`.
+
+        For what answers 429: `delay` is its `Retry-After`, and `reason` is shown to whoever looks at the group.
+        """
+        body = calls.throttle_body(delay, reason)
+        self._send(calls.settle(self._leases, self._leases.find(message), "throttle", body))
+
     def extend(self, message: Message | str, seconds: float | None = None) -> None:
         """Hold the message for `seconds` more, or for its queue's whole visibility timeout. Raises as `ack`."""
         self._send(calls.extend(self._leases, self._leases.find(message), seconds))
@@ -144,10 +152,10 @@ class Queues:
     ) -> Callable[[AnyHandler], AnyHandler]:
         """Make a function, plain or async, the handler of a queue's messages; `run` calls it.
 
-        A message is acked when its handler returns, and returned for another attempt when it raises; `Reject` and
-        `Retry` say otherwise. Leases are extended meanwhile: where one is lost, an async handler is cancelled, and
-        `message.cancelled` is set. `on_error(error, message)` is told what went wrong, with None as message where the
-        gateway could not be asked; without it both are logged.
+        A message is acked when its handler returns, and returned for another attempt when it raises; `Reject`,
+        `Retry` and `Throttle` say otherwise. Leases are extended meanwhile: where one is lost, an async handler is
+        cancelled, and `message.cancelled` is set. `on_error(error, message)` is told what went wrong, with None as
+        message where the gateway could not be asked; without it both are logged.
         """
         return self._consuming.consumer(
             queue, concurrency=concurrency, group=group, on_error=on_error, grace_period=grace_period, wait=wait
