@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 import protoqueue
 from backends import Backend, is_empty, worker_of
 from protoqueue import Task, Throttle
