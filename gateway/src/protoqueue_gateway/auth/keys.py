@@ -1,5 +1,6 @@
 """API keys: as sent by a request, as stored, and what they allow. Pure."""
 
+import functools
 import hashlib
 import hmac
 import json
@@ -47,14 +48,19 @@ class Key:
     expires: datetime | None = None
 
     def allows(self, action: Action, queue: str) -> bool:
-        return any(
-            (action in each.actions or Action.ADMIN in each.actions)
-            and any(fnmatchcase(queue, pattern) for pattern in each.queues)
-            for each in self.permissions
-        )
+        return _allow(self.permissions, action, queue)
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires is not None and self.expires <= now
+
+
+@functools.lru_cache(maxsize=10_000)  # every request asks, mostly for the same few queues
+def _allow(permissions: tuple[Permission, ...], action: Action, queue: str) -> bool:
+    return any(
+        (action in each.actions or Action.ADMIN in each.actions)
+        and any(fnmatchcase(queue, pattern) for pattern in each.queues)
+        for each in permissions
+    )
 
 
 EVERYTHING = Key("", "anybody", "", (Permission(("*",), frozenset(Action)),))
