@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check
 # Most tests wait for processes: eight runners keep two cores busy. A file stays on one runner, with its servers. Files
 # come in alphabetical order, which is from long ones to short ones: none is left alone at the end.
 PARALLEL := -n 8 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := bench_sdk autoscale_sim scale_latency operator_scale queue_samples redrive
+BENCHMARKS := bench_sdk autoscale_sim scale_latency operator_scale queue_samples redrive fairness
 PYPROJECTS := pyproject.toml $(DISTS:%=%/pyproject.toml)
 PIN    := $(BIN)/uv pip compile -q --universal --generate-hashes --no-annotate --no-header \
           $(addprefix --no-emit-package ,protoqueue protoqueue-operator protoqueue-devcluster protoqueue-gateway)

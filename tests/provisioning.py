@@ -9,8 +9,9 @@ from google.protobuf import json_format
 from nats.aio.client import Client
 
 from protoqueue.protocol.buckets import CONFIG_BUCKET, DONE_BUCKET, RATE_BUCKET
-from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER, slot_of_consumer
 from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.subjects import level_slots
 from protoqueue.protocol.v1 import config_pb2
 
 _S = 1_000_000_000
@@ -47,6 +48,7 @@ class QueueSpec:
     broadcast: bool = False
     levels: int = 3
     partitions: int = 0
+    lanes: int = 0
     storage: str = "file"
     limits: dict[str, Any] = field(default_factory=dict)
     max_task_size: int = 0
@@ -126,8 +128,9 @@ def stream_configs(spec: QueueSpec) -> list[dict[str, Any]]:
     beside = (dead,) if spec.history is None else (dead, history)
     if not spec.is_sourced:
         retention = "interest" if spec.broadcast else "workqueue"
-        new = [*name.stream_subjects(spec.levels), name.all_checkpoints]
-        later = [*name.later_subjects(spec.levels), *(() if spec.broadcast else name.unique_subjects(spec.levels))]
+        new = [*name.stream_subjects(spec.levels, lanes=spec.lanes), name.all_checkpoints]
+        unique = () if spec.broadcast else name.unique_subjects(spec.levels, spec.lanes)
+        later = [*name.later_subjects(spec.levels, lanes=spec.lanes), *unique]
         main = {
             "name": name.stream, "subjects": later if spec.is_limited else [*new, *later], "retention": retention,
             "allow_msg_schedules": True, "allow_msg_ttl": True, "allow_atomic": True,
@@ -166,12 +169,12 @@ def consumer_configs(spec: QueueSpec, group: GroupSpec) -> list[dict[str, Any]]:
     """As `stream_configs`, of each of a queue's streams."""
     configs = []
     for consumer in (each for each in group_config(spec, group).consumers if each.stream == spec.stream):
-        number = consumer.partition if spec.partitions else consumer.level
-        retry = spec.queue.retry(group.name if spec.broadcast else "*", number)
-        first = spec.queue.ordered(number) if spec.partitions else spec.queue.task(number)
+        slot = slot_of_consumer(consumer.name)
+        retry = spec.queue.retry(group.name if spec.broadcast else "*", slot)
+        first = spec.queue.ordered(slot) if spec.partitions else spec.queue.task(slot)
         filters = [first, retry] if spec.is_sourced else [first, retry, spec.queue.due(first), spec.queue.due(retry)]
         if not spec.is_sourced and not spec.broadcast:
-            filters.append(spec.queue.unique_waiting("*", number))  # where no group states maxInFlight beside limits
+            filters.append(spec.queue.unique_waiting("*", slot))  # where no group states maxInFlight beside limits
         configs.append({
             "durable_name": consumer.name, "ack_policy": "explicit", "max_deliver": -1,
             "ack_wait": int(group.visibility_s * _S), "filter_subjects": filters,
@@ -203,6 +206,7 @@ def queue_config(spec: QueueSpec) -> config_pb2.QueueConfig:
         ),
         max_task_size=spec.max_task_size,
         paused=spec.paused,
+        fairness_lanes=spec.lanes,
     )
     config.deduplication_window.FromNanoseconds(int(spec.duplicate_window_s * _S))
     if spec.limits.get("max_age") and not spec.partitions:
@@ -257,7 +261,8 @@ def group_config(spec: QueueSpec, group: GroupSpec) -> config_pb2.GroupConfig:
         for stream in spec.streams:
             is_moved = group.states_max_in_flight and stream != spec.stream
             of = config.moved if is_moved else config.consumers
-            of.add(name=name.level_consumer(level), level=level, weight=weights[level], stream=stream)
+            for slot in level_slots(level, spec.lanes):
+                of.add(name=name.level_consumer(slot), level=level, weight=weights[level], stream=stream)
     return config
 
 

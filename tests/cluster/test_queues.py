@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from nats.js.errors import APIError
 import protoqueue
 from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
+from protoqueue import NewTask
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, QUEUES, ApiError
@@ -247,6 +250,62 @@ async def test_the_schema_refuses_what_must_not_change(lab: Lab) -> None:
     ):
         with pytest.raises(ApiError, match="422"):
             await lab.queue(**change)
+
+
+async def test_lanes_are_added_to_a_queue_with_tasks_and_none_is_taken_away(lab: Lab) -> None:
+    await lab.queue(priorityLevels=1)
+    await lab.group()
+    await lab.ready(groups=("mailers",))
+    async with await lab.client() as client:
+        queue = await client.queue(f"{lab.namespace}/email")
+        await queue.enqueue("before")
+        for lanes in (2, 4):
+            await lab.queue(priorityLevels=1, fairness={"lanes": lanes})
+
+            async def is_told(lanes: int = lanes) -> bool:
+                entry = await lab.entry("email") or {}
+                return entry.get("fairnessLanes") == lanes == queue._settings.lanes
+
+            await eventually(is_told)
+            await queue.enqueue_batch([NewTask(n, fairness_key=f"key-{n}") for n in range(8)])
+        wanted = {"mailers_p0", *(f"mailers_p0-{lane}" for lane in range(4))}
+
+        async def are_made() -> bool:
+            entry = await lab.entry("email", "mailers") or {}
+            return {each["name"] for each in entry.get("consumers", ())} == wanted == set(await lab.consumers())
+
+        await eventually(are_made)
+        for change in (
+            {"fairness": {"lanes": 3}},
+            {"fairness": None},
+            {"priorityLevels": 65},
+            {"delivery": "Broadcast"},
+        ):
+            with pytest.raises(ApiError, match="422"):
+                await lab.queue(**{"fairness": {"lanes": 4}, "priorityLevels": 1} | change)
+        worker = protoqueue.Worker(queue.name, group="mailers", url=lab.nats_url)
+        keys: Counter[str] = Counter()
+
+        @worker.handler
+        async def work(task: protoqueue.Task) -> None:
+            keys[task.fairness_key] += 1
+
+        assert await worker.run_once() == 17
+    assert keys == {"": 1} | {f"key-{n}": 2 for n in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ({"fairness": {"lanes": 4}, "ordering": {}}, "ordering and fairness exclude each other"),
+        ({"fairness": {}, "delivery": "Broadcast"}, "fairness excludes delivery: Broadcast"),
+        ({"fairness": {}, "priorityLevels": 10}, "at most 256"),
+        ({"fairness": {"lanes": 1}}, "fairness.lanes"),
+    ],
+)
+async def test_a_queue_that_cannot_be_fair_is_refused(lab: Lab, spec: dict[str, Any], says: str) -> None:
+    with pytest.raises(ApiError, match=re.escape(says)):
+        await lab.queue(**spec)
 
 
 async def test_schedules_are_set_changed_and_removed(lab: Lab) -> None:

@@ -1,11 +1,12 @@
 import hashlib
+from collections import Counter
 
 import pytest
 
 from protoqueue.errors import InvalidTask
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName, QueueName
-from protoqueue.protocol.subjects import level_of, partition_of, unique_token, unique_token_of
+from protoqueue.protocol.subjects import lanes_of, level_of, partition_of, unique_token, unique_token_of
 from protoqueue.protocol.task_ids import recurring_id
 from protoqueue.testing.streams import matches
 
@@ -54,6 +55,16 @@ def test_a_unique_key_is_a_token_of_every_subject_its_task_can_lie_on() -> None:
 )
 def test_a_priority_maps_to_its_level(priority: int, levels: int, level: int) -> None:
     assert level_of(priority, levels) == level
+
+
+def test_a_fairness_key_has_two_lanes_and_keys_are_spread_over_all() -> None:
+    assert lanes_of("tenant-42", 64) == (12, 15)
+    assert lanes_of("tenant-42", 2) == (0, 1)
+    pairs = [lanes_of(f"tenant-{number}", 32) for number in range(10_000)]
+    assert all(first != second and {first, second} <= set(range(32)) for first, second in pairs)
+    used = Counter(lane for pair in pairs for lane in pair)
+    assert max(used.values()) < 1.2 * min(used.values())
+    assert max(Counter(map(frozenset, pairs)).values()) < 60, "20 on average, of 496 pairs"
 
 
 @pytest.mark.parametrize("priority", [-1, 11])

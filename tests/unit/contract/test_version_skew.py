@@ -29,7 +29,7 @@ def written_group() -> bytes:
 
 
 @pytest.mark.parametrize(
-    "newer", [{"fairness": {"lanes": 64}}, {"retry": {"curve": "linear"}, "lineage": [1, {"a": None}]}]
+    "newer", [{"lottery": {"lanes": 64}}, {"retry": {"curve": "linear"}, "lineage": [1, {"a": None}]}]
 )
 def test_an_older_sdk_ignores_what_a_newer_operator_says_besides(newer: dict[str, object]) -> None:
     for written, parse in ((written_queue(), parse_queue), (written_group(), parse_group)):

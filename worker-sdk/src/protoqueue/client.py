@@ -17,6 +17,7 @@ from protoqueue.errors import ConfigurationError, QueueNotFound
 from protoqueue.history.queue_history import QueueHistory
 from protoqueue.observability.tracing import Tracing
 from protoqueue.producer import arguments
+from protoqueue.producer.lane_loads import LaneLoads
 from protoqueue.protocol.config import parse_queue
 from protoqueue.protocol.names import QueueName
 from protoqueue.queue import Queue
@@ -37,6 +38,7 @@ class Client:
         self._opening: dict[QueueName, asyncio.Lock] = {}
         self._watches: set[asyncio.Task[None]] = set()
         self._histories: list[QueueHistory] = []
+        self._lane_loads: list[LaneLoads] = []
         self._all_queues = AllQueues(broker)
 
     @property
@@ -69,7 +71,9 @@ class Client:
             )
         history = QueueHistory(self._broker, queue_name)
         self._histories.append(history)
-        self._queues[queue_name] = queue = Queue(self._broker, settings, self._tracing, history)
+        lane_loads = LaneLoads(self._broker)
+        self._lane_loads.append(lane_loads)
+        self._queues[queue_name] = queue = Queue(self._broker, settings, self._tracing, history, lane_loads)
         task = asyncio.create_task(Watch(self._broker, queue_name.config_key, parse_queue, queue.update).run())
         self._watches.add(task)
         return queue
@@ -107,6 +111,8 @@ class Client:
         await cancel(*self._watches)
         self._watches.clear()
         await asyncio.gather(*(history.close() for history in self._histories))
+        await asyncio.gather(*(loads.close() for loads in self._lane_loads))
+        self._lane_loads.clear()
         self._histories.clear()
         self._queues.clear()
         if self._owned:

@@ -27,6 +27,7 @@ from protoqueue.history.queue_history import QueueHistory, outcomes_of
 from protoqueue.observability.tracing import Tracing
 from protoqueue.producer import arguments
 from protoqueue.producer.enqueue import Producer
+from protoqueue.producer.lane_loads import LaneLoads
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.worker_status import WorkerStatus
@@ -49,11 +50,13 @@ class Queue:
 
     def __init__(
         self, broker: Broker, settings: QueueSettings, tracing: Tracing | None = None,
-        history: QueueHistory | None = None,
+        history: QueueHistory | None = None, lane_loads: LaneLoads | None = None,
     ) -> None:  # fmt: skip
         self._broker = broker
         self._settings = settings
-        self._producer = Producer(broker, tracing, SlowestGroup(broker, settings).named_in)
+        self._producer = Producer(
+            broker, tracing, SlowestGroup(broker, settings).named_in, lane_loads or LaneLoads(broker)
+        )  # fmt: skip
         self._history = history or QueueHistory(broker, settings.name)
         self._leases = LeaseContexts(broker, self._history)
 
@@ -88,6 +91,7 @@ class Queue:
         retry: Retries | None = None,
         unique: str | None = None,
         unique_until: UniqueUntil = "end",
+        fairness_key: str = "",
         timeout: float | timedelta | None = DEFAULT_TIMEOUT_S,
     ) -> Receipt:
         """Store a task and return once NATS has it.
@@ -99,13 +103,15 @@ class Queue:
         To cancel or purge a task frees its `dedup_id`. In queues that are ordered or have `limits`, immediate and
         delayed tasks are two such domains. Of tasks of one key `unique` at most one waits, is scheduled
         or runs (with `unique_until="start"`: waits or is scheduled); a second is a duplicate too. `retry` goes before
-        what handler, group and queue say about attempts.
+        what handler, group and queue say about attempts. In a fair queue (`spec.fairness`) the keys `fairness_key` that
+        have tasks waiting share the workers evenly, however many each has; tasks without one are together one key.
         `timeout` None waits for ever; numbers are seconds here and everywhere. Raises InvalidTask, PayloadTooLarge,
         QueueFull and Unavailable.
         """
         timeout_s = arguments.optional_seconds(timeout)
         new_task = NewTask(
             payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata, retry, unique, unique_until,
+            fairness_key,
         )  # fmt: skip
         return (await self._producer.enqueue(self._settings, new_task, timeout_s)).bound(self)
 

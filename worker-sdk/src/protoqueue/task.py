@@ -74,6 +74,7 @@ class NewTask:
     retry: Retries | None = None
     unique: str | None = None
     unique_until: UniqueUntil = "end"
+    fairness_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class Task:
     retries: Retries | None = None
     max_attempts: int | None = None
     unique: str = ""
+    fairness_key: str = ""
 
     @property
     def is_last_attempt(self) -> bool:

@@ -36,6 +36,7 @@ class TaskType(Generic[Payload]):
         retry: Retries | None = None,
         unique: str | None = None,
         unique_until: UniqueUntil = "end",
+        fairness_key: str = "",
     ) -> NewTask:
         """A task of this type, for `enqueue` and `enqueue_batch`; raises InvalidTask for another payload."""
         if isinstance(self.payload, type) and not isinstance(payload, self.payload):
@@ -45,5 +46,5 @@ class TaskType(Generic[Payload]):
             )
         return NewTask(
             payload, self.name, priority, delay, at, expires, dedup_id, ordering_key, metadata, retry, unique,
-            unique_until,
+            unique_until, fairness_key,
         )  # fmt: skip

@@ -116,6 +116,9 @@ class NewMessage(Input):
         description="A second message of it is not stored within the queue's window.",
     )
     ordering_key: str = Field("", max_length=1024, description="Of an ordered queue: tasks of one key run in order.")
+    fairness_key: str = Field(
+        "", max_length=256, description="Of a fair queue: keys that have tasks waiting share the workers evenly."
+    )
     metadata: dict[str, Any] | None = Field(None, description="Any JSON object that goes with the task.")
     retry: MessageRetry | None = Field(None, description="How often and when it is tried.")
     unique: str | None = Field(
@@ -151,7 +154,7 @@ class NewMessage(Input):
         return NewTask(
             payload, self.type, self.priority, delay, self.at, self.expires, self.dedup_id or dedup_id,
             self.ordering_key, self.metadata, None if self.retry is None else self.retry.retries(), self.unique,
-            self.unique_until,
+            self.unique_until, self.fairness_key,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from protoqueue.protocol.consumer_names import KEPT_CONSUMER, SCHEDULED_CONSUMER
 from protoqueue.protocol.names import QueueName
+from protoqueue.protocol.subjects import Slot, level_slots
 from protoqueue_operator.api.v1alpha1.effective_spec import EffectiveSpec
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec
@@ -73,7 +74,7 @@ def standing_consumers(queue: Queue, spec: QueueSpec, layout: Layout) -> tuple[C
 
 
 def group_consumers(group: Group, spec: EffectiveSpec, queue: QueueSpec, layout: Layout) -> tuple[Consumer, ...]:
-    """One durable per stream and priority level, or per partition in an ordered queue; lowest first."""
+    """One durable per stream, priority level and lane, or per partition in an ordered queue; lowest first."""
     if queue.ordering:
         return tuple(
             replace(
@@ -106,17 +107,22 @@ def _level_consumers(
     takes_unique = not layout.sourced and queue.delivery != "Broadcast"
     apart = takes_unique and moved and stream == layout.later  # a moved task would lose its unique key
     consumers, held = [], []
-    for level in range(queue.effective_priority_levels):
-        new = (name.queue.task(level), name.queue.retry(retrying, level))
+    for slot in _slots(queue):
+        new = (name.queue.task(slot), name.queue.retry(retrying, slot))
         filters = new if layout.sourced else (*new, *map(name.queue.due, new))
-        unique = (name.queue.unique_waiting("*", level),)
+        unique = (name.queue.unique_waiting("*", slot),)
         if apart:
             worked = _base(group, spec, queue, stream)
-            held.append(replace(worked, name=name.unique_consumer(level), filter_subjects=unique))
+            held.append(replace(worked, name=name.unique_consumer(slot), filter_subjects=unique))
         elif takes_unique:
             filters = (*filters, *unique)
-        consumers.append(replace(base, name=name.level_consumer(level), filter_subjects=filters))
+        consumers.append(replace(base, name=name.level_consumer(slot), filter_subjects=filters))
     return (*consumers, *held)
+
+
+def _slots(spec: QueueSpec) -> tuple[Slot, ...]:
+    levels = range(spec.effective_priority_levels)
+    return tuple(slot for level in levels for slot in level_slots(level, spec.lanes))
 
 
 _MOST_MOVED = 1000
@@ -140,7 +146,7 @@ def _tasks(queue: Queue, spec: QueueSpec) -> Stream:
     """Due and scheduled tasks, and new ones unless the queue has limits. Has no limit but that of size."""
     subjects = queue.name.later_subjects(*_shape(spec))
     if spec.delivery != "Broadcast":
-        subjects = (*subjects, *queue.name.unique_subjects(spec.effective_priority_levels))
+        subjects = (*subjects, *queue.name.unique_subjects(spec.effective_priority_levels, spec.lanes))
     if not is_limited(spec):
         subjects = (*_new_subjects(queue, spec), *subjects)
     stream = _stream(queue, spec, queue.name.stream, subjects, _TASKS_ROOM)
@@ -259,14 +265,17 @@ _NO_IDS = timedelta(milliseconds=100)
 """The least that JetStream accepts: records have no message ids."""
 
 
-def _shape(spec: QueueSpec) -> tuple[int, int]:
-    """Levels and partitions, of which one is 0."""
-    return (0, spec.ordering.partitions) if spec.ordering else (spec.effective_priority_levels, 0)
+def _shape(spec: QueueSpec) -> tuple[int, int, int]:
+    """Levels and partitions, of which one is 0, and lanes."""
+    return (0, spec.ordering.partitions, 0) if spec.ordering else (spec.effective_priority_levels, 0, spec.lanes)
 
 
 def stated_shape(spec: QueueSpec) -> str:
     """The shape for which tasks are stored and consumers created."""
-    return f"partitions={spec.ordering.partitions}" if spec.ordering else f"levels={spec.effective_priority_levels}"
+    if spec.ordering:
+        return f"partitions={spec.ordering.partitions}"
+    levels = f"levels={spec.effective_priority_levels}"
+    return f"{levels},lanes={spec.lanes}" if spec.lanes else levels
 
 
 def _with_room(spec: QueueSpec, room: int) -> int:

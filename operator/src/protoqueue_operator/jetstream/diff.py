@@ -86,9 +86,13 @@ def other_shape(desired: str, observed: str) -> tuple[str, str] | None:
 
     A stream that does not state its shape is accepted.
     """
+    (desired, _, new_lanes), (observed, _, old_lanes) = desired.partition(",lanes="), observed.partition(",lanes=")
     (wants, _, new), (has, _, old) = desired.partition("="), observed.partition("=")
-    if not old.isdigit() or (wants == has and (new == old or (wants == "levels" and int(new) > int(old)))):
+    if not old.isdigit():
         return None
+    if wants == has and (new == old or (wants == "levels" and int(new) > int(old))):
+        fits = int(new_lanes or 0) >= int(old_lanes if old_lanes.isdigit() else 0)
+        return None if fits else ("spec.fairness", f"a fair queue of {old_lanes} lanes")
     made_for = f"an ordered queue of {old} partitions" if has == "partitions" else f"a queue of {old} priority levels"
     if wants != has:
         return "spec.ordering", made_for

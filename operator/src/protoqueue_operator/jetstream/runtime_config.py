@@ -6,6 +6,7 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson, Parse, ParseError
 
+from protoqueue.protocol.consumer_names import group_of_consumer
 from protoqueue.protocol.v1 import config_pb2 as pb
 from protoqueue_operator.api.v1alpha1.effective_spec import EffectiveSpec
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue
@@ -42,6 +43,7 @@ def queue_config(queue: Queue, spec: QueueSpec, layout: Layout, dead_letter_queu
         draining_streams=layout.draining,
         max_age=_duration(max_age) if max_age else None,
         history=_history(queue, spec),
+        fairness_lanes=spec.lanes,
     )
 
 
@@ -104,11 +106,16 @@ def _levels(
     levels = queue.effective_priority_levels
     weights = spec.priority_weights or tuple(2**level for level in range(levels))
     listed = [
-        pb.Consumer(name=each.name, level=number % levels, weight=weights[number % levels], stream=each.stream)
-        for number, each in enumerate(consumers)
-        if each.moved == moved
+        pb.Consumer(name=each.name, level=level, weight=weights[level], stream=each.stream)
+        for each in consumers
+        if each.moved == moved and (level := _level(each)) is not None
     ]
     return sorted(listed, key=lambda each: -each.level)
+
+
+def _level(consumer: Consumer) -> int | None:
+    belongs = group_of_consumer(consumer.name)
+    return belongs[1] if belongs else None
 
 
 def _partitions(consumers: tuple[Consumer, ...]) -> list[pb.Consumer]:

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from protoqueue.protocol.dead_letters import Shape
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName
 from protoqueue_operator.jetstream.atomic_batch import Message, store
 from protoqueue_operator.redrive import checkpoints
 from protoqueue_operator.redrive.checkpoint import MOST_RUNS, Checkpoint
 from protoqueue_operator.redrive.checkpoints import Place
-from protoqueue_operator.redrive.letters import DeadLetter, Shape, put_back
+from protoqueue_operator.redrive.letters import DeadLetter, put_back
 from protoqueue_operator.redrive.plan import MOST_AT_ONCE
 from protoqueue_operator.redrive.seals import seal_key
 
@@ -34,9 +35,9 @@ class BatchWriter:
         self._redrive = redrive
         self._subject = subject
         self._monotonic = monotonic
-        ordering = place.spec.ordering
-        partitions = ordering.partitions if ordering else 0
-        self._shape = Shape(place.queue.name, place.spec.effective_priority_levels, partitions)
+        spec = place.spec
+        partitions = spec.ordering.partitions if spec.ordering else 0
+        self._shape = Shape(spec.effective_priority_levels, partitions, spec.lanes)
         most = place.spec.limits.max_tasks
         self.is_marked = most is None or most >= _LEAST_TASKS
         """Whether checkpoints are stored."""
@@ -64,7 +65,7 @@ class BatchWriter:
         keys = {group: await self._key(group) for group in await self._existing(letters)}
         for dead in letters:
             if dead.message is None and (key := keys.get(dead.letter.group)):
-                dead.message = put_back(dead, self._shape, key)
+                dead.message = put_back(dead, self._place.queue.name, self._shape, key)
 
     async def _existing(self, letters: Sequence[DeadLetter]) -> list[str]:
         return [group for group in {dead.letter.group for dead in letters} if not await self._why_not(group)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from protoqueue.protocol.dead_letters import KEPT, failed_at, redriven_headers, redriven_subject, sealed
+from protoqueue.protocol.dead_letters import KEPT, Shape, failed_at, redriven_headers, redriven_subject, sealed
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.task_codec import count_of
@@ -23,21 +23,13 @@ class DeadLetter:
     task_id: str
     priority: int
     ordering_key: str
+    fairness_key: str
     data: bytes
     headers: RawHeaders
     follows_others: bool = False
     """Whether letters that do not match lie before it, of those that were read."""
     message: Message | None = None
     """That which puts it back, once it is put together."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Of a queue: its levels or its partitions, of which one is 0."""
-
-    queue: QueueName
-    levels: int
-    partitions: int
 
 
 def parse(stored: Stored, queue: QueueName, *, with_reason: bool) -> DeadLetter:
@@ -61,17 +53,16 @@ def parse(stored: Stored, queue: QueueName, *, with_reason: bool) -> DeadLetter:
         task_id=recurring_id(headers, sequence) or task.id or anonymous_id(sequence),
         priority=task.metadata.priority,
         ordering_key=task.ordering_key,
+        fairness_key=task.fairness_key,
         data=stored.data,
         headers=headers,
     )
 
 
-def put_back(dead: DeadLetter, shape: Shape, key: bytes) -> Message:
+def put_back(dead: DeadLetter, queue: QueueName, shape: Shape, key: bytes) -> Message:
     """The message that puts it back; `key` seals the ids of the group's messages."""
     letter = dead.letter
-    subject = redriven_subject(
-        shape.queue, letter.group, dead.priority, dead.ordering_key, levels=shape.levels, partitions=shape.partitions
-    )
+    subject = redriven_subject(queue, letter.group, dead.priority, dead.ordering_key, dead.fairness_key, shape)
     others = list(dead.headers.foreign())
     others += [(name, text) for name in KEPT if (text := dead.headers.get(name)) is not None]
     redrives = count_of(dead.headers.get(Header.REDRIVES))

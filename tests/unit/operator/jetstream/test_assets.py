@@ -78,6 +78,8 @@ def test_batches_may_hold_delayed_tasks() -> None:
             provisioning.QueueSpec("email", limits={"max_msgs": 7}),
         ),
         ({"history": {}}, provisioning.QueueSpec("email", history={})),
+        ({"fairness": {"lanes": 3}}, provisioning.QueueSpec("email", levels=1, lanes=3)),
+        ({"fairness": {"lanes": 2}, "priorityLevels": 2}, provisioning.QueueSpec("email", levels=2, lanes=2)),
         ({"ordering": {"partitions": 4}, "history": {}}, provisioning.QueueSpec("email", partitions=4, history={})),
     ],
 )

@@ -49,6 +49,11 @@ def test_of_many_subjects_the_fullest_are_named() -> None:
         ("partitions=16", "partitions=16", None),
         ("partitions=32", "partitions=16", "spec.ordering.partitions"),
         ("levels=3", "nonsense", None),
+        ("levels=1,lanes=64", "levels=1,lanes=32", None),
+        ("levels=3,lanes=32", "levels=3", None),
+        ("levels=1,lanes=32", "levels=1,lanes=64", "spec.fairness"),
+        ("levels=3", "levels=1,lanes=64", "spec.fairness"),
+        ("levels=1,lanes=32", "levels=3", "spec.priorityLevels"),
     ],
 )
 def test_a_kept_stream_is_taken_over_in_a_shape_in_which_all_its_tasks_are_taken(

@@ -11,7 +11,7 @@ from protoqueue.broker import Broker, DuplicateInBatch, Message, StoredMessage
 from protoqueue.broker.config_watch import read_settings
 from protoqueue.errors import GroupNotFound, InvalidTask, ProtoQueueError, UndecodableTask
 from protoqueue.protocol.config import QueueSettings, parse_group
-from protoqueue.protocol.dead_letters import failed_at, redriven_headers, redriven_subject
+from protoqueue.protocol.dead_letters import Shape, failed_at, redriven_headers, redriven_subject
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.task_codec import count_of, is_task, read_task, with_payload
@@ -115,9 +115,8 @@ def parse_letter(broker: Broker, queue: QueueSettings, message: StoredMessage, s
 
 def redriven(message: StoredMessage, task: Task, group: str, queue: QueueSettings) -> Message:
     """The message that puts a dead letter back. An ordered task joins the end of its partition: its turn has passed."""
-    subject = redriven_subject(
-        queue.name, group, task.priority, task.ordering_key, levels=queue.priority_levels, partitions=queue.partitions
-    )
+    shape = Shape(queue.priority_levels, queue.partitions, queue.lanes)
+    subject = redriven_subject(queue.name, group, task.priority, task.ordering_key, task.fairness_key, shape)
     redrives = count_of(message.headers.get(Header.REDRIVES))
     headers = redriven_headers(message.headers.items(), redrives, task.id, group, message.sequence)
     return Message(subject, message.data, headers)

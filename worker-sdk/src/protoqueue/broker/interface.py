@@ -251,6 +251,9 @@ class Broker(Protocol):
     async def count_messages(self, stream: str, subject: str, timeout_s: float) -> int | None:
         """How many messages a stream has on matching subjects; None if there is no such stream."""
 
+    async def count_by_subject(self, stream: str, subject: str, timeout_s: float) -> dict[str, int] | None:
+        """The same by subject, of those on which any lie."""
+
     async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]: ...
 
     async def next_message(self, stream: str, sequence: int, subject: str, timeout_s: float) -> StoredMessage | None:

@@ -264,18 +264,17 @@ class JetStreamBroker:
     async def keys(self, bucket: str, under: str, timeout_s: float) -> list[str]:
         prefix = f"$KV.{bucket}."
         which = f"{prefix}{under}.>" if under else f"{prefix}>"
-        subjects = await self._subjects(f"KV_{bucket}", which, timeout_s) or ()
+        subjects = await self.count_by_subject(f"KV_{bucket}", which, timeout_s) or ()
         return [subject.removeprefix(prefix) for subject in subjects]
 
     async def count_messages(self, stream: str, subject: str, timeout_s: float) -> int | None:
-        subjects = await self._subjects(stream, subject, timeout_s)
+        subjects = await self.count_by_subject(stream, subject, timeout_s)
         return None if subjects is None else sum(subjects.values())
 
-    async def _subjects(self, stream: str, which: str, timeout_s: float) -> dict[str, int] | None:
-        """The matching subjects of a stream, with the number of messages on each; None if there is no stream."""
+    async def count_by_subject(self, stream: str, subject: str, timeout_s: float) -> dict[str, int] | None:
         found: dict[str, int] = {}
         while True:
-            body = {"subjects_filter": which, "offset": len(found)}
+            body = {"subjects_filter": subject, "offset": len(found)}
             answer = await self._api(f"STREAM.INFO.{stream}", body, timeout_s)
             if answer is None:
                 return None

@@ -194,6 +194,7 @@ def _body(item: Any) -> Json:
         expires=item.expires,
         dedup_id=item.dedup_id,
         ordering_key=item.ordering_key or None,
+        fairness_key=item.fairness_key or None,
         metadata=item.metadata or None,
         retry=item.retry,
     )

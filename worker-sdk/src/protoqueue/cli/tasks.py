@@ -56,6 +56,7 @@ def enqueue(
     ] = None,
     dedup_id: Annotated[str | None, typer.Option(help="Deduplication id: a second task with it is not stored.")] = None,
     ordering_key: Annotated[str, typer.Option(help="Tasks with the same key run in order.")] = "",
+    fairness_key: Annotated[str, typer.Option(help="Keys that have tasks waiting share the workers evenly.")] = "",
     unique: Annotated[
         str | None, typer.Option(help="Key of which at most one task waits, is scheduled or runs.")
     ] = None,
@@ -78,6 +79,7 @@ def enqueue(
         "at": None if at is None else values.moment("--at", at),
         "expires": None if expires is None else values.duration_or_moment("--expires", expires),
         "ordering_key": ordering_key,
+        "fairness_key": fairness_key,
         "metadata": values.pairs("--metadata", metadata or []),
         "retry": None if max_attempts is None else Retries(max_attempts),
     }
@@ -227,6 +229,7 @@ def task_json(task: Task) -> dict[str, Any]:
         "attempt": task.attempt,
         "enqueued_at": moment(task.enqueued_at),
         "ordering_key": task.ordering_key,
+        "fairness_key": task.fairness_key,
         "metadata": dict(task.metadata),
         "content_type": task.content_type,
         "payload": payload_text(task.data),

@@ -40,7 +40,8 @@ class _Level:
     served: float = 0.0
     clock: float = 0.0
     count: int = 0
-    sources: list["_Source"] = field(default_factory=list)
+    busy: list["_Source"] = field(default_factory=list)
+    """Those of its sources of which something waits."""
 
 
 @dataclass(eq=False, slots=True)
@@ -57,9 +58,7 @@ class Buffer:
         levels: dict[tuple[int, int], _Level] = {}
         self._sources: list[_Source] = []
         for consumer in consumers or (_ANY,):
-            lane = _Source(levels.setdefault(consumer.share, _Level(consumer.weight)))
-            lane.level.sources.append(lane)
-            self._sources.append(lane)
+            self._sources.append(_Source(levels.setdefault(consumer.share, _Level(consumer.weight))))
         self._levels = list(levels.values())
         self._strict = strict
         self._clock = 0.0
@@ -69,22 +68,23 @@ class Buffer:
         return self._count
 
     def __iter__(self) -> Iterator[InFlight]:
-        for lane in self._sources:
-            yield from lane.waiting
+        for source in self._sources:
+            yield from source.waiting
 
-    def add(self, source: int, item: InFlight) -> None:
-        """Append to a source's lane.
+    def add(self, number: int, item: InFlight) -> None:
+        """Append to what waits of a source.
 
         A source that was empty catches up on little of that time: enough if its batch was merely late, as under load,
         and too little for the others to notice if its level had no tasks.
         """
-        lane = self._sources[source]
-        level = lane.level
-        if not lane.waiting:
-            lane.served = max(lane.served, level.clock - _CREDIT_ROUNDS)
+        source = self._sources[number]
+        level = source.level
+        if not source.waiting:
+            level.busy.append(source)
+            source.served = max(source.served, level.clock - _CREDIT_ROUNDS)
             if not level.count:
                 level.served = max(level.served, self._clock - _CREDIT_ROUNDS)
-        lane.waiting.append(item)
+        source.waiting.append(item)
         level.count += 1
         self._count += 1
 
@@ -104,26 +104,27 @@ class Buffer:
         best.served += 1 / best.weight
         best.count -= 1
         self._count -= 1
-        lane = best.sources[0] if len(best.sources) == 1 else _next_source(best)
-        return lane.waiting.popleft()
+        source = best.busy[0] if len(best.busy) == 1 else min(best.busy, key=_served)
+        best.clock = source.served
+        source.served += 1
+        item = source.waiting.popleft()
+        if not source.waiting:
+            best.busy.remove(source)
+        return item
 
     def expire(self, latest: float) -> list[InFlight]:
         """Remove and return what arrived at `latest` or before."""
         late: list[InFlight] = []
-        for lane in self._sources:
-            while lane.waiting and lane.waiting[0].arrived <= latest:
-                late.append(lane.waiting.popleft())
-                lane.level.count -= 1
+        for source in self._sources:
+            before = len(source.waiting)
+            while source.waiting and source.waiting[0].arrived <= latest:
+                late.append(source.waiting.popleft())
+                source.level.count -= 1
+            if before and not source.waiting:
+                source.level.busy.remove(source)
         self._count -= len(late)
         return late
 
 
-def _next_source(level: _Level) -> _Source:
-    best: _Source | None = None
-    for lane in level.sources:
-        if lane.waiting and (best is None or lane.served < best.served):
-            best = lane
-    assert best is not None
-    level.clock = best.served
-    best.served += 1
-    return best
+def _served(source: _Source) -> float:
+    return source.served

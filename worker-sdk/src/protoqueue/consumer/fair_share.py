@@ -3,11 +3,11 @@
 Each source (a consumer) is in one of three states. UNKNOWN and BUSY ones are asked for as many tasks as there are slots
 for them, and answer at once. An EMPTY one is watched with a waiting request for a single task; that request is not
 counted, since counting it would keep slots idle for levels without tasks. A level has several sources if its tasks are
-in several streams. Under the Weighted policy the next slot goes to the level with the least service in proportion to
-its weight (stride scheduling); one that was idle resumes at the clock of the others, so idle time earns no credit.
-Under Strict it goes to the highest level. Within a level it goes, by the same rule, to the source that has served the
-fewest tasks. A slot that is due to a source whose answer is pending waits for that answer: it takes well under a
-millisecond, and giving the slot to another would distort the shares.
+in several streams or lanes. Under the Weighted policy the next slot goes to the level with the least service in
+proportion to its weight (stride scheduling); one that was idle resumes at the clock of the others, so idle time earns
+no credit. Under Strict it goes to the highest level. Within a level it goes, by the same rule, to the source that has
+served the fewest tasks. A slot that is due to a source whose answer is pending waits for that answer: it takes well
+under a millisecond, and giving the slot to another would distort the shares.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,10 @@ from enum import Enum, auto
 from heapq import heapify, heapreplace
 
 from protoqueue.protocol.config import Consumer
+
+_SOURCES_ASKED = 8
+"""In a fair queue free slots are asked from so many lanes at a time, for each request costs as much as some tasks do.
+The others are the next to be asked, as they are served less then."""
 
 
 class State(Enum):
@@ -54,7 +58,8 @@ class Request:
 class FairShare:
     """The sources of one worker, highest level first."""
 
-    def __init__(self, consumers: Sequence[Consumer], strict: bool) -> None:
+    def __init__(self, consumers: Sequence[Consumer], strict: bool, *, has_lanes: bool = False) -> None:
+        """`has_lanes`: sources are many. Empty ones are watched while no slot is free too, not asked over and over."""
         levels: dict[tuple[int, int], _Level] = {}
         self.sources: list[Source] = []
         for number, consumer in enumerate(consumers):
@@ -63,6 +68,7 @@ class FairShare:
             self.sources.append(Source(consumer, level))
         self._levels = list(levels.values())
         self._strict = strict
+        self._has_lanes = has_lanes
         self._clock = 0.0
 
     @property
@@ -79,21 +85,24 @@ class FairShare:
         requested = [sum(self.sources[n].requested for n in members) for _, members in active]
         turns = [(self._service(level, requested[turn] + 1), turn) for turn, (level, _) in enumerate(active)]
         heapify(turns)
+        turn_size = max(1, free // _SOURCES_ASKED) if self._has_lanes else 1
+        queues = [self._by_service(members) for _, members in active]
         while free > 0 and turns:
             turn = turns[0][1]
             level, members = active[turn]
-            number = members[0] if len(members) == 1 else self._least_served(members, wanted)
+            service, number = queues[turn][0]
             if self.sources[number].requested:
                 break
-            share = free if len(turns) == len(members) == 1 else 1
+            share = free if len(turns) == len(members) == 1 else min(free, turn_size)
             wanted[number] = wanted.get(number, 0) + share
             requested[turn] += share
             free -= share
+            heapreplace(queues[turn], (service + share, number))
             heapreplace(turns, (self._service(level, requested[turn] + 1), turn))
         for number, batch in wanted.items():
             self.sources[number].requested = batch
         requests = [Request(number, batch) for number, batch in wanted.items()]
-        return requests + (self._watches() if free > 0 else [])
+        return requests + (self._watches() if free > 0 or self._has_lanes else [])
 
     def _active(self, level: _Level) -> list[int]:
         return [n for n in level.members if self.sources[n].state is not State.EMPTY]
@@ -102,12 +111,11 @@ class FairShare:
         """A level's service once it has received so many more tasks."""
         return level.served + more / level.weight
 
-    def _least_served(self, members: Iterable[int], wanted: dict[int, int]) -> int:
-        def service(number: int) -> float:
-            source = self.sources[number]
-            return source.served + source.requested + wanted.get(number, 0)
-
-        return min(members, key=service)
+    def _by_service(self, members: Iterable[int]) -> list[tuple[float, int]]:
+        """A heap, the source that has served the fewest first."""
+        queue = [(self.sources[n].served + self.sources[n].requested, n) for n in members]
+        heapify(queue)
+        return queue
 
     def _watches(self) -> list[Request]:
         unwatched = [n for n, s in enumerate(self.sources) if s.state is State.EMPTY and not s.watched]

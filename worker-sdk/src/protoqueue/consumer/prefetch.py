@@ -18,6 +18,13 @@ LOOKAHEAD_S = 0.02
 
 MOST_AHEAD = 1000
 
+_SOON_S = 0.25
+"""In a fair queue empty lanes are watched while slots become free within this time: what comes there is started next,
+and looking into each of them for every task would take longer than many a task."""
+
+_PACE_KEPT = 0.9
+"""What a tick leaves of the pace as it was before."""
+
 
 class Prefetcher:
     """Keeps as many tasks buffered as a worker's slots can take soon; `running()` slots are in use.
@@ -43,6 +50,8 @@ class Prefetcher:
         self._is_moved_to = False
         self._paused = False
         self._ordered = False
+        self._has_lanes = False
+        self._pace = 0.0
         self._wake = asyncio.Event()
         self._ahead = 0
         self.buffer = Buffer((), strict=False)
@@ -51,14 +60,15 @@ class Prefetcher:
     async def apply(self, queue: QueueSettings, group: GroupSettings) -> None:
         """Apply new settings; other consumers or another policy start with new requests."""
         self._paused = queue.paused or group.paused
-        self._ordered = bool(queue.partitions)
-        pulled_by = (queue.stream, group.consumers, group.strict)
+        self._ordered, self._has_lanes = bool(queue.partitions), queue.lanes > 0
+        pulled_by = (queue.stream, group.consumers, group.strict, self._has_lanes)
         if self._puller is None or self._pulled_by != pulled_by:
             await self.close()
             fetched, self.buffer = self.buffer, Buffer(group.consumers, group.strict)
             for item in fetched:
                 self.buffer.add(0, item)
-            self._puller, self._pulled_by = Puller(self._broker, queue.stream, group, self._add, self.wake), pulled_by
+            self._puller = Puller(self._broker, queue.stream, group, self._add, self.wake, has_lanes=self._has_lanes)
+            self._pulled_by = pulled_by
         if self._paused:
             await self._puller.withdraw()
         await self._apply_moved(queue, group)
@@ -142,6 +152,13 @@ class Prefetcher:
         """Whether fetched tasks would only be handed back."""
         return self._isolation.is_closed or self._throttle.is_closed
 
+    @property
+    def _watches_lanes(self) -> bool:
+        """Whether what comes in an empty lane is to come here although no slot is free."""
+        if not self._has_lanes or self._limiter.limited:
+            return False
+        return max(1, len(self.buffer)) <= self._pace * _SOON_S
+
     async def pump(self) -> None:
         """Request tasks whenever woken, until cancelled."""
         while True:
@@ -157,7 +174,7 @@ class Prefetcher:
             free = self._slots + self._ahead - self._running() - at_hand
             if self._limiter.limited:
                 free = min(free, self._limiter.room(self._slots) - at_hand)
-            if free > 0:
+            if free > 0 or self._watches_lanes:
                 await puller.ask(free)
             elif not puller.requested:
                 puller.no_slots(keep_watching=self._ahead > 0)

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 WATCH_S = 5.0
 """How long a request waits at an empty consumer before it is renewed."""
 
+_LANES_WATCH_S = 30.0
+"""The same at a lane's: as there are many, they are renewed less often. Those of one consumer tell whether all work."""
+
 ANSWER_S = 1.0
 """How long a request for present tasks may take. Longer means that it got lost, or that `maxInFlight` is reached."""
 
@@ -28,9 +31,10 @@ class Puller:
 
     def __init__(
         self, broker: Broker, stream: str, group: GroupSettings, deliver: Callable[[int, Delivery], None],
-        wake: Callable[[], None],
+        wake: Callable[[], None], *, has_lanes: bool = False,
     ) -> None:  # fmt: skip
-        self._fair_share = FairShare(group.consumers, group.strict)
+        self._fair_share = FairShare(group.consumers, group.strict, has_lanes=has_lanes)
+        self._has_lanes = has_lanes
         self._stream = stream
         self._deliver = deliver
         self._wake = wake
@@ -65,7 +69,9 @@ class Puller:
             return
         self._asked_at[request.source] = now
         try:
-            await self._inboxes[request.source].request(request.batch, WATCH_S if request.watch else None)
+            await self._inboxes[request.source].request(
+                request.batch, self._watch_s(request.source) if request.watch else None
+            )
         except Unavailable:
             self._fair_share.ended(request.source)
             self._rest(request.source)
@@ -74,6 +80,8 @@ class Puller:
         self.answered_at = self.heard_at = self._asked_at[number] = time.monotonic()
         self._fair_share.received(number, delivery.pending)
         self._deliver(number, delivery)
+        if self._has_lanes and self._fair_share.sources[number].state is State.EMPTY:
+            self._wake()  # it is to be watched again at once
 
     def _ended(self, number: int, why: PullEnd) -> None:
         self._fair_share.ended(number)
@@ -89,6 +97,9 @@ class Puller:
                     "consumer %s of %s does not exist: waiting for the operator to create it", consumer.name, where
                 )
         self._wake()
+
+    def _watch_s(self, number: int) -> float:
+        return _LANES_WATCH_S if self._has_lanes and number else WATCH_S
 
     def _rest(self, number: int) -> None:
         """Pause a source until its rest is over: it counts as empty and watched."""
@@ -120,7 +131,7 @@ class Puller:
         """Give up requests without an answer; to be called periodically."""
         now = time.monotonic()
         for number, source in enumerate(self._fair_share.sources):
-            timeout_s = ANSWER_S if source.requested else WATCH_S + ANSWER_S
+            timeout_s = ANSWER_S if source.requested else self._watch_s(number) + ANSWER_S
             waits = source.requested or (source.watched and now > self._resting[number] + ANSWER_S)
             if waits and now - self._asked_at[number] > timeout_s:
                 self._withdraw_later(number)

@@ -14,10 +14,10 @@ from protoqueue.history.model import AttemptOutcome, TaskRecord, TaskState, Task
 from protoqueue.history.read import task_records
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import QueueSettings, parse_queue
-from protoqueue.protocol.consumer_names import group_of_consumer
+from protoqueue.protocol.consumer_names import group_of_consumer, slot_of_consumer
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName
-from protoqueue.protocol.subjects import number_of
+from protoqueue.protocol.subjects import number_of, slot_of
 from protoqueue.protocol.task_codec import attempt_of, read_task
 from protoqueue.protocol.task_ids import made_at
 from protoqueue.protocol.worker_status import HeldTask
@@ -198,7 +198,7 @@ def _scheduled(found: Sequence[tuple[Place, StoredMessage]]) -> TaskStatus:
 def _delivered(state: ConsumerState, message: StoredMessage) -> str | None:
     """The group of a consumer that has delivered this message, and may have it still."""
     belongs = group_of_consumer(state.name)
-    if belongs is None or belongs[1] != number_of(message.subject) or not state.in_flight:
+    if belongs is None or slot_of_consumer(state.name) != slot_of(message.subject) or not state.in_flight:
         return None
     return belongs[0] if state.delivered_sequence >= message.sequence else None
 

@@ -7,6 +7,7 @@ from typing import Any
 from protoqueue.broker import Broker
 from protoqueue.errors import InvalidTask, ProtoQueueError, QueueFull
 from protoqueue.observability.tracing import NOT_TRACED, Tracing
+from protoqueue.producer.lane_loads import LaneLoads
 from protoqueue.producer.prepare import Prepared, combined, prepare, wrong_argument
 from protoqueue.producer.publish import publish, publish_all
 from protoqueue.protocol.config import QueueSettings
@@ -21,12 +22,14 @@ class Producer:
     """Stores tasks in one queue."""
 
     def __init__(
-        self, broker: Broker, tracing: Tracing | None, explain: Callable[[QueueFull], Awaitable[QueueFull]]
-    ) -> None:
+        self, broker: Broker, tracing: Tracing | None, explain: Callable[[QueueFull], Awaitable[QueueFull]],
+        lane_loads: LaneLoads,
+    ) -> None:  # fmt: skip
         """`explain` adds to a QueueFull what keeps the queue full; it raises nothing."""
         self._broker = broker
         self._tracing = tracing
         self._explain = explain
+        self._lane_loads = lane_loads
 
     async def enqueue(self, queue: QueueSettings, new_task: NewTask, timeout_s: float | None) -> Receipt:
         """Store a task; its payload may be a NewTask too, whose options those of `new_task` replace."""
@@ -35,6 +38,8 @@ class Producer:
         now = self._broker.now()
         task_id = new_task_id(now)
         with self._tracing.sending(queue.name, task_id=task_id) if self._tracing else NOT_TRACED as trace:
+            if new_task.fairness_key:
+                await self._lane_loads.refresh(queue)
             prepared = self._prepare(queue, new_task, task_id, now, trace)
             try:
                 return await publish(self._broker, queue, prepared, timeout_s)
@@ -49,6 +54,8 @@ class Producer:
             )
         items = list(items)
         with self._tracing.sending(queue.name, count=len(items)) if self._tracing else NOT_TRACED as trace:
+            if queue.lanes:
+                await self._lane_loads.refresh(queue)
             prepared = self._prepare_all(queue, items, trace)
             receipts, failure = await publish_all(self._broker, queue, prepared, timeout_s)
             if failure is None:
@@ -76,7 +83,9 @@ class Producer:
     ) -> Prepared:
         payload, options = (item.payload, item) if isinstance(item, NewTask) else (item, _NO_OPTIONS)
         try:
-            return prepare(payload, options, task_id, now, queue, self._broker.max_payload, trace)
+            return prepare(
+                payload, options, task_id, now, queue, self._broker.max_payload, trace, self._lane_loads.choose
+            )
         except InvalidTask:
             raise
         except (AttributeError, TypeError, ValueError) as error:  # an argument of a type that it cannot be

@@ -1,9 +1,9 @@
 """Turning a producer's request into a message. Pure: id and time are arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from protoqueue.broker import Message
 from protoqueue.errors import InvalidTask, PayloadTooLarge
@@ -12,7 +12,7 @@ from protoqueue.protocol.durations import LONGEST, to_timedelta
 from protoqueue.protocol.message_headers import Header, schedule_at, time_to_live
 from protoqueue.protocol.message_ids import dedup_message_id
 from protoqueue.protocol.payloads import encode_payload
-from protoqueue.protocol.subjects import level_of, number_of, partition_of, unique_token
+from protoqueue.protocol.subjects import lane_slot, lanes_of, level_of, partition_of, slot_of, unique_token
 from protoqueue.protocol.task_codec import encode_task
 from protoqueue.task import NewTask, Retries
 
@@ -24,8 +24,16 @@ _MAX_DEDUP_ID = 256
 _KINDS: dict[str, type] = {
     "type": str, "priority": int, "at": datetime, "dedup_id": str, "ordering_key": str, "metadata": Mapping,
     "retry": Retries,
-    "unique": str, "unique_until": str,
+    "unique": str, "unique_until": str, "fairness_key": str,
 }  # fmt: skip
+
+
+LaneChoice: TypeAlias = Callable[[tuple[str, str]], str]
+"""Of a task's subjects in the two lanes of its fairness key the one that it is published to."""
+
+
+def first_lane(subjects: tuple[str, str]) -> str:
+    return subjects[0]
 
 
 _PLAIN = NewTask(None)
@@ -54,7 +62,7 @@ class Prepared(Message):
 
 def prepare(
     payload: Any, new_task: NewTask, task_id: str, now: datetime, queue: QueueSettings, max_payload: int,
-    trace: Mapping[str, str],
+    trace: Mapping[str, str], choose_lane: LaneChoice = first_lane,
 ) -> Prepared:  # fmt: skip
     """The message of a new task, with the headers of its `trace`; raises InvalidTask and PayloadTooLarge.
 
@@ -63,9 +71,9 @@ def prepare(
     data, content_type = encode_payload(payload)
     encoded = encode_task(
         task_id, data, new_task.type, content_type, new_task.priority, now, new_task.ordering_key, new_task.metadata,
-        new_task.retry,
+        new_task.retry, new_task.fairness_key,
     )  # fmt: skip
-    subject, stream = _subject(new_task, queue), queue.stream
+    subject, stream = _subject(new_task, queue, choose_lane), queue.stream
     dedup_id = _dedup_id(new_task)
     if dedup_id is None:
         headers = {Header.MSG_ID: task_id, **trace}
@@ -74,7 +82,7 @@ def prepare(
     due, unique = _due(new_task, now), ""
     if new_task.unique is not None:
         token = unique_token(_unique_key(new_task, queue))
-        target, stream = queue.name.unique_waiting(token, number_of(subject)), queue.later_stream
+        target, stream = queue.name.unique_waiting(token, slot_of(subject)), queue.later_stream
         subject, scheduled = target, queue.name.unique_scheduled(token, task_id)
         unique = queue.name.unique(token)
         headers |= _lock(new_task, unique)
@@ -110,17 +118,32 @@ def wrong_argument(new_task: NewTask) -> str | None:
     return None
 
 
-def _subject(new_task: NewTask, queue: QueueSettings) -> str:
+def _subject(new_task: NewTask, queue: QueueSettings, choose_lane: LaneChoice) -> str:
+    if new_task.fairness_key:
+        _check_fairness_key(new_task.fairness_key, queue)
     if not queue.partitions:
         if new_task.ordering_key:
             raise InvalidTask(
                 f"queue {queue.name} has no spec.ordering: remove ordering_key, or add spec.ordering to the Queue"
             )
-        return queue.name.task(level_of(new_task.priority, queue.priority_levels))
+        level = level_of(new_task.priority, queue.priority_levels)
+        if not new_task.fairness_key:
+            return queue.name.task(level)
+        first, second = lanes_of(new_task.fairness_key, queue.lanes)
+        return choose_lane((queue.name.task(lane_slot(level, first)), queue.name.task(lane_slot(level, second))))
     level_of(new_task.priority, 1)
     if not new_task.ordering_key:
         raise InvalidTask(f"queue {queue.name} is ordered: set ordering_key, tasks with the same key run in order")
     return queue.name.ordered(partition_of(new_task.ordering_key, queue.partitions))
+
+
+def _check_fairness_key(key: str, queue: QueueSettings) -> None:
+    if not queue.lanes:
+        raise InvalidTask(
+            f"queue {queue.name} has no spec.fairness: remove fairness_key, or add spec.fairness to the Queue"
+        )
+    if len(key) > _MAX_DEDUP_ID or not key.isprintable():
+        raise InvalidTask(f"fairness_key must be at most {_MAX_DEDUP_ID} printable characters, not {key!r}")
 
 
 def _due(new_task: NewTask, now: datetime) -> datetime | None:

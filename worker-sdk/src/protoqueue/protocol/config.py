@@ -83,6 +83,8 @@ class QueueSettings:
     draining_streams: tuple[str, ...] = ()
     max_age_s: float | None = None
     history: History | None = None
+    lanes: int = 0
+    """Of a fair queue: how many there are for tasks with a fairness key. 0: the queue is not fair."""
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -174,6 +176,7 @@ def parse_queue(data: bytes) -> QueueSettings:
         draining_streams=tuple(config.draining_streams),
         max_age_s=_seconds(config.max_age) or None,
         history=_history(config.history, name) if config.HasField("history") else None,
+        lanes=config.fairness_lanes,
     )
 
 

@@ -2,13 +2,14 @@
 
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from protoqueue.protocol.dead_letter_header import parse_moment
 from protoqueue.protocol.message_headers import Header, is_header_name
 from protoqueue.protocol.message_ids import redrive_message_id
 from protoqueue.protocol.names import QueueName
-from protoqueue.protocol.subjects import level_of, partition_of
+from protoqueue.protocol.subjects import Slot, lane_slot, lanes_of, level_of, partition_of
 from protoqueue.task import MAX_PRIORITY, MIN_PRIORITY
 
 _SEAL_DIGITS = 24
@@ -16,18 +17,30 @@ KEPT = (Header.DEAD_LETTER, Header.UNIQUE, Header.UNIQUE_UNTIL)
 """Those of our headers that a redriven task keeps."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of a queue: its levels and, where it is fair, its lanes, or its partitions."""
+
+    levels: int
+    partitions: int = 0
+    lanes: int = 0
+
+
 def redriven_subject(
-    queue: QueueName, group: str, priority: int, ordering_key: str, *, levels: int, partitions: int
+    queue: QueueName, group: str, priority: int, ordering_key: str, fairness_key: str, shape: Shape
 ) -> str:
     """The subject to which a task given up by `group` goes back. An ordered task joins the end of its partition."""
-    return queue.retry(group, number_in(priority, ordering_key, levels=levels, partitions=partitions))
+    return queue.retry(group, slot_in(priority, ordering_key, fairness_key, shape))
 
 
-def number_in(priority: int, ordering_key: str, *, levels: int, partitions: int) -> int:
-    """The level or partition of a task that died, whatever priority another producer gave it."""
-    if partitions:
-        return partition_of(ordering_key, partitions)
-    return level_of(priority if MIN_PRIORITY <= priority <= MAX_PRIORITY else 0, levels)
+def slot_in(priority: int, ordering_key: str, fairness_key: str, shape: Shape) -> Slot:
+    """The slot of a task that died, whatever priority another producer gave it: in the first lane of its key."""
+    if shape.partitions:
+        return partition_of(ordering_key, shape.partitions)
+    level = level_of(priority if MIN_PRIORITY <= priority <= MAX_PRIORITY else 0, shape.levels)
+    if shape.lanes and fairness_key:
+        return lane_slot(level, lanes_of(fairness_key, shape.lanes)[0])
+    return level
 
 
 def redriven_headers(

@@ -8,7 +8,7 @@ every name here is unambiguous.
 import re
 from dataclasses import dataclass
 
-from protoqueue.protocol.subjects import QueueSubjects
+from protoqueue.protocol.subjects import QueueSubjects, Slot
 from protoqueue.protocol.tokens import token_of
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -108,11 +108,11 @@ class GroupName:
         """Subject on which the group's workers are asked for their status; no stream stores it."""
         return f"pq.{self.queue.config_key}.workers.{self.name}"
 
-    def level_consumer(self, level: int) -> str:
-        return f"{self.name}_p{level}"
+    def level_consumer(self, slot: Slot) -> str:
+        return f"{self.name}_p{slot}"
 
-    def unique_consumer(self, level: int) -> str:
-        return f"{self.name}_u{level}"
+    def unique_consumer(self, slot: Slot) -> str:
+        return f"{self.name}_u{slot}"
 
     def partition_consumer(self, partition: int) -> str:
         return f"{self.name}_o{partition}"

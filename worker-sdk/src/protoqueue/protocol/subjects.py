@@ -2,11 +2,17 @@
 
 import hashlib
 import zlib
-from typing import Literal
+from typing import TypeAlias
 
 from protoqueue.errors import InvalidTask
 from protoqueue.protocol.tokens import token_of
 from protoqueue.task import DEFAULT_PRIORITY, MAX_PRIORITY, MIN_PRIORITY
+
+DEFAULT_LANES = 32
+"""Of a fair queue: a key shares both of its lanes with one other key in 500."""
+
+Slot: TypeAlias = int | str
+"""Last token of a task's subject: its level or partition, and `<level>-<lane>` for a task with a fairness key."""
 
 MOST_EXACT_PARTITIONS = 32
 """Up to this many partitions a queue's streams accept exactly the subjects that its groups consume."""
@@ -24,27 +30,30 @@ class QueueSubjects:
     def _prefix(self) -> str:
         return f"pq.{self.namespace}.{self.name}"
 
-    def stream_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
+    def stream_subjects(self, levels: int, partitions: int = 0, lanes: int = 0) -> tuple[str, ...]:
         """The subjects that the groups of a queue with these partitions, or else levels, consume, and no others.
 
         Messages that no group consumes would be stored for ever and count against the queue's limits. With many
-        partitions any number is accepted: the server compares all subjects pairwise, and creating a stream would take
-        seconds.
+        partitions, and with lanes, any number is accepted: the server compares all subjects pairwise, and creating a
+        stream would take seconds.
         """
         if partitions > MOST_EXACT_PARTITIONS:
             return (self.ordered("*"), self.retry("*", "*"))
+        if lanes:
+            return (self.task("*"), self.retry("*", "*"))
         numbers = range(partitions or levels)
         first = [self.ordered(number) if partitions else self.task(number) for number in numbers]
         return (*first, *(self.retry("*", number) for number in numbers))
 
-    def later_subjects(self, levels: int, partitions: int = 0) -> tuple[str, ...]:
+    def later_subjects(self, levels: int, partitions: int = 0, lanes: int = 0) -> tuple[str, ...]:
         """Scheduled tasks and retries, recurring schedules, and what comes due for the queue's stream."""
-        due = (self.due(subject) for subject in self.stream_subjects(levels, partitions))
+        due = (self.due(subject) for subject in self.stream_subjects(levels, partitions, lanes))
         return (self.scheduled("*"), self.scheduled("*.*"), self.cron("*"), *due)
 
-    def unique_subjects(self, levels: int) -> tuple[str, ...]:
-        """Subjects of tasks with a unique key: not yet due, and waiting for a worker at each level."""
-        return (self.unique_scheduled("*", "*"), *(self.unique_waiting("*", level) for level in range(levels)))
+    def unique_subjects(self, levels: int, lanes: int = 0) -> tuple[str, ...]:
+        """Subjects of tasks with a unique key: not yet due, and waiting for a worker at each level, in any lane."""
+        waiting = ("*",) if lanes else tuple(map(str, range(levels)))
+        return (self.unique_scheduled("*", "*"), *(self.unique_waiting("*", slot) for slot in waiting))
 
     @property
     def dead_letter_subjects(self) -> tuple[str, ...]:
@@ -91,22 +100,22 @@ class QueueSubjects:
         """Progress of the Redrive with that uid."""
         return f"{self._prefix}.redrive.{redrive}"
 
-    def task(self, level: int | Literal["*"]) -> str:
-        return f"{self._prefix}.task.{level}"
+    def task(self, slot: Slot) -> str:
+        return f"{self._prefix}.task.{slot}"
 
-    def ordered(self, partition: int | Literal["*"]) -> str:
+    def ordered(self, partition: Slot) -> str:
         return f"{self._prefix}.ordered.{partition}"
 
-    def retry(self, group: str, level: int | Literal["*"]) -> str:
-        """Where a retried or redriven task returns to, by level or partition; `*` as group matches every group."""
-        return f"{self._prefix}.retry.{group}.{level}"
+    def retry(self, group: str, slot: Slot) -> str:
+        """Where a retried or redriven task returns to; `*` as group matches every group."""
+        return f"{self._prefix}.retry.{group}.{slot}"
 
     def scheduled(self, unique: str) -> str:
         return f"{self._prefix}.scheduled.{unique}"
 
-    def unique_waiting(self, token: str, level: int | Literal["*"]) -> str:
-        """Where the task with a unique key waits and runs, by level; `*` as token matches every key."""
-        return f"{self._prefix}.due.unique.{token}.{level}"
+    def unique_waiting(self, token: str, slot: Slot) -> str:
+        """Where the task with a unique key waits and runs; `*` as token matches every key."""
+        return f"{self._prefix}.due.unique.{token}.{slot}"
 
     def unique_scheduled(self, token: str, task_id: str) -> str:
         """The same while it is not due, or waits for its retry; `*` as token or id matches every one."""
@@ -172,9 +181,30 @@ def partition_of(ordering_key: str, partitions: int) -> int:
     return zlib.crc32(ordering_key.encode()) % partitions
 
 
+def lanes_of(fairness_key: str, lanes: int) -> tuple[int, int]:
+    """The two lanes of a key, by CRC-32 (as in zlib) of its UTF-8 bytes; they differ."""
+    number, first = divmod(zlib.crc32(fairness_key.encode()), lanes)
+    return first, (first + 1 + number % max(1, lanes - 1)) % lanes
+
+
+def lane_slot(level: int, lane: int) -> str:
+    """The slot of tasks of a level in a lane."""
+    return f"{level}-{lane}"
+
+
+def level_slots(level: int, lanes: int) -> tuple[Slot, ...]:
+    """The slots of a level: that of tasks without a fairness key, and one for each lane."""
+    return (level, *(lane_slot(level, lane) for lane in range(lanes)))
+
+
+def slot_of(subject: str) -> str:
+    """The slot of a task's subject, new or retried: its next run has the same."""
+    return subject.rpartition(".")[2]
+
+
 def number_of(subject: str) -> int:
     """The level or partition of a task's subject, new or retried."""
-    return int(subject.rpartition(".")[2])
+    return int(slot_of(subject).partition("-")[0])
 
 
 def unique_token(key: str) -> str:

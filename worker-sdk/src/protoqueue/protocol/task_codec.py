@@ -23,7 +23,7 @@ _MOST_DIGITS = 18
 def encode_task(
     task_id: str, data: bytes, task_type: str = "", content_type: str = "", priority: int = DEFAULT_PRIORITY,
     enqueued_at: datetime | None = None, ordering_key: str = "", metadata: Mapping[str, Any] | None = None,
-    retry: Retries | None = None,
+    retry: Retries | None = None, fairness_key: str = "",
 ) -> bytes:  # fmt: skip
     """The bytes of a task that is enqueued now; raises InvalidTask for metadata that JSON cannot hold, and ValueError.
 
@@ -36,6 +36,8 @@ def encode_task(
         rest = _encode_rest(wire, task_type, content_type, ordering_key, retry)
     else:
         rest = _encode_plain_rest(priority, timestamp, task_type, content_type, ordering_key, retry)
+    if fairness_key:
+        rest += task_pb2.Task(fairness_key=fairness_key).SerializeToString()
     # Concatenated protobuf messages are one message with the fields of both, here in the order of their numbers.
     return task_pb2.Task(id=task_id, data=data).SerializeToString() + rest
 
@@ -84,6 +86,7 @@ def decode_task(
         priority=metadata.priority or DEFAULT_PRIORITY,
         enqueued_at=_moment(metadata.timestamp) if metadata.timestamp else None,
         ordering_key=wire.ordering_key,
+        fairness_key=wire.fairness_key,
         scheduled_for=scheduled_for(headers) if Header.RECURS in headers else None,
         dead_letter=letter,
         metadata=read_metadata(metadata),

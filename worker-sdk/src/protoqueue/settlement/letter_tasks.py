@@ -6,10 +6,11 @@ from datetime import datetime
 from protoqueue.broker import Delivery, Message
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.dead_letter_header import read_dead_letter, write_dead_letter
-from protoqueue.protocol.dead_letters import failed_at, number_in
+from protoqueue.protocol.dead_letters import Shape, failed_at, slot_in
 from protoqueue.protocol.message_headers import Header, schedule_at, time_to_live
 from protoqueue.protocol.message_ids import letter_message_id, return_message_id, scheduled_return
 from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.subjects import Slot
 from protoqueue.protocol.task_codec import count_of, with_id
 from protoqueue.settlement.messages import carried
 from protoqueue.task import DeadLetterInfo, Task
@@ -65,7 +66,7 @@ def returned_task(
         Header.ATTEMPT: "1",
         Header.REDRIVES: str(1 + count_of(delivery.headers.get(Header.REDRIVES))),
         Header.SCHEDULE: schedule_at(due),
-        Header.SCHEDULE_TARGET: source.name.due(source.name.retry(info.group, _number_in(task, source))),
+        Header.SCHEDULE_TARGET: source.name.due(source.name.retry(info.group, _slot_in(task, source))),
     }
     if source.max_age_s is not None:
         headers[Header.SCHEDULE_TTL] = time_to_live(source.max_age_s)
@@ -73,9 +74,9 @@ def returned_task(
     return Message(subject, with_id(delivery.data, task.id), headers)
 
 
-def _number_in(task: Task, queue: QueueSettings) -> int:
-    levels, partitions = queue.priority_levels, queue.partitions
-    return number_in(task.priority, task.ordering_key, levels=levels, partitions=partitions)
+def _slot_in(task: Task, queue: QueueSettings) -> Slot:
+    shape = Shape(queue.priority_levels, queue.partitions, queue.lanes)
+    return slot_in(task.priority, task.ordering_key, task.fairness_key, shape)
 
 
 def parse_text(text: str) -> str:
@@ -87,5 +88,5 @@ def parse_text(text: str) -> str:
 
 
 def _new_task_subject(task: Task, queue: QueueSettings) -> str:
-    number = _number_in(task, queue)
-    return queue.name.ordered(number) if queue.partitions else queue.name.task(number)
+    slot = _slot_in(task, queue)
+    return queue.name.ordered(slot) if queue.partitions else queue.name.task(slot)

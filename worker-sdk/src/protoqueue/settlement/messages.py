@@ -13,7 +13,7 @@ from protoqueue.protocol.dead_letter_header import read_dead_letter, shortened, 
 from protoqueue.protocol.message_headers import Header, is_header_name, schedule_at, time_to_live
 from protoqueue.protocol.message_ids import dead_letter_message_id, moved_message_id, retry_message_id, scheduled_retry
 from protoqueue.protocol.recurring import scheduled_for
-from protoqueue.protocol.subjects import number_of, unique_token_of
+from protoqueue.protocol.subjects import slot_of, unique_token_of
 from protoqueue.protocol.task_codec import attempt_of, count_of, read_task, with_id
 from protoqueue.protocol.task_ids import anonymous_id, made_at, recurring_id
 from protoqueue.settlement.outcome import Dead, Executed, RetryLater, Snoozed, WaitForWorker
@@ -51,7 +51,7 @@ def rescheduled(
         else:  # and it stays locked by this task: nothing is stored if that has ended meanwhile
             subject = queue.name.unique_scheduled(token, task_id)
             headers |= {
-                Header.SCHEDULE_TARGET: queue.name.unique_waiting(token, number_of(delivery.subject)),
+                Header.SCHEDULE_TARGET: queue.name.unique_waiting(token, slot_of(delivery.subject)),
                 Header.EXPECTED_SEQUENCE: str(delivery.sequence),
                 Header.EXPECTED_SUBJECT: queue.name.unique(token),
             }
@@ -148,7 +148,7 @@ def carried(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _retry_subject(delivery: Delivery, queue: QueueSettings, group: GroupSettings) -> str:
-    return queue.name.retry(group.name.name, number_of(delivery.subject))
+    return queue.name.retry(group.name.name, slot_of(delivery.subject))
 
 
 def id_of(delivery: Delivery, executed: Executed) -> str:

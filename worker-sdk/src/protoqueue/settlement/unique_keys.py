@@ -12,7 +12,7 @@ from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import GroupSettings, QueueSettings
 from protoqueue.protocol.message_headers import Header, time_to_live
 from protoqueue.protocol.message_ids import claim_message_id
-from protoqueue.protocol.subjects import number_of, unique_token, unique_token_of
+from protoqueue.protocol.subjects import slot_of, unique_token, unique_token_of
 from protoqueue.protocol.task_codec import count_of, read_task
 from protoqueue.settlement.message_seal import Seals
 from protoqueue.settlement.messages import carried
@@ -100,4 +100,4 @@ def claimed(delivery: Delivery, task: Task, queue: QueueSettings, group: GroupSe
     }
     if queue.max_age_s is not None:
         headers[Header.TTL] = time_to_live(queue.max_age_s)
-    return Message(queue.name.unique_waiting(token, number_of(delivery.subject)), delivery.data, headers)
+    return Message(queue.name.unique_waiting(token, slot_of(delivery.subject)), delivery.data, headers)

@@ -13,8 +13,9 @@ from protoqueue.client import Client
 from protoqueue.errors import ConfigurationError
 from protoqueue.protocol.buckets import CONFIG_BUCKET
 from protoqueue.protocol.config import GroupSettings, QueueSettings, parse_group, parse_queue
-from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER
+from protoqueue.protocol.consumer_names import SCHEDULED_CONSUMER, slot_of_consumer
 from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.subjects import Slot
 from protoqueue.protocol.v1 import config_pb2
 from protoqueue.testing.memory import MemoryBroker
 from protoqueue.testing.shapes import (
@@ -75,10 +76,10 @@ class InMemory:
         main.max_messages = next((n for n in (max_tasks, limits.max_tasks) if n is not None), -1)
         main.drops_oldest = limits.on_full == "DropOldest"
         main.max_age_s = limits.max_age.total_seconds() if limits.max_age else max_age_s or float("inf")
-        new = name.stream_subjects(settings.priority_levels, settings.partitions)
-        later = name.later_subjects(settings.priority_levels, settings.partitions)
+        new = name.stream_subjects(settings.priority_levels, settings.partitions, settings.lanes)
+        later = name.later_subjects(settings.priority_levels, settings.partitions, settings.lanes)
         if settings.takes_unique:
-            later = (*later, *name.unique_subjects(settings.priority_levels))
+            later = (*later, *name.unique_subjects(settings.priority_levels, settings.lanes))
         if settings.is_sourced:
             self.broker.route(settings.stream, new)
             self.broker.route(settings.later_stream, later)
@@ -148,7 +149,7 @@ class InMemory:
         queue = parse_queue(self._queue_data(settings.name.queue))
         stream = self.broker.streams[queue.stream]
         for consumer in settings.consumers:
-            filters = _filters(settings, queue, consumer.partition if queue.partitions else consumer.level)
+            filters = _filters(settings, queue, slot_of_consumer(consumer.name) or "")
             cursor = stream.last_sequence if starts_now and queue.broadcast else 0
             made = stream.consumers.setdefault(consumer.name, Consumer(consumer.name, filters, 0, 1, cursor))
             made.max_in_flight = 1 if queue.partitions else config.max_in_flight or _UNLIMITED
@@ -191,12 +192,12 @@ def _group_name(queue: str, group: str | None) -> GroupName:
         raise ConfigurationError(str(error)) from error
 
 
-def _filters(group: GroupSettings, queue: QueueSettings, number: int) -> tuple[str, ...]:
-    first = queue.name.ordered(number) if queue.partitions else queue.name.task(number)
-    new = (first, queue.name.retry(group.name.name if queue.broadcast else "*", number))
+def _filters(group: GroupSettings, queue: QueueSettings, slot: Slot) -> tuple[str, ...]:
+    first = queue.name.ordered(slot) if queue.partitions else queue.name.task(slot)
+    new = (first, queue.name.retry(group.name.name if queue.broadcast else "*", slot))
     if queue.is_sourced:
         return new
-    unique = (queue.name.unique_waiting("*", number),) if queue.takes_unique else ()
+    unique = (queue.name.unique_waiting("*", slot),) if queue.takes_unique else ()
     return (*new, *map(queue.name.due, new), *unique)
 
 

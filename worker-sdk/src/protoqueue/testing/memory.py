@@ -5,6 +5,7 @@
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -272,8 +273,15 @@ class MemoryBroker:
         return {name: state for name, state in found.items() if state is not None}
 
     async def count_messages(self, stream: str, subject: str, timeout_s: float) -> int | None:
+        counts = await self.count_by_subject(stream, subject, timeout_s)
+        return None if counts is None else sum(counts.values())
+
+    async def count_by_subject(self, stream: str, subject: str, timeout_s: float) -> dict[str, int] | None:
         found = self.streams.get(stream)
-        return None if found is None else sum(matches(subject, each.message.subject) for each in found.entries.values())
+        if found is None:
+            return None
+        subjects = (each.message.subject for each in found.entries.values())
+        return Counter(each for each in subjects if matches(subject, each))
 
     async def consumer_states(self, stream: str, timeout_s: float) -> list[ConsumerState]:
         found = self.streams.get(stream)

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from google.protobuf.duration_pb2 import Duration as ProtoDuration
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from protoqueue.errors import ConfigurationError
 from protoqueue.protocol.config import RetryPolicy
 from protoqueue.protocol.durations import parse_duration, to_timedelta
 from protoqueue.protocol.names import GroupName, QueueName
+from protoqueue.protocol.subjects import DEFAULT_LANES, level_slots
 from protoqueue.protocol.v1 import config_pb2
 
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -63,6 +64,10 @@ class OrderingOptions(TypedDict, total=False):
     partitions: int
 
 
+class FairnessOptions(TypedDict, total=False):
+    lanes: int
+
+
 class ReferenceOptions(TypedDict):
     name: str
 
@@ -87,6 +92,7 @@ class QueueOptions(TypedDict, total=False):
     delivery: Literal["WorkQueue", "Broadcast"]
     priority_levels: int
     ordering: OrderingOptions
+    fairness: FairnessOptions
     limits: LimitOptions
     deduplication_window: float | timedelta | str
     visibility_timeout: float | timedelta | str
@@ -147,6 +153,10 @@ class _Ordering(_Model):
     partitions: int = 16
 
 
+class _Fairness(_Model):
+    lanes: int = Field(DEFAULT_LANES, ge=2, le=128)
+
+
 class _Limits(_Model):
     max_tasks: int | None = None
     max_bytes: Any = None
@@ -181,6 +191,7 @@ class QueueShape(_Model):
     delivery: Literal["WorkQueue", "Broadcast"] = "WorkQueue"
     priority_levels: int | None = None
     ordering: _Ordering | None = None
+    fairness: _Fairness | None = None
     limits: _Limits = _Limits()
     deduplication_window: _Duration = timedelta(minutes=2)
     visibility_timeout: _Duration = timedelta(seconds=30)
@@ -195,6 +206,12 @@ class QueueShape(_Model):
     deletion_policy: Any = None
     nats: Any = None
 
+    @model_validator(mode="after")
+    def _fairness_alone(self) -> "QueueShape":
+        if self.fairness and (self.ordering or self.delivery == "Broadcast"):
+            raise ValueError(f"fairness excludes {'ordering' if self.ordering else 'delivery: Broadcast'}")
+        return self
+
     def config(self, name: QueueName) -> config_pb2.QueueConfig:
         """As the operator writes it."""
         limits = self.limits
@@ -207,7 +224,7 @@ class QueueShape(_Model):
             later_stream=name.later_stream if self.ordering else name.stream,
             dead_letter_stream=name.dead_letter_stream,
             delivery=self.delivery,
-            priority_levels=0 if self.ordering else self.priority_levels or 3,
+            priority_levels=0 if self.ordering else self.priority_levels or (1 if self.fairness else 3),
             ordering_partitions=self.ordering.partitions if self.ordering else 0,
             visibility_timeout=_proto(self.visibility_timeout),
             deduplication_window=_proto(window),
@@ -219,6 +236,7 @@ class QueueShape(_Model):
             ),
             max_task_size=limits.max_task_size or 0,
             paused=self.paused,
+            fairness_lanes=self.fairness.lanes if self.fairness else 0,
         )
         if limits.max_age is not None and not self.ordering:
             config.max_age.CopyFrom(_proto(limits.max_age))
@@ -278,7 +296,8 @@ def consumers(
         raise ConfigurationError(f"group {name}: priorityWeights has {len(weights)} weights for {levels} levels")
     for level in reversed(range(levels)):
         weight = weights[level] if weights else 2**level
-        yield config_pb2.Consumer(name=name.level_consumer(level), level=level, weight=weight)
+        for slot in level_slots(level, queue.fairness_lanes):
+            yield config_pb2.Consumer(name=name.level_consumer(slot), level=level, weight=weight)
 
 
 _Shape = TypeVar("_Shape", QueueShape, GroupShape)

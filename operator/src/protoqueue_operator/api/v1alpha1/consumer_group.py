@@ -209,8 +209,8 @@ class ConsumerGroupSpec(Model):
         ge=1,
         le=1_000_000,
         description="Maximum number of tasks in flight in this group, per priority level: with three levels, three "
-        "times as many. In an ordered queue it is one per partition. While it is the default, a queue with limits "
-        "counts new tasks and those that have come due apart.",
+        "times as many. In a fair queue it counts per lane, and in an ordered queue it is one per partition. While it "
+        "is the default, a queue with limits counts new tasks and those that have come due apart.",
     )
     visibility_timeout: Moment | None = Field(
         None,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from protoqueue.protocol.cron import PATTERN as CRON_PATTERN
+from protoqueue.protocol.subjects import DEFAULT_LANES
 from protoqueue_operator.api.v1alpha1.conditions import MOST_CONDITIONS, Condition, Conditions
 from protoqueue_operator.api.v1alpha1.fields import (
     AtLeast,
@@ -20,6 +21,14 @@ from protoqueue_operator.api.v1alpha1.fields import (
 from protoqueue_operator.api.v1alpha1.location import NatsLocation
 
 DEFAULT_PRIORITY_LEVELS = 3
+MOST_LANES = 256
+"""Of all levels together: each is a consumer of every group and stream."""
+
+_LEVELS = (
+    "(has({0}.priorityLevels) ? {0}.priorityLevels : has({0}.fairness) ? 1 : " + str(DEFAULT_PRIORITY_LEVELS) + ")"
+)
+"""The number of levels of a specification in CEL."""
+
 _IMMUTABLE = "is immutable: create a Queue with another name and move the tasks there"
 
 
@@ -31,6 +40,18 @@ class Ordering(Model):
         ge=1,
         le=256,
         description="Number of partitions: the maximum number of ordering keys processed in parallel. Immutable.",
+    )
+
+
+class Fairness(Model):
+    """Fair processing: fairness keys that have tasks waiting share the workers evenly."""
+
+    lanes: int = Field(
+        DEFAULT_LANES,
+        ge=2,
+        le=128,
+        description="Number of lanes that the fairness keys are spread over, two for each key. More lanes keep more "
+        "keys apart and cost NATS one consumer each, for each priority level. Can only be increased.",
     )
 
 
@@ -221,9 +242,23 @@ class QueueSpec(Model):
                 f"ordering {_IMMUTABLE}",
             ),
             (
-                f"(has(self.priorityLevels) ? self.priorityLevels : {DEFAULT_PRIORITY_LEVELS})"
-                f" >= (has(oldSelf.priorityLevels) ? oldSelf.priorityLevels : {DEFAULT_PRIORITY_LEVELS})",
+                f"{_LEVELS.format('self')} >= {_LEVELS.format('oldSelf')}",
                 "priorityLevels may only grow: tasks wait on the levels that would go",
+            ),
+            ("!(has(self.ordering) && has(self.fairness))", "ordering and fairness exclude each other"),
+            (
+                "!has(self.fairness) || !has(self.delivery) || self.delivery != 'Broadcast'",
+                "fairness excludes delivery: Broadcast",
+            ),
+            (
+                "!has(oldSelf.fairness) || (has(self.fairness) && (has(self.fairness.lanes) ? self.fairness.lanes : "
+                f"{DEFAULT_LANES}) >= (has(oldSelf.fairness.lanes) ? oldSelf.fairness.lanes : {DEFAULT_LANES}))",
+                "fairness.lanes may only grow, and fairness stays: tasks wait in the lanes that would go",
+            ),
+            (
+                f"!has(self.fairness) || {_LEVELS.format('self')} * (has(self.fairness.lanes) ? self.fairness.lanes : "
+                f"{DEFAULT_LANES}) <= {MOST_LANES}",
+                f"priorityLevels times fairness.lanes may be at most {MOST_LANES}",
             ),
         )
     )
@@ -239,7 +274,13 @@ class QueueSpec(Model):
         ge=1,
         le=10,
         description="Number of levels that the priorities 1 (lowest) to 10 are mapped to. Can only be increased. "
-        "Mutually exclusive with ordering. Absent: 3.",
+        "Mutually exclusive with ordering. Absent: 3, or 1 with fairness.",
+    )
+    fairness: Fairness | None = Field(
+        None,
+        description="Fair processing: keys (fairness_key) that have tasks waiting share the workers evenly, however "
+        "many tasks each has. Tasks without a key count as those of one. Mutually exclusive with ordering and with "
+        "delivery: Broadcast. Can be added to a queue, and not removed.",
     )
     ordering: Ordering | None = Field(
         None, description="Run tasks with the same ordering key in order, one at a time. Immutable."
@@ -298,12 +339,23 @@ class QueueSpec(Model):
     def _levels_or_ordering(self) -> "QueueSpec":
         if self.ordering and self.priority_levels:
             raise ValueError("ordering and priorityLevels exclude each other")
+        if self.fairness and self.ordering:
+            raise ValueError("ordering and fairness exclude each other")
+        if self.fairness and self.delivery == "Broadcast":
+            raise ValueError("fairness excludes delivery: Broadcast")
+        if self.lanes * self.effective_priority_levels > MOST_LANES:
+            raise ValueError(f"priorityLevels times fairness.lanes may be at most {MOST_LANES}")
         return self
+
+    @property
+    def lanes(self) -> int:
+        """0 where the queue is not fair."""
+        return self.fairness.lanes if self.fairness else 0
 
     @property
     def effective_priority_levels(self) -> int:
         """The number of levels; 0 where the queue is ordered."""
-        return 0 if self.ordering else self.priority_levels or DEFAULT_PRIORITY_LEVELS
+        return 0 if self.ordering else self.priority_levels or (1 if self.fairness else DEFAULT_PRIORITY_LEVELS)
 
 
 class QueueTasks(Model):

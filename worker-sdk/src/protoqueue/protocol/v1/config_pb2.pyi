@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class QueueConfig(_message.Message):
-    __slots__ = ("namespace", "name", "generation", "stream", "later_stream", "dead_letter_stream", "delivery", "priority_levels", "ordering_partitions", "visibility_timeout", "deduplication_window", "retry", "dead_letter", "rate_limit", "max_task_size", "paused", "draining_streams", "max_age", "history")
+    __slots__ = ("namespace", "name", "generation", "stream", "later_stream", "dead_letter_stream", "delivery", "priority_levels", "ordering_partitions", "visibility_timeout", "deduplication_window", "retry", "dead_letter", "rate_limit", "max_task_size", "paused", "draining_streams", "max_age", "history", "fairness_lanes")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class QueueConfig(_message.Message):
     DRAINING_STREAMS_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_LANES_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     name: str
     generation: int
@@ -49,7 +50,8 @@ class QueueConfig(_message.Message):
     draining_streams: _containers.RepeatedScalarFieldContainer[str]
     max_age: _duration_pb2.Duration
     history: HistoryPolicy
-    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., stream: _Optional[str] = ..., later_stream: _Optional[str] = ..., dead_letter_stream: _Optional[str] = ..., delivery: _Optional[str] = ..., priority_levels: _Optional[int] = ..., ordering_partitions: _Optional[int] = ..., visibility_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deduplication_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetterPolicy, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_task_size: _Optional[int] = ..., paused: _Optional[bool] = ..., draining_streams: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., history: _Optional[_Union[HistoryPolicy, _Mapping]] = ...) -> None: ...
+    fairness_lanes: int
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., generation: _Optional[int] = ..., stream: _Optional[str] = ..., later_stream: _Optional[str] = ..., dead_letter_stream: _Optional[str] = ..., delivery: _Optional[str] = ..., priority_levels: _Optional[int] = ..., ordering_partitions: _Optional[int] = ..., visibility_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deduplication_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., dead_letter: _Optional[_Union[DeadLetterPolicy, _Mapping]] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., max_task_size: _Optional[int] = ..., paused: _Optional[bool] = ..., draining_streams: _Optional[_Iterable[str]] = ..., max_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., history: _Optional[_Union[HistoryPolicy, _Mapping]] = ..., fairness_lanes: _Optional[int] = ...) -> None: ...
 
 class GroupConfig(_message.Message):
     __slots__ = ("namespace", "queue", "name", "generation", "consumers", "priority_policy", "max_in_flight", "visibility_timeout", "retry", "rate_limit", "exactly_once", "paused", "moved")

@@ -47,7 +47,7 @@ class TaskMetadata(_message.Message):
     def __init__(self, priority: _Optional[int] = ..., timestamp: _Optional[int] = ..., retries: _Optional[int] = ..., custom_metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., whole_floats: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "data", "metadata", "type", "content_type", "ordering_key", "retry")
+    __slots__ = ("id", "data", "metadata", "type", "content_type", "ordering_key", "retry", "fairness_key")
     ID_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,7 @@ class Task(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     data: bytes
     metadata: TaskMetadata
@@ -62,7 +63,8 @@ class Task(_message.Message):
     content_type: str
     ordering_key: str
     retry: Retries
-    def __init__(self, id: _Optional[str] = ..., data: _Optional[bytes] = ..., metadata: _Optional[_Union[TaskMetadata, _Mapping]] = ..., type: _Optional[str] = ..., content_type: _Optional[str] = ..., ordering_key: _Optional[str] = ..., retry: _Optional[_Union[Retries, _Mapping]] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, id: _Optional[str] = ..., data: _Optional[bytes] = ..., metadata: _Optional[_Union[TaskMetadata, _Mapping]] = ..., type: _Optional[str] = ..., content_type: _Optional[str] = ..., ordering_key: _Optional[str] = ..., retry: _Optional[_Union[Retries, _Mapping]] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class Retries(_message.Message):
     __slots__ = ("max_attempts", "initial_delay", "multiplier", "max_delay", "jitter")
