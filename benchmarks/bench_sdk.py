@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nats.aio.client import Client as Nats
 
@@ -29,7 +29,7 @@ from protoqueue.protocol.names import GroupName
 from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
 from provisioning import GroupSpec, QueueSpec, provision
 
-SINGLES, BATCHED, WORKED = 1_000, 10_000, 20_000
+SINGLES, BATCHED, WORKED, AWAITED = 1_000, 10_000, 20_000, 10_000
 SHORT_ROUNDS, LONG_ROUNDS = 15, 9
 PACE, PACED_S = 1_000, 5
 TASK = Task(
@@ -203,6 +203,41 @@ async def with_history(few: Place, recorded: Place) -> Sequence[Figure]:
     ]  # fmt: skip
 
 
+async def results(place: Place) -> Sequence[Figure]:
+    """Ten thousand results awaited at once, then one by one from the handler's end to what `result()` returns."""
+    worker = protoqueue.Worker(place.queue.name, group="mailers", url=place.url, concurrency=100)
+    broker: Any = place.queue._broker
+    subscriptions, ended, most = broker._nc._subs, dict[int, float](), 0
+    await place.queue.purge()
+
+    @worker.handler
+    async def echo(payload: int) -> int:
+        nonlocal most
+        most = max(most, len(subscriptions))
+        ended[payload] = time.perf_counter()
+        return payload
+
+    receipts = await place.queue.enqueue_batch(list(range(AWAITED)), timeout=60)
+    before = len(subscriptions)
+    waiting = [asyncio.create_task(receipt.result(timeout=600)) for receipt in receipts]
+    began = time.perf_counter()
+    serving = asyncio.create_task(worker.serve())
+    await asyncio.gather(*waiting)
+    rate, waits = AWAITED / (time.perf_counter() - began), list[float]()
+    for number in range(SINGLES):
+        await (await place.queue.enqueue(number)).result(timeout=60)
+        waits.append(time.perf_counter() - ended[number])
+    worker.stop()
+    await serving
+    return [
+        Figure("results awaited at once", rate, "/s", note=f"{AWAITED:,}, with {most - before} subscriptions at most"),
+        *(
+            Figure(f"handler's end to its result, p{share * 100:.0f}", 1000 * (percentile(waits, share) or 0), "ms", 20)
+            for share in (0.5, 0.99)
+        ),
+    ]
+
+
 async def with_many_stored(few: Place, many: Place, stored: int) -> Sequence[Figure]:
     began = time.perf_counter()
     await many.hold(stored)
@@ -237,6 +272,7 @@ async def run(stored: int) -> None:
                 ]
                 recorded = await make_place(nc, client, server.url, "recorded", history={})
                 figures = [*await latency(paced), *await beside_nats_py(few), *await with_history(few, recorded)]
+                figures += await results(recorded)
                 if stored:
                     figures += await with_many_stored(few, many, stored)
         finally:

@@ -100,6 +100,7 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
     try:
         signing_key = await _receipt_key(kubernetes, settings.receipt_secret)
         receipts = Receipts(signing_key)
+        live.expect()  # those whose pages were open come back at once
         per_second = settings.requests_per_second_per_key
         yield Services(
             settings=settings,

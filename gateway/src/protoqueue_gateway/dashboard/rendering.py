@@ -46,6 +46,12 @@ _templates.filters |= {
 }  # fmt: skip
 
 
+def compile_templates() -> None:
+    """Ahead of the first page, which would wait for it."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
+
+
 def rendered(name: str, **values: Any) -> str:
     return _templates.get_template(name).render(**values)
 

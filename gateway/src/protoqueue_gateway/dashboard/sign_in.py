@@ -47,6 +47,7 @@ class SignIn:
         target = target or target_of(request.query_params.get("next", ""))
         if visitor(request, self._site) is not None:
             return RedirectResponse(target, 303, HEADERS)
+        self._site.services.live_queues.expect()
         form_id = secrets.token_urlsafe(16)
         text = rendered(
             "sign_in.html", token=self._site.signer.form_token(form_id), target=target, error=error, visit=None

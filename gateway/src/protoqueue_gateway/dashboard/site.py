@@ -17,7 +17,7 @@ from protoqueue_gateway.dashboard import (
     tasks_page,
 )
 from protoqueue_gateway.dashboard.pages import PageEndpoint, error_page
-from protoqueue_gateway.dashboard.rendering import HEADERS, static_file
+from protoqueue_gateway.dashboard.rendering import HEADERS, compile_templates, static_file
 from protoqueue_gateway.dashboard.sessions import Signer
 from protoqueue_gateway.dashboard.sign_in import SessionCheck, SignIn
 from protoqueue_gateway.dashboard.visits import Site
@@ -27,6 +27,7 @@ PAGES = [page for module in _MODULES for page in module.pages]
 
 
 def dashboard_routes(services: Services) -> list[BaseRoute]:
+    compile_templates()
     site = Site(services, Signer(services.signing_key))
     routes: list[BaseRoute] = [
         Route("/", _to_queues, methods=["GET"]),

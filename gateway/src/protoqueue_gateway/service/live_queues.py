@@ -73,15 +73,23 @@ class LiveQueues:
         """Keep the state current within this block. Raises Away if Kubernetes does not answer in time."""
         self._viewers += 1
         try:
-            if self._running is None:
-                self.epoch = secrets.token_hex(4)
-                self._running = asyncio.create_task(self._run())
+            self._begin()
             if not self._is_ready:
                 await self._first_look()
             yield
         finally:
             self._viewers -= 1
             self._left_at = time.monotonic()
+
+    def expect(self, for_s: float = 60.0) -> None:
+        """Look for so many seconds as if somebody watched, for who is about to: the first page waits for nothing."""
+        self._left_at = max(self._left_at, time.monotonic() - _LINGER_S + for_s)
+        self._begin()
+
+    def _begin(self) -> None:
+        if self._running is None:
+            self.epoch = secrets.token_hex(4)
+            self._running = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         if self._running is not None:
