@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,30 @@ async def test_a_slot_keeps_its_time_through_retries(make_queue, make_worker, st
     assert len(set(slots.values())) == len(slots)
     assert all(began < slot <= datetime.now(UTC) and not slot.microsecond for slot in slots.values())
     assert all(slots[task_id] == slot for task_id, slot, attempt in seen if attempt == 2)
+
+
+async def test_after_an_outage_what_was_missed_is_not_made_up_for_firing_by_firing(own_server: NatsServer) -> None:
+    connection = await nats.connect(own_server.url)
+    await provision(connection, QueueSpec("reports"), (GroupSpec(),))
+    (often,) = recurring_tasks(NAME, Spec.model_validate({"schedules": [{"name": "often", "cron": "* * * * * *"}]}))
+    await connection.jetstream().publish(often.subject, often.data, headers=dict(often.headers))
+    await eventually(lambda: slots(own_server))
+    await connection.close()
+    own_server.stop()
+    stopped = datetime.now(UTC)
+    await asyncio.sleep(10)  # the outage
+    await own_server.start()
+
+    async def goes_on() -> bool:
+        return max(await slots(own_server)) > stopped + timedelta(seconds=12)
+
+    await eventually(goes_on)
+    fired = sorted(await slots(own_server))
+    assert max(later - slot for slot, later in pairwise(fired)) >= timedelta(seconds=5), fired
+
+
+async def slots(server: NatsServer) -> list[datetime]:
+    """Of the firings that lie in the queue's stream."""
+    async with await protoqueue.connect(server.url) as client:
+        tasks = await (await client.queue(str(NAME))).peek(limit=1000)
+    return [task.scheduled_for for task in tasks if task.scheduled_for]

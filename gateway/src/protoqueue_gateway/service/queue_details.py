@@ -59,6 +59,9 @@ class ScheduleView:
     time_zone: str
     type: str
     next_at: datetime | None
+    is_suspended: bool = False
+    options: str = ""
+    """How its firings are treated, such as `jitter 30s, expires 1h`."""
 
 
 @dataclass(frozen=True)
@@ -186,9 +189,16 @@ def _schedules(body: Json) -> list[ScheduleView]:
             time_zone=str(each.get("timeZone") or "UTC"),
             type=str(each.get("type", "")),
             next_at=status.get(each.get("name")),
+            is_suspended=each.get("suspend") is True,
+            options=", ".join(_firing_options(each)),
         )
         for each in (body.get("spec") or {}).get("schedules") or []
     ]
+
+
+def _firing_options(schedule: Json) -> list[str]:
+    skips = ["skips overlaps"] if schedule.get("overlap") == "Skip" else []
+    return skips + [f"{name} {schedule[name]}" for name in ("jitter", "expires") if schedule.get(name)]
 
 
 def _event(body: Json) -> EventView:

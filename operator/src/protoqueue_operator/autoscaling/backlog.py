@@ -201,7 +201,7 @@ class Backlogs:
         messages = sum(state.messages for state in held.values()) - self._checkpoints.get(queue.name, 0)
         if layout.sourced:
             return max(0, messages)
-        recurring = len(queue.spec.schedules) if isinstance(queue.spec, QueueSpec) else 0
+        recurring = len(queue.spec.active_schedules) if isinstance(queue.spec, QueueSpec) else 0
         return max(0, messages - self._scheduled.get(queue.name, 0) - recurring)
 
     async def _tasks(self, queue: Queue, layout: Layout, held: Mapping[str, StreamState]) -> StreamState:

@@ -125,7 +125,7 @@ class DriftWatch:
         if layout is None or not isinstance(queue.spec, QueueSpec):
             return False
         leaving = (layout.later,) if layout.sourced and not queue.spec.ordering else layout.draining
-        return any(held.get(stream, 0) <= len(queue.spec.schedules) for stream in leaving)
+        return any(held.get(stream, 0) <= len(queue.spec.active_schedules) for stream in leaving)
 
     def forget_others(self, queues: Set[Key]) -> None:
         """Forget queues that are gone or live elsewhere."""

@@ -57,7 +57,7 @@ def clock_change_notes(spec: QueueSpec, zones: Mapping[str, tzinfo], now: dateti
     changes = {name: clock_changes(zone, now) for name, zone in zones.items()}
     return tuple(
         note
-        for schedule in spec.schedules
+        for schedule in spec.active_schedules
         if schedule.cron and schedule.time_zone
         for note in _notes(schedule, parse_cron(schedule.cron), changes.get(schedule.time_zone, ()))
     )

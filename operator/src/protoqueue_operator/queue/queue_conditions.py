@@ -67,6 +67,7 @@ def clock_change_conditions(queue: Queue, notes: Sequence[str]) -> list[Conditio
 
 
 def schedule_fields(firings: Mapping[str, datetime]) -> Fields:
-    """`status.schedules`."""
-    stated = [{"name": name, "nextTime": f"{moment:%Y-%m-%dT%H:%M:%SZ}"} for name, moment in firings.items()]
-    return {"schedules": stated or None}
+    """`status.schedules` and the first of their times."""
+    times = {name: f"{moment:%Y-%m-%dT%H:%M:%SZ}" for name, moment in firings.items()}
+    stated = [{"name": name, "nextTime": text} for name, text in times.items()]
+    return {"schedules": stated or None, "nextScheduleTime": min(times.values(), default=None)}

@@ -9,13 +9,16 @@ from math import ceil
 from protoqueue.protocol.cron import parse_cron
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import QueueName
-from protoqueue.protocol.recurring import EVERY
-from protoqueue.protocol.subjects import level_of, partition_of
+from protoqueue.protocol.recurring import EVERY, SKIP
+from protoqueue.protocol.subjects import level_of, partition_of, schedule_unique_key
 from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Schedule
 
 TIME_ZONE_HEADER = "Nats-Schedule-Time-Zone"
-_HEADERS = (Header.SCHEDULE, Header.SCHEDULE_TARGET, Header.RECURS, TIME_ZONE_HEADER, Header.SCHEDULE_TTL)
+_HEADERS = (
+    Header.SCHEDULE, Header.SCHEDULE_TARGET, Header.RECURS, Header.OVERLAP, Header.UNIQUE, Header.JITTER,
+    Header.EXPIRES_AFTER, TIME_ZONE_HEADER, Header.SCHEDULE_TTL,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Recurring:
 
 
 def recurring_tasks(queue: QueueName, spec: QueueSpec) -> tuple[Recurring, ...]:
-    return tuple(_recurring(queue, spec, schedule) for schedule in spec.schedules)
+    return tuple(_recurring(queue, spec, schedule) for schedule in spec.active_schedules)
 
 
 def observed_recurring(name: str, message: Mapping[str, str]) -> Recurring:
@@ -44,7 +47,7 @@ def next_firings(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) ->
     """The next firing by schedule; an interval's times are known to the server only, and zones may be unknown here."""
     return {
         schedule.name: moment
-        for schedule in spec.schedules
+        for schedule in spec.active_schedules
         if schedule.cron and (zone := zones.get(schedule.time_zone or "UTC"))
         if (moment := parse_cron(schedule.cron).after(now, zone))
     }
@@ -52,7 +55,7 @@ def next_firings(spec: QueueSpec, zones: Mapping[str, tzinfo], now: datetime) ->
 
 def superfluous(queue: QueueName, spec: QueueSpec, subjects: Iterable[str]) -> tuple[str, ...]:
     """The subjects of stored schedules that are to be deleted."""
-    wanted = {queue.cron(schedule.name) for schedule in spec.schedules}
+    wanted = {queue.cron(schedule.name) for schedule in spec.active_schedules}
     return tuple(sorted(set(subjects) - wanted))
 
 
@@ -65,12 +68,18 @@ def _recurring(queue: QueueName, spec: QueueSpec, schedule: Schedule) -> Recurri
     if schedule.every is None:
         when = parse_cron(schedule.cron or "").text
     else:
-        when = f"{EVERY}{schedule.every // timedelta(milliseconds=1)}ms"
+        when = f"{EVERY}{_milliseconds(schedule.every)}ms"
     headers = [
         (Header.SCHEDULE, when),
         (Header.SCHEDULE_TARGET, queue.due(target)),
         (Header.RECURS, f"{schedule.time_zone or 'UTC'} {when}"),
     ]
+    if schedule.overlap == SKIP:
+        headers += [(Header.OVERLAP, SKIP), (Header.UNIQUE, schedule_unique_key(schedule.name))]
+    if schedule.jitter is not None:
+        headers.append((Header.JITTER, _milliseconds(schedule.jitter)))
+    if schedule.expires is not None:
+        headers.append((Header.EXPIRES_AFTER, _milliseconds(schedule.expires)))
     if schedule.time_zone:
         headers.append((TIME_ZONE_HEADER, schedule.time_zone))
     if spec.limits.max_age and not spec.ordering:
@@ -86,3 +95,7 @@ def _recurring(queue: QueueName, spec: QueueSpec, schedule: Schedule) -> Recurri
     return Recurring(
         schedule.name, queue.cron(schedule.name), tuple(headers), task.SerializeToString(deterministic=True)
     )
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(duration // timedelta(milliseconds=1))

@@ -19,6 +19,13 @@ from unit.operator.samples import group, queue, queue_body
         ({"limits": {"maxBytes": 0}}, "spec.limits.maxBytes: must be at least one byte"),
         ({"limits": {"maxTaskSize": "4Gi"}}, "spec.limits.maxTaskSize: .*at most 2147483647"),
         ({"schedules": [{"name": "often", "every": "10ms"}]}, r"spec.schedules\[often\].every: must be at least 1s"),
+        ({"schedules": [{"name": "x", "every": "1m", "expires": "0s"}]}, r"\[x\].expires: must be at least 1s"),
+        ({"schedules": [{"name": "x", "every": "1m", "jitter": "10ms"}]}, r"\[x\].jitter: must be at least 1s"),
+        ({"schedules": [{"name": "x", "every": "1m", "jitter": "60s"}]}, r"\[x\].jitter: must be less than every, 1m"),
+        (
+            {"schedules": [{"name": "x", "cron": "@daily", "jitter": "2h", "expires": "1h"}]},
+            r"\[x\].jitter: must be less than expires, 1h",
+        ),
         ({"schedules": [{"name": "x", "cron": "0 25 * * *"}]}, r"\[x\].cron: hour '25' is not valid: from 0 to 23"),
         (
             {"schedules": [{"name": "x", "cron": "0 3 * * *", "timeZone": "UTC\r\nNats-TTL: 1s"}]},
@@ -68,6 +75,10 @@ def test_what_the_schema_lets_pass_is_refused_by_name(spec: dict[str, Any], mess
         ({"schedules": [{"name": "a.b", "every": "1s"}]}, "spec.schedules[0].name"),
         ({"schedules": [{"name": "x", "cron": "0 0 3 * * *\r\nNats-TTL: 1s"}]}, "spec.schedules[0].cron"),
         ({"schedules": [{"name": "x", "cron": "0 0 L * *"}]}, "spec.schedules[0].cron"),
+        ({"schedules": [{"name": "x", "cron": "@daily", "overlap": "Forbid"}]}, "spec.schedules[0].overlap"),
+        ({"delivery": "Broadcast", "schedules": [{"name": "x", "every": "1s", "overlap": "Skip"}]}, "spec"),
+        ({"ordering": {}, "schedules": [{"name": "x", "every": "1s", "overlap": "Skip"}]}, "spec"),
+        ({"ordering": {}, "schedules": [{"name": "x", "every": "1m", "jitter": "1s"}]}, "spec"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field: str) -> None:

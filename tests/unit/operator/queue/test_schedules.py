@@ -1,10 +1,18 @@
 import base64
+from datetime import UTC, datetime
 
 import pytest
 
 from protoqueue.protocol.v1.task_pb2 import Task
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec
-from protoqueue_operator.queue.schedules import Recurring, observed_recurring, recurring_tasks, superfluous
+from protoqueue_operator.queue.queue_conditions import schedule_fields
+from protoqueue_operator.queue.schedules import (
+    Recurring,
+    next_firings,
+    observed_recurring,
+    recurring_tasks,
+    superfluous,
+)
 from unit.operator.samples import queue
 
 NIGHTLY = {
@@ -82,3 +90,29 @@ def test_schedules_that_are_listed_no_more_go() -> None:
     assert isinstance(made.spec, QueueSpec)
     there = ["pq.default.email.cron.nightly", "pq.default.email.cron.weekly"]
     assert superfluous(made.name, made.spec, there) == ("pq.default.email.cron.weekly",)
+
+
+def test_what_a_schedule_says_of_its_firings_goes_with_each() -> None:
+    (each,) = recurring(schedules=[NIGHTLY | {"overlap": "Skip", "jitter": "90s", "expires": "1h"}])
+    assert dict(each.headers) == {
+        "Nats-Schedule": "0 0 3 * * *",
+        "Nats-Schedule-Target": "pq.default.email.due.task.1",
+        "Pq-Recurs": "Europe/Berlin 0 0 3 * * *",
+        "Pq-Overlap": "Skip",
+        "Pq-Unique": "schedule:nightly",
+        "Pq-Jitter": "90000",
+        "Pq-Expires-After": "3600000",
+        "Nats-Schedule-Time-Zone": "Europe/Berlin",
+    }
+    assert observed_recurring("nightly", stored(each)) == each
+
+
+def test_a_suspended_schedule_is_not_stored_and_has_no_next_time() -> None:
+    made = queue(schedules=[NIGHTLY | {"suspend": True}, {"name": "hourly", "cron": "@hourly"}])
+    assert isinstance(made.spec, QueueSpec)
+    assert [each.name for each in recurring_tasks(made.name, made.spec)] == ["hourly"]
+    assert superfluous(made.name, made.spec, ["pq.default.email.cron.nightly"]) == ("pq.default.email.cron.nightly",)
+    firings = next_firings(made.spec, {"UTC": UTC, "Europe/Berlin": UTC}, datetime(2026, 1, 1, 12, 30, tzinfo=UTC))
+    assert list(firings) == ["hourly"]
+    assert schedule_fields(firings)["nextScheduleTime"] == "2026-01-01T13:00:00Z"
+    assert schedule_fields({}) == {"schedules": None, "nextScheduleTime": None}

@@ -1,7 +1,7 @@
 """The slots of recurring tasks: one message of each is worked on, by whichever worker begins it first."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,8 +9,9 @@ from protoqueue.broker import Delivery
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName, QueueName
-from protoqueue.protocol.recurring import scheduled_for, slot_of
+from protoqueue.protocol.recurring import firing_expires_ms, jitter_delay, scheduled_for, skips_overlap, slot_of
 from protoqueue.settlement.firings import Firings
+from protoqueue.settlement.messages import carried, expiry_of
 from protoqueue.testing.memory import MemoryBroker
 
 QUEUE = QueueName("default", "reports")
@@ -82,3 +83,48 @@ async def test_what_another_producer_put_there_counts_as_nothing() -> None:
         entry = await broker.read_key(DONE_BUCKET, group.firings_key("nightly"), 1)
         await broker.write_key(DONE_BUCKET, group.firings_key("nightly"), value, entry.number, 1)
         assert not await Firings(broker, group).is_repeated(fired(7))
+
+
+SLOT = datetime(2026, 1, 1, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def moment(headers: dict[str, str], now: datetime = SLOT) -> datetime:
+    delay = jitter_delay(headers, 0, now)
+    assert delay is not None
+    return now + delay
+
+
+def test_jitter_puts_off_each_firing_to_a_moment_of_its_own_that_every_worker_comes_to() -> None:
+    jittered = FIRED | {Header.JITTER: "3600000"}
+    others = [jittered | {Header.SCHEDULER: QueueName("default", f"q{n}").cron("nightly")} for n in range(200)]
+    moments = [moment(each) for each in others]
+    assert all(SLOT <= each < SLOT + HOUR for each in moments)
+    assert len({each.minute // 10 for each in moments}) == 6, "all over the hour"
+    assert moment(jittered) != moment(jittered | {Header.SCHEDULE_NEXT: "2026-01-03T02:00:00Z"}, SLOT + 24 * HOUR)
+    late = moment(jittered) - timedelta(milliseconds=5)
+    assert moment(jittered, late) == moment(jittered), "a second delivery"
+    assert jitter_delay(jittered, 0, SLOT + HOUR) is None
+    assert jitter_delay(FIRED, 0, SLOT) is None
+
+
+@pytest.mark.parametrize("nonsense", ["", "soon", "-5", "1e9", "9" * 30, "٣"])
+def test_what_another_producer_puts_there_neither_expires_nor_jitters(nonsense: str) -> None:
+    headers = FIRED | {Header.JITTER: nonsense, Header.EXPIRES_AFTER: nonsense}
+    assert jitter_delay(headers, 0, SLOT) is None
+    assert firing_expires_ms(headers, 0) == 0
+
+
+def test_a_firing_expires_so_long_after_its_time_also_where_its_zone_is_not_known() -> None:
+    headers = FIRED | {Header.EXPIRES_AFTER: "60000"}
+    assert firing_expires_ms(headers, 0) == (SLOT.timestamp() + 60) * 1000
+    assert firing_expires_ms(headers | {Header.RECURS: "Mars/Base 0 0 3 * * *"}, 5_000_000_000) == 65_000
+    assert firing_expires_ms(FIRED, 0) == 0
+
+
+def test_what_has_been_started_neither_expires_nor_is_skipped_once_it_was_redriven() -> None:
+    headers = FIRED | {Header.EXPIRES_AFTER: "60000", Header.OVERLAP: "Skip"}
+    assert expiry_of(carried(headers)) == {}
+    assert skips_overlap(headers)
+    assert not skips_overlap(headers | {Header.REDRIVES: "1"})
+    assert not skips_overlap(FIRED)

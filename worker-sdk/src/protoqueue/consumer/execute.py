@@ -20,6 +20,7 @@ from protoqueue.observability.tracing import Tracing
 from protoqueue.outcomes import Reason, Redrive, Reject, Retry
 from protoqueue.protocol.config import GroupSettings, RetryPolicy
 from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.recurring import firing_expires_ms
 from protoqueue.protocol.retries import effective_policy
 from protoqueue.protocol.task_codec import count_of, decode_task, read_task
 from protoqueue.settlement.attempt_count import NO_PAST, Past
@@ -162,8 +163,11 @@ def _dead_on_arrival(
 ) -> Dead | None:  # fmt: skip
     if past.crashes >= policy.most_crashes:
         return Dead(Reason.CRASHED, Failure("Crashed", _crashed(past)), past.crashes)
-    expires = delivery.headers.get(Header.EXPIRES_AT)
-    if expires and not past.started and 0 < count_of(expires) <= now().timestamp() * 1000:
+    headers = delivery.headers
+    expires_ms = count_of(headers.get(Header.EXPIRES_AT))
+    if not expires_ms and Header.EXPIRES_AFTER in headers:
+        expires_ms = firing_expires_ms(headers, delivery.stored_ns)
+    if expires_ms and not past.started and expires_ms <= now().timestamp() * 1000:
         return _EXPIRED
     return None
 

@@ -279,6 +279,10 @@ class WorkLoop:
     async def _execute(self, item: InFlight, queue: QueueSettings, group: GroupSettings) -> Executed:
         if item.cancelled:
             return Executed(CANCELLED, None)
+        if Header.RECURS in item.delivery.headers:
+            ended = await Firings(self._broker, group.name).before_start(item.delivery)
+            if ended is not None:
+                return ended
         if must_claim(item.delivery, queue):
             return claiming(item.delivery)
         if self._throttle.is_closed or (self._limiter.limited and not await self._limiter.acquire()):
@@ -321,13 +325,6 @@ class WorkLoop:
             return await self._handle(item, group, past)
 
     async def _handle(self, item: InFlight, group: GroupSettings, past: Past) -> Executed:
-        recurs = Header.RECURS in item.delivery.headers
-        if recurs and await Firings(self._broker, group.name).is_repeated(item.delivery):
-            log.info(
-                "a schedule fired twice for the same time, the second task is dropped: subject=%s",
-                item.delivery.subject,
-            )
-            return Executed(CANCELLED, None)
         if not await may_start(self._broker, item.delivery, group):
             return expired(item.delivery)
         item.started, item.began = True, time.monotonic()

@@ -14,11 +14,10 @@ from protoqueue.aio import cancel
 from protoqueue.broker import ACK, Broker, Delivery, PullEnd
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError, Unavailable
 from protoqueue.protocol.config import Consumer, GroupSettings, QueueSettings
-from protoqueue.protocol.message_headers import Header
 from protoqueue.settlement.attempt_count import AttemptCounts
 from protoqueue.settlement.firings import Firings
 from protoqueue.settlement.message_seal import Seals
-from protoqueue.settlement.messages import moved, nak_after, without_extras
+from protoqueue.settlement.messages import expiry_of, moved, nak_after, without_extras
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Mover:
 
     async def _store(self, delivery: Delivery) -> None:
         may_expire = delivery.deliveries == 1
-        if not may_expire and Header.EXPIRES_AT in delivery.headers:
+        if not may_expire and expiry_of(delivery.headers):
             attempt_counts = AttemptCounts(self._broker, self._group.name, ordered=False)
             may_expire = not (await attempt_counts.past_of(delivery)).started
         message = moved(delivery, self._queue, self._group, self._broker.now(), may_expire=may_expire)

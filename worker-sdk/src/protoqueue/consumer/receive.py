@@ -23,7 +23,7 @@ from protoqueue.protocol.payloads import decoder_for
 from protoqueue.settlement.attempt_count import TRIAL, AttemptCounts, Past
 from protoqueue.settlement.firings import Firings
 from protoqueue.settlement.ledger import Ledger
-from protoqueue.settlement.outcome import CANCELLED, DONE, Executed, Outcome, outcome_of
+from protoqueue.settlement.outcome import DONE, Executed, Outcome, outcome_of
 from protoqueue.settlement.settle import Settler, process_name
 from protoqueue.settlement.unique_keys import claiming, may_start, must_claim
 from protoqueue.task import Task
@@ -335,16 +335,18 @@ async def _see_through(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _accepted(delivery: Delivery, past: Past, holder: LeaseContext, arrived_at: datetime) -> ReceivedTask | None:
+    early = await Firings(holder.broker, holder.group.name).before_start(delivery)
+    if early is not None:
+        await holder.settle(delivery, early)
+        return None
     if must_claim(delivery, holder.queue):
-        await holder.settler.settle(delivery, claiming(delivery), holder.queue, holder.group)
+        await holder.settle(delivery, claiming(delivery))
         return None
     delivery = holder.attempt_counts.counted(delivery, past)
     read = read_delivery(delivery, holder.group, past, holder.broker.now)
     task = read.task if isinstance(read, Executed) else read
     if holder.group.exactly_once and task and await Ledger(holder.broker, holder.group.name).has(task.id):
         read = Executed(DONE, task, is_recorded=True)
-    if await Firings(holder.broker, holder.group.name).is_repeated(delivery):
-        read = Executed(CANCELLED, None)
     if not isinstance(read, Executed) and not await may_start(holder.broker, delivery, holder.group):
         read = expired(delivery)
     if isinstance(read, Executed):

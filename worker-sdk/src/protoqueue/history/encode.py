@@ -22,6 +22,7 @@ from protoqueue.settlement.outcome import (
     Outcome,
     Redriven,
     RetryLater,
+    Skipped,
     Snoozed,
     Throttled,
 )
@@ -66,7 +67,7 @@ def recorded_outcome(outcome: Outcome) -> AttemptOutcome | None:
             return AttemptOutcome.SNOOZED
         case Dead():
             return AttemptOutcome.EXPIRED if outcome.reason is Reason.EXPIRED else AttemptOutcome.DEAD
-        case Cancelled():
+        case Cancelled() | Skipped():
             return AttemptOutcome.CANCELLED
         case Redriven():
             return AttemptOutcome.REDRIVEN
@@ -150,6 +151,8 @@ class RecordEncoder:
             _write_failure(record, outcome.failure, executed.error)
         if isinstance(outcome, Dead):
             record.reason = outcome.reason.value
+        if isinstance(outcome, Skipped):
+            record.reason, record.error = "Skipped", "the firing before it was unfinished"
         return record
 
 

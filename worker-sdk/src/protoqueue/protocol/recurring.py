@@ -1,6 +1,11 @@
-"""The slot of its schedule of a recurring task: the operator states the schedule, the server the next time."""
+"""The slot of its schedule of a recurring task: the operator states the schedule, the server the next time.
+
+What else the operator states of a schedule (jitter, expiry, overlap) each firing carries as headers too: workers keep
+to it though the operator is down.
+"""
 
 import contextlib
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -10,6 +15,9 @@ from protoqueue.protocol.cron import parse_cron
 from protoqueue.protocol.message_headers import Header
 
 EVERY = "@every "
+SKIP = "Skip"
+"""The value of `Pq-Overlap` where a firing is dropped while the one before it is unfinished."""
+_MOST_MS = 10**15
 
 
 def scheduled_for(headers: Mapping[str, str]) -> datetime | None:
@@ -47,3 +55,40 @@ def slot_of(headers: Mapping[str, str]) -> tuple[str, str] | None:
         case ["pq", _, _, "cron", name] if following and EVERY not in schedule:
             return name, following
     return None
+
+
+def jitter_delay(headers: Mapping[str, str], stored_ns: int, now: datetime) -> timedelta | None:
+    """For how long a firing is still put off by its schedule's jitter; None where it is not.
+
+    Told from the slot and the schedule's subject alone, so that each worker and each delivery comes to the same moment.
+    """
+    jitter_ms = _milliseconds(headers, Header.JITTER)
+    if not jitter_ms:
+        return None
+    slot = _slot_ms(headers, stored_ns)
+    spread = zlib.crc32(f"{headers.get(Header.SCHEDULER, '')} {slot}".encode())
+    left_ms = slot + spread % jitter_ms - now.timestamp() * 1000
+    return timedelta(milliseconds=left_ms) if left_ms > 0 else None
+
+
+def firing_expires_ms(headers: Mapping[str, str], stored_ns: int) -> int:
+    """When a firing expires that no worker has started, in milliseconds since the epoch; 0 where it does not."""
+    after_ms = _milliseconds(headers, Header.EXPIRES_AFTER)
+    return _slot_ms(headers, stored_ns) + after_ms if after_ms else 0
+
+
+def skips_overlap(headers: Mapping[str, str]) -> bool:
+    """Whether a firing is dropped while the one before it is unfinished. One that was redriven waits instead."""
+    return headers.get(Header.OVERLAP) == SKIP and Header.REDRIVES not in headers
+
+
+def _slot_ms(headers: Mapping[str, str], stored_ns: int) -> int:
+    """The slot, in milliseconds since the epoch; where its zone is not known here, when the message was stored."""
+    slot = scheduled_for(headers)
+    return int(slot.timestamp() * 1000) if slot else stored_ns // 1_000_000
+
+
+def _milliseconds(headers: Mapping[str, str], header: str) -> int:
+    """0 for what another producer may have put there."""
+    text = headers.get(header, "")
+    return min(int(text), _MOST_MS) if text.isascii() and text.isdigit() and len(text) <= 18 else 0

@@ -207,6 +207,11 @@ def number_of(subject: str) -> int:
     return int(slot_of(subject).partition("-")[0])
 
 
+def schedule_unique_key(schedule: str) -> str:
+    """The unique key of the firings of a schedule that do not overlap."""
+    return f"schedule:{schedule}"
+
+
 def unique_token(key: str) -> str:
     """The token of a unique key in subjects."""
     return hashlib.sha256(key.encode()).hexdigest()[:_UNIQUE_DIGITS]

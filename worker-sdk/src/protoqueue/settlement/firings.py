@@ -6,13 +6,18 @@ same slot.
 
 import contextlib
 import json
+import logging
 import re
 
 from protoqueue.broker import Broker, Delivery, WrongRevision
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName
-from protoqueue.protocol.recurring import slot_of
+from protoqueue.protocol.recurring import jitter_delay, slot_of
+from protoqueue.protocol.task_codec import read_task
+from protoqueue.settlement.outcome import CANCELLED, Executed, Jittered
 from protoqueue.settlement.retry_forever import retry_forever
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
 _PLACE = re.compile(r"[0-9]+(-[A-Z]+)?")
@@ -26,6 +31,19 @@ class Firings:
     def __init__(self, broker: Broker, group: GroupName) -> None:
         self._broker = broker
         self._group = group
+
+    async def before_start(self, delivery: Delivery) -> Executed | None:
+        """What becomes of a firing that is not to be started now: its slot is taken, or its jitter puts it off."""
+        if await self.is_repeated(delivery):
+            log.info(
+                "a schedule fired twice for the same time, the second task is dropped: subject=%s", delivery.subject
+            )
+            return Executed(CANCELLED, None)
+        delay = jitter_delay(delivery.headers, delivery.stored_ns, self._broker.now())
+        if delay is None:
+            return None
+        task = read_task(delivery.data, delivery.headers, delivery.sequence, delivery.stream)
+        return Executed(Jittered(delay), task)
 
     async def is_repeated(self, delivery: Delivery) -> bool:
         """Whether another message of this slot was started before; if not, records this one. Waits for NATS."""

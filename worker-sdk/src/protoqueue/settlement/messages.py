@@ -16,10 +16,11 @@ from protoqueue.protocol.recurring import scheduled_for
 from protoqueue.protocol.subjects import slot_of, unique_token_of
 from protoqueue.protocol.task_codec import attempt_of, count_of, read_task, with_id
 from protoqueue.protocol.task_ids import anonymous_id, made_at, recurring_id
-from protoqueue.settlement.outcome import Dead, Executed, RetryLater, Snoozed, WaitForWorker
+from protoqueue.settlement.outcome import Dead, Executed, Jittered, RetryLater, Snoozed, WaitForWorker
 
 _MAX_ERROR_CHARACTERS = 1000
 _OURS = ("Nats-", "Pq-")
+_EXPIRY = (Header.EXPIRES_AT, Header.EXPIRES_AFTER)
 _WORDS = (Header.ERROR, Header.TRACEBACK)
 
 Repeated: TypeAlias = RetryLater | Snoozed | WaitForWorker
@@ -35,6 +36,9 @@ def rescheduled(
     attempt = attempt_of(delivery.headers) + failed
     place = None if failed and _is_only_one(delivery, task_id, queue, name) else delivery.place
     headers = carried(delivery.headers)
+    headers.pop(Header.JITTER, None)
+    if isinstance(outcome, Jittered):
+        headers |= expiry_of(delivery.headers)
     unfit_since = headers.pop(Header.UNFIT_SINCE, str(int(now.timestamp() * 1000)))
     if isinstance(outcome, WaitForWorker):
         headers[Header.UNFIT_SINCE] = unfit_since
@@ -57,7 +61,7 @@ def rescheduled(
             }
     if queue.max_age_s is not None:
         headers[Header.SCHEDULE_TTL] = time_to_live(queue.max_age_s)
-    return Message(subject, _data_of(delivery), headers)
+    return Message(subject, data_of(delivery), headers)
 
 
 def _is_only_one(delivery: Delivery, task_id: str, queue: QueueSettings, group: str) -> bool:
@@ -96,7 +100,7 @@ def dead_letter(
     if dead.failure.traceback:
         headers[Header.TRACEBACK] = json.dumps(dead.failure.traceback)
     subject = group.name.queue.dead_letter(group.name.name)
-    return Message(subject, _data_of(delivery), headers)
+    return Message(subject, data_of(delivery), headers)
 
 
 def _attempts(delivery: Delivery, executed: Executed, dead: Dead) -> int:
@@ -114,9 +118,9 @@ def moved(
     headers[Header.MSG_ID] = moved_message_id(task.id, group.name.name, delivery.place)
     if lives_s := count_of(delivery.headers.get(Header.TTL, "").removesuffix("s")):
         headers[Header.TTL] = time_to_live(lives_s - (now.timestamp() - delivery.stored_ns / 1e9))
-    if may_expire and (expires := delivery.headers.get(Header.EXPIRES_AT)):
-        headers[Header.EXPIRES_AT] = expires
-    return Message(_retry_subject(delivery, queue, group), _data_of(delivery), headers)
+    if may_expire:
+        headers |= expiry_of(delivery.headers)
+    return Message(_retry_subject(delivery, queue, group), data_of(delivery), headers)
 
 
 def without_extras(message: Message) -> Message:
@@ -132,13 +136,18 @@ def nak_after(delay: timedelta) -> bytes:
     return NAK + b" " + json.dumps({"delay": int(delay.total_seconds() * 1e9)}).encode()
 
 
+def expiry_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that say when a task expires."""
+    return {name: headers[name] for name in _EXPIRY if name in headers}
+
+
 def is_kept(dead: Dead, queue: QueueSettings) -> bool:
     return queue.dead_letters and (dead.reason is not Reason.EXPIRED or queue.dead_letter_expired)
 
 
 def carried(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that stay with the task. The server's own would schedule or expire the next message too."""
-    dropped = ("Nats-", Header.EXPIRES_AT)  # and a started task no longer expires
+    dropped = ("Nats-", *_EXPIRY)  # and a started task no longer expires
     carried = {
         str(name): text for name, text in headers.items() if not name.startswith(dropped) and is_header_name(name)
     }
@@ -155,7 +164,8 @@ def id_of(delivery: Delivery, executed: Executed) -> str:
     return executed.task.id if executed.task else anonymous_id(delivery.sequence, delivery.stream)
 
 
-def _data_of(delivery: Delivery) -> bytes:
+def data_of(delivery: Delivery) -> bytes:
+    """The task as it is moved or repeated."""
     # A recurring task is named after its first delivery, and has to keep that name.
     task_id = recurring_id(delivery.headers, delivery.sequence, delivery.stream)
     return with_id(delivery.data, task_id) if task_id else delivery.data

@@ -59,6 +59,11 @@ class Throttled(Snoozed):
 
 
 @dataclass(frozen=True, slots=True)
+class Jittered(Snoozed):
+    """A firing that its schedule's jitter puts off; nobody has started it."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitForWorker:
     """No handler here accepts it: try again as the same attempt after `delay`, when a newer worker may exist."""
 
@@ -96,18 +101,35 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A firing of a schedule with `overlap: Skip` came while the one before it was unfinished: ack it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimKey:
-    """It was redriven: it must lock its unique key before it runs."""
+    """It was redriven, or fired by a schedule: it must lock its unique key before it runs."""
 
 
 Outcome: TypeAlias = (
-    Done | Cancelled | RetryLater | Snoozed | Throttled | WaitForWorker | Dead | Redriven | HandBack | ClaimKey
+    Done
+    | Cancelled
+    | Skipped
+    | RetryLater
+    | Snoozed
+    | Throttled
+    | Jittered
+    | WaitForWorker
+    | Dead
+    | Redriven
+    | HandBack
+    | ClaimKey
 )
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 
 DONE = Done()
 CANCELLED = Cancelled()
+SKIPPED = Skipped()
 HAND_BACK = HandBack()
 CLAIM_KEY = ClaimKey()
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 from protoqueue.broker import ACK, NAK, Broker, Delivery, Message, Published, WrongRevision
 from protoqueue.errors import PayloadTooLarge, ProtoQueueError
 from protoqueue.protocol.config import GroupSettings, QueueSettings
+from protoqueue.protocol.recurring import skips_overlap
 from protoqueue.protocol.task_codec import attempt_of
 from protoqueue.protocol.worker_status import host_name
 from protoqueue.settlement.attempt_count import FAILED, RETURNED, SNOOZED, UNFIT, AttemptCounts
@@ -20,6 +21,7 @@ from protoqueue.settlement.message_seal import Seals
 from protoqueue.settlement.messages import Repeated, dead_letter, id_of, is_kept, nak_after, rescheduled, without_extras
 from protoqueue.settlement.outcome import (
     HAND_BACK,
+    SKIPPED,
     Cancelled,
     ClaimKey,
     Dead,
@@ -28,6 +30,7 @@ from protoqueue.settlement.outcome import (
     HandBack,
     Redriven,
     RetryLater,
+    Skipped,
     Snoozed,
     WaitForWorker,
     outcome_of,
@@ -108,7 +111,7 @@ class Settler:
         if isinstance(outcome, Done):
             again = itertools.count(int(self._retries_forever))  # otherwise `try_done` was the first try
             await self._retry(lambda: self._done(delivery, executed, group, again=next(again) > 0), _WHAT)
-        elif isinstance(outcome, Cancelled):
+        elif isinstance(outcome, Cancelled | Skipped):
             await self._answer(delivery, ACK)
         elif isinstance(outcome, ClaimKey):
             await self._claim_key(delivery, executed, queue, group)
@@ -170,6 +173,10 @@ class Settler:
         task = executed.task
         assert task is not None
         if await self._retry(lambda: self._unique_keys.claim(delivery, task, queue, group), "a unique key"):
+            await self._answer(delivery, ACK)
+        elif skips_overlap(delivery.headers):
+            log.info("a firing is skipped: the one before it is unfinished", extra={"task": task.id})
+            executed.outcome = SKIPPED
             await self._answer(delivery, ACK)
         else:
             await self._repeat(delivery, executed, Snoozed(CLAIM_AGAIN), queue, group)

@@ -1,7 +1,8 @@
 """Unique keys in workers: a start is recorded for producers, and a redriven task locks its key.
 
 A task locks its key by being stored on the key's own subject. A redriven one is stored elsewhere: it is moved to that
-subject before it may run, and waits while another task holds the key.
+subject before it may run, and waits while another task holds the key. So is a firing of a schedule with `overlap:
+Skip`, which is dropped while another task holds the key.
 """
 
 from datetime import timedelta
@@ -15,7 +16,7 @@ from protoqueue.protocol.message_ids import claim_message_id
 from protoqueue.protocol.subjects import slot_of, unique_token, unique_token_of
 from protoqueue.protocol.task_codec import count_of, read_task
 from protoqueue.settlement.message_seal import Seals
-from protoqueue.settlement.messages import carried
+from protoqueue.settlement.messages import carried, data_of
 from protoqueue.settlement.outcome import CLAIM_KEY, Executed
 from protoqueue.settlement.retry_forever import retry_forever
 from protoqueue.task import Task
@@ -98,6 +99,8 @@ def claimed(delivery: Delivery, task: Task, queue: QueueSettings, group: GroupSe
         Header.EXPECTED_SEQUENCE: "0",
         Header.EXPECTED_SUBJECT: queue.name.unique(token),
     }
+    if (after := delivery.headers.get(Header.EXPIRES_AFTER)) is not None:  # what is redriven does not expire
+        headers[Header.EXPIRES_AFTER] = after
     if queue.max_age_s is not None:
         headers[Header.TTL] = time_to_live(queue.max_age_s)
-    return Message(queue.name.unique_waiting(token, slot_of(delivery.subject)), delivery.data, headers)
+    return Message(queue.name.unique_waiting(token, slot_of(delivery.subject)), data_of(delivery), headers)

@@ -48,6 +48,7 @@ def crds() -> dict[str, Schema]:
                 _column("Scheduled", "integer", ".status.tasks.scheduled", "Tasks not yet due"),
                 _column("Dead", "integer", ".status.tasks.dead", "Dead letters"),
                 _column("Oldest", "date", ".status.oldestTaskTime", "Age of the oldest waiting task"),
+                _column("Next-Schedule", "string", ".status.nextScheduleTime", "When a schedule fires", priority=1),
                 _column("Age", "date", ".metadata.creationTimestamp", "Time since creation"),
             ],
             subresources={"status": {}},

@@ -30,6 +30,8 @@ _LEVELS = (
 """The number of levels of a specification in CEL."""
 
 _IMMUTABLE = "is immutable: create a Queue with another name and move the tasks there"
+_NO_JITTER = "jitter of a schedule excludes ordering: it would hold up its partition"
+_NO_SKIP = "overlap: Skip of a schedule excludes ordering and delivery: Broadcast"
 
 
 class Ordering(Model):
@@ -215,6 +217,28 @@ class Schedule(Model):
     priority: int = Field(
         5, ge=1, le=10, description="Priority of the task, 1 (lowest) to 10; priorityLevels maps it to a level."
     )
+    overlap: Literal["Allow", "Skip"] = Field(
+        "Allow",
+        description="What becomes of a firing while the one before it is unfinished: running, or waiting for its next "
+        "attempt. Allow: it is run too. Skip: it is dropped, and counted with the outcome Skipped. The firings of one "
+        'schedule have the unique key "schedule:<name>" then. Not with ordering, where a schedule\'s tasks run one '
+        "after another, and not with delivery: Broadcast.",
+    )
+    expires: Duration | None = Field(
+        None,
+        description="How long after its time a firing may still be started. Later it is dropped as Expired, and kept "
+        "as a dead letter with deadLetter.expired. Greater than jitter. At least 1s. Absent: no limit.",
+    )
+    suspend: bool = Field(
+        False,
+        description="Stop firing. Tasks that are there already are run. What would have fired meanwhile is not made up "
+        "for.",
+    )
+    jitter: Duration | None = Field(
+        None,
+        description="Start each firing at a random moment between its time and so long after, so that the schedules of "
+        "many queues do not start at once. Less than every. At least 1s. Not with ordering. Absent: at once.",
+    )
 
 
 class SecretReference(Model):
@@ -259,6 +283,15 @@ class QueueSpec(Model):
                 f"!has(self.fairness) || {_LEVELS.format('self')} * (has(self.fairness.lanes) ? self.fairness.lanes : "
                 f"{DEFAULT_LANES}) <= {MOST_LANES}",
                 f"priorityLevels times fairness.lanes may be at most {MOST_LANES}",
+            ),
+            (
+                "!has(self.schedules) || !has(self.ordering) || self.schedules.all(s, !has(s.jitter))",
+                _NO_JITTER,
+            ),
+            (
+                "!has(self.schedules) || !has(self.ordering) && (!has(self.delivery) || self.delivery != 'Broadcast')"
+                " || self.schedules.all(s, !has(s.overlap) || s.overlap != 'Skip')",
+                _NO_SKIP,
             ),
         )
     )
@@ -336,7 +369,7 @@ class QueueSpec(Model):
     nats: NatsConnection | None = Field(None, description="NATS connection of this queue. Absent: the operator's own.")
 
     @model_validator(mode="after")
-    def _levels_or_ordering(self) -> "QueueSpec":
+    def _what_goes_together(self) -> "QueueSpec":
         if self.ordering and self.priority_levels:
             raise ValueError("ordering and priorityLevels exclude each other")
         if self.fairness and self.ordering:
@@ -345,12 +378,22 @@ class QueueSpec(Model):
             raise ValueError("fairness excludes delivery: Broadcast")
         if self.lanes * self.effective_priority_levels > MOST_LANES:
             raise ValueError(f"priorityLevels times fairness.lanes may be at most {MOST_LANES}")
+        if self.ordering and any(schedule.jitter for schedule in self.schedules):
+            raise ValueError(_NO_JITTER)
+        takes_skip = not self.ordering and self.delivery == "WorkQueue"
+        if not takes_skip and any(schedule.overlap == "Skip" for schedule in self.schedules):
+            raise ValueError(_NO_SKIP)
         return self
 
     @property
     def lanes(self) -> int:
         """0 where the queue is not fair."""
         return self.fairness.lanes if self.fairness else 0
+
+    @property
+    def active_schedules(self) -> tuple[Schedule, ...]:
+        """Those that fire."""
+        return tuple(schedule for schedule in self.schedules if not schedule.suspend)
 
     @property
     def effective_priority_levels(self) -> int:
@@ -400,8 +443,11 @@ class QueueStatus(Model):
     schedules: tuple[ScheduleStatus, ...] | None = Field(
         None,
         max_length=100,
-        description="When each schedule with a cron fires next. Updated at most once a minute.",
+        description="When each schedule with a cron fires next; none that is suspended. Updated at most once a minute.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    next_schedule_time: datetime | None = Field(
+        None, description="When the next of the schedules with a cron fires. Absent: none is known."
     )
     nats: NatsLocation | None = Field(None, description="NATS account of the queue.")
     oldest_task_time: datetime | None = Field(

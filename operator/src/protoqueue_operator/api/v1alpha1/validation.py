@@ -155,7 +155,11 @@ def _check_schedule(schedule: Schedule, most: int) -> None:
     size = len(schedule.payload.encode()) + len(schedule.type.encode()) + _ENVELOPE
     if size > most:
         raise InvalidSpec(f"comes to {size} bytes as a task, and {most} are allowed", field=f"{field}.payload")
-    _check_duration(f"{field}.every", schedule.every, timedelta(seconds=1))
+    for name, value in (("every", schedule.every), ("expires", schedule.expires), ("jitter", schedule.jitter)):
+        _check_duration(f"{field}.{name}", value, timedelta(seconds=1))
+    for name, limit in (("every", schedule.every), ("expires", schedule.expires)):
+        if schedule.jitter is not None and limit is not None and schedule.jitter >= limit:
+            raise InvalidSpec(f"must be less than {name}, {format_duration(limit)}", field=f"{field}.jitter")
     if schedule.cron is not None:
         try:
             parse_cron(schedule.cron)
