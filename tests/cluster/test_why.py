@@ -10,9 +10,9 @@ import pytest
 
 from cluster.lab import Lab
 from ports import free_port
-from protoqueue.cli.diagnosis import diagnose
-from protoqueue.cli.facts import Facts
 from protoqueue.cli.why import look
+from protoqueue.diagnosis.diagnose import diagnose
+from protoqueue.diagnosis.facts import Facts
 from protoqueue.protocol.names import QueueName
 from terminal import PROTOQUEUE, Terminal, environment
 from waiting import eventually

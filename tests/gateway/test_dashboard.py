@@ -288,3 +288,29 @@ async def shows(visitor: Visitor, path: str, text: str) -> bool:
 
 def forms(page: Page) -> list[str]:
     return re.findall(r'<form[^>]* action="([^"]+)"', page.text)
+
+
+async def test_what_holds_a_queue_up_stands_first_as_why_says_it_and_goes_when_it_is_over(
+    api: Api, admin, name
+) -> None:
+    await api.queue(name)
+    path = f"{QUEUES}/default/{name}"
+    await api.enqueue(name, 1)
+    head = re.compile(r'<div id="head">(.*?)</div>', re.DOTALL)
+
+    async def says(*texts: str) -> bool:
+        found = head.search((await admin.get(path)).text)
+        return found is not None and all(text in found[1] for text in texts)
+
+    worker = f"<code>protoqueue worker MODULE:WORKER --queue default/{name} --group default</code>"
+    await eventually(lambda: says('<strong class="failed">NoWorkers</strong> 1 task is waiting', worker))
+    await admin.act(path, f"{path}/pause")
+    await eventually(lambda: says("Paused", f"<code>protoqueue resume default/{name}</code>"))
+    assert not await says("NoWorkers"), "what cannot be told while it is paused"
+    await admin.act(path, f"{path}/resume")
+    received = await eventually(lambda: api.receive(name))
+    await api("POST", f"/v1/queues/{name}/messages/{received[0]['receipt']}/reject", {"reason": "no such customer"})
+    await eventually(lambda: says("DeadLetters", "1 dead letter because of Rejected", "protoqueue dead show"))
+    await admin.act(f"{path}/purge", f"{path}/purge", confirm=name)
+    await api("DELETE", f"/v1/queues/{name}/dead-letters/{received[0]['id']}")
+    await eventually(lambda: says('<strong class="ready">Ready</strong>'))

@@ -21,7 +21,8 @@ import pytest
 import yaml
 
 from nats_server import NatsServer
-from protoqueue import Reject
+from ports import free_port
+from protoqueue import Reject, Throttle
 from provisioning import GroupSpec, QueueSpec, provision
 from waiting import eventually
 
@@ -625,3 +626,33 @@ async def test_pause_and_resume_edit_the_resource(
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     status, _, err = await cli(*words)
     assert (status, "kubectl not found on PATH" in err) == (1, True)
+
+
+async def test_resume_ends_what_a_handler_has_throttled_and_says_where_it_could_not_look(
+    cli, make_queue, make_worker, start, tmp_path: Path, monkeypatch
+) -> None:
+    queue, worker, seen = await make_queue(), make_worker(), list[int]()
+
+    @worker.handler
+    async def work(payload: int) -> None:
+        seen.append(payload)
+        if payload == 1:
+            raise Throttle(600)
+
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text("#!/bin/sh\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    start(worker)
+    await queue.enqueue(1)
+
+    async def is_throttled() -> bool:
+        return (await queue.stats()).groups["mailers"].throttled_until is not None
+
+    await eventually(is_throttled)
+    assert await cli("resume", queue.name) == (0, "", "Throttle of mailers ended\n")
+    await queue.enqueue(2)
+    await eventually(lambda: seen == [1, 2])
+    assert await cli("resume", queue.name, "--group", "mailers") == (0, "", "")
+    status, _, err = await cli("resume", queue.name, "--nats", f"nats://127.0.0.1:{free_port()}")
+    assert (status, "Throttle that a handler has raised goes on, if there is one" in err) == (0, True), err

@@ -9,6 +9,7 @@ import pytest
 import protoqueue
 from backends import Backend, is_empty, worker_of
 from protoqueue import Task, Throttle
+from protoqueue.admin.throttles import end_throttle
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.throttle import ThrottledUntil, read_throttle
@@ -276,3 +277,32 @@ async def test_what_another_has_put_in_its_place_closes_nothing_and_opens_what_i
     await write(backend, queue, b"{}")
     await eventually(lambda: seen == [1, 2])
     assert await _throttled(queue) is None
+
+
+async def test_a_throttle_that_is_ended_by_hand_is_over_for_all_workers_at_once(backend, spec, start) -> None:
+    queue = await backend.queue(spec)
+    first, second, seen = worker_of(backend, queue), worker_of(backend, queue), []
+
+    async def work(payload: int) -> None:
+        seen.append(payload)
+        if payload == 1:
+            raise Throttle(600)
+
+    for worker in (first, second):
+        worker.handler(work)
+    start(first)
+    await queue.enqueue(1)
+    await eventually(lambda: _throttled(queue))
+    start(second)
+    await queue.enqueue(2)
+
+    async def is_told_among_all() -> bool:
+        group = (await backend.client.overview())[queue.name].stats.groups["mailers"]
+        return group.throttled_until is not None
+
+    await eventually(is_told_among_all)
+    group = GroupName(QueueName.parse(queue.name), "mailers")
+    assert await end_throttle(backend.client._broker, group, 60)
+    await eventually(lambda: seen == [1, 2])
+    assert await _throttled(queue) is None
+    assert not await end_throttle(backend.client._broker, group, 60)

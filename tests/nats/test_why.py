@@ -8,9 +8,9 @@ import pytest
 from nats_server import NatsServer
 from ports import free_port
 from protoqueue import NewTask, Reject, Throttle
-from protoqueue.cli.diagnosis import diagnose
-from protoqueue.cli.facts import Finding
 from protoqueue.cli.why import look
+from protoqueue.diagnosis.diagnose import diagnose
+from protoqueue.diagnosis.facts import Finding
 from protoqueue.protocol.names import QueueName
 from provisioning import GroupSpec, api
 from waiting import eventually

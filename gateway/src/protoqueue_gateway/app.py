@@ -25,6 +25,7 @@ from protoqueue_gateway.kubernetes.errors import KubernetesError
 from protoqueue_gateway.kubernetes.secrets import receipt_key
 from protoqueue_gateway.service.connection import Connection
 from protoqueue_gateway.service.dead_letters import DeadLetters
+from protoqueue_gateway.service.diagnosis import Diagnosis
 from protoqueue_gateway.service.letters import Letters
 from protoqueue_gateway.service.live_queues import LiveQueues
 from protoqueue_gateway.service.messages import Messages
@@ -111,8 +112,8 @@ async def running_services(settings: Settings) -> AsyncIterator[Services]:
             queues=Queues(kubernetes, connection),
             dead_letters=DeadLetters(connection),
             live_queues=live,
-            letters=Letters(connection),
-            details=Details(kubernetes, connection, live),
+            letters=(letters := Letters(connection)),
+            details=Details(kubernetes, Diagnosis(connection, letters), live),
             history=QueueHistory(connection),
             tasks=(tasks_of_queues := Tasks(connection)),
             task_history=TaskHistory(connection, tasks_of_queues),

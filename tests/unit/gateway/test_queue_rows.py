@@ -88,3 +88,25 @@ def test_a_row_that_is_as_it_was_is_not_made_again_and_one_with_an_age_is() -> N
 def test_conditions_that_hold_beside_ready_are_noticed() -> None:
     body = resource(READY, condition("Contended", "True", message="two write"), condition("TasksLost", "False"))
     assert [(each.type, each.message) for each in notices_of(body)] == [("Contended", "two write")]
+
+
+THROTTLED = condition("Throttled", "True", "ThrottledByHandler", "no task is started before 12:00")
+FULL = condition("Scaling", "True", "AtMaximum", "maxReplicas is 1")
+
+
+@pytest.mark.parametrize(
+    ("groups", "waiting", "state"),
+    [
+        ([resource(READY, THROTTLED)], 0, "Throttled"),
+        ([resource(READY), resource(READY, FULL)], 5, "AtMaximum"),
+        ([resource(READY), resource(condition("Ready", "True", "Paused"))], 5, "Paused"),
+        ([], 5, "NoGroup"),
+        ([], 0, "Ready"),
+        ([resource(READY, condition("Throttled", "False"), condition("Scaling", "True", "Stable"))], 5, "Ready"),
+        ([resource(READY, condition("Throttled", "True", generation=0))], 5, "Ready"),
+    ],
+)
+def test_a_queue_that_does_not_get_on_is_not_called_ready(groups, waiting: int, state: str) -> None:
+    found = row(resource(READY), *groups, found=overview(waiting))
+    assert queue_cells.state(found) == state
+    assert (found.health is Health.READY) == (state == "Ready")

@@ -36,12 +36,13 @@ class LetterFilter:
 
 @dataclass(frozen=True)
 class LetterKind:
-    """Letters with the same cause. `error` is that of the newest of them."""
+    """Letters that died of the same. `error` is that of the newest of them, and `example` the id of its task."""
 
     filter: LetterFilter
     count: int
     error: str
     newest_at: datetime | None
+    example: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Letters:
             looked_at += 1
             kinds[LetterFilter(letter.group, letter.reason, letter.task.type, letter.error_type)].append(letter)
         found = [
-            LetterKind(each, len(letters), letters[-1].error, letters[-1].failed_at) for each, letters in kinds.items()
+            LetterKind(each, len(letters), letters[-1].error, letters[-1].failed_at, letters[-1].task.id)
+            for each, letters in kinds.items()
         ]
         found.sort(key=lambda kind: (-kind.count, -(kind.newest_at or _LONG_AGO).timestamp()))
         return LetterSummary(found, looked_at, looked_at < _MOST_LOOKED_AT)

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from protoqueue import GroupStats, ProtoQueueError
+from protoqueue import GroupStats, WorkerStatus
+from protoqueue.diagnosis.facts import Finding
 from protoqueue.protocol.names import QueueName
 from protoqueue_gateway.kubernetes.client import EVENTS, Json, Kubernetes
 from protoqueue_gateway.kubernetes.errors import KubernetesError
 from protoqueue_gateway.service.conditions import Notice, condition_of, notices_of, ready_condition
-from protoqueue_gateway.service.connection import Connection
-from protoqueue_gateway.service.errors import NoSuchQueue, ServiceError
+from protoqueue_gateway.service.diagnosis import Diagnosis
+from protoqueue_gateway.service.errors import NoSuchQueue
 from protoqueue_gateway.service.fresh import Fresh
 from protoqueue_gateway.service.live_queues import LiveQueues
 from protoqueue_gateway.service.queue_rows import Health, QueueRow, has_workers, health_of, moment
 
-_ANSWER_S = 0.5
-_WORKERS_S = 2.0
 _EVENTS_S = 5.0
 _MOST_EVENTS = 50
 
@@ -78,6 +77,8 @@ class EventView:
 @dataclass(frozen=True)
 class QueueDetails:
     row: QueueRow
+    findings: tuple[Finding, ...]
+    """What holds it up, the most serious first."""
     spec: Json
     conditions: tuple[tuple[str, str, str, str], ...]
     """Type, status, reason, message."""
@@ -94,11 +95,10 @@ class QueueDetails:
 class Details:
     """Every method raises NoSuchQueue and Away. To be used within `LiveQueues.watching`."""
 
-    def __init__(self, kubernetes: Kubernetes, connection: Connection, live: LiveQueues) -> None:
+    def __init__(self, kubernetes: Kubernetes, diagnosis: Diagnosis, live: LiveQueues) -> None:
         self._kubernetes = kubernetes
-        self._connection = connection
+        self._diagnosis = diagnosis
         self._live = live
-        self._workers = Fresh(self._ask_workers, _WORKERS_S)
         self._events = Fresh(self._ask_events, _EVENTS_S)
 
     async def look(self, name: QueueName) -> QueueDetails:
@@ -106,13 +106,13 @@ class Details:
         if found is None:
             raise NoSuchQueue(f"there is no queue {name}")
         groups = [str(group["metadata"]["name"]) for group in found.groups]
-        workers, events = await asyncio.gather(
-            asyncio.gather(*(self._workers.get((name, group)) for group in groups)),
-            self._events.get((name, tuple(groups))),
+        diagnosed, events = await asyncio.gather(
+            self._diagnosis.of(name, found), self._events.get((name, tuple(groups)))
         )
         stats = found.stats.groups if found.stats else {}
         return QueueDetails(
             row=found.row,
+            findings=diagnosed.findings,
             spec=dict(found.body.get("spec") or {}),
             conditions=tuple(
                 tuple(str(each.get(field, "")) for field in ("type", "status", "reason", "message"))  # type: ignore[misc]
@@ -120,20 +120,12 @@ class Details:
             ),
             notices=notices_of(found.body),
             groups=tuple(
-                _group(body, stats.get(group), present)
-                for body, group, present in zip(found.groups, groups, workers, strict=True)
+                _group(body, stats.get(group), diagnosed.workers.get(group, ()))
+                for body, group in zip(found.groups, groups, strict=True)
             ),
             schedules=tuple(_schedules(found.body)),
             events=events,
         )
-
-    async def _ask_workers(self, key: tuple[QueueName, str]) -> tuple[WorkerView, ...]:
-        """Empty if NATS cannot be asked."""
-        try:
-            queue = await self._connection.queue(key[0])
-            return tuple(WorkerView(each.host, each.running) for each in await queue.workers(key[1], wait=_ANSWER_S))
-        except (ProtoQueueError, ServiceError):
-            return ()
 
     async def _ask_events(self, key: tuple[QueueName, Sequence[str]]) -> tuple[EventView, ...]:
         """The newest first; none where the gateway may not list them."""
@@ -156,7 +148,7 @@ class Details:
         return tuple(events[:_MOST_EVENTS])
 
 
-def _group(body: Json, stats: GroupStats | None, workers: tuple[WorkerView, ...]) -> GroupView:
+def _group(body: Json, stats: GroupStats | None, workers: Sequence[WorkerStatus]) -> GroupView:
     status, spec = body.get("status") or {}, body.get("spec") or {}
     tasks = status.get("tasks") or {}
     health, reason, message = health_of(ready_condition(body))
@@ -174,7 +166,7 @@ def _group(body: Json, stats: GroupStats | None, workers: tuple[WorkerView, ...]
         message=message,
         scaling=str(condition_of(body, "Scaling").get("message", "")),
         notices=notices_of(body),
-        workers=workers,
+        workers=tuple(WorkerView(each.host, each.running) for each in workers),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from protoqueue import QueueOverview
 from protoqueue.protocol.names import QueueName
 from protoqueue_gateway.kubernetes.client import Json
-from protoqueue_gateway.service.conditions import ready_condition
+from protoqueue_gateway.service.conditions import condition_of, ready_condition
 
 
 class Health(StrEnum):
@@ -51,11 +51,12 @@ def queue_row(
     status = body.get("status") or {}
     tasks = status.get("tasks") or {}
     workers = [group for group in groups if has_workers(group)]
-    health, reason, message = _health(body, groups)
     stats = found.stats if found else None
+    waiting = stats.waiting if stats else tasks.get("waiting")
+    health, reason, message = _health(body, groups, waiting or 0)
     return QueueRow(
         name=name,
-        waiting=stats.waiting if stats else tasks.get("waiting"),
+        waiting=waiting,
         in_flight=stats.in_flight if stats else tasks.get("inFlight"),
         scheduled=stats.scheduled if stats else tasks.get("scheduled"),
         dead=stats.dead if stats else tasks.get("dead"),
@@ -99,8 +100,8 @@ def _rounded(rate: float | None) -> float | None:
     return None if rate is None else round(rate, 1 if rate < 100 else 0)
 
 
-def _health(body: Json, groups: Sequence[Json]) -> tuple[Health, str, str]:
-    """The condition of the queue; if that is Ready, of the first group that is not."""
+def _health(body: Json, groups: Sequence[Json], waiting: int) -> tuple[Health, str, str]:
+    """Of the queue; where that is well, of the first group that is not, or that does not get on."""
     if body["metadata"].get("deletionTimestamp"):
         return Health.PENDING, "Deleting", "the queue is being deleted"
     found = health_of(ready_condition(body))
@@ -109,7 +110,25 @@ def _health(body: Json, groups: Sequence[Json]) -> tuple[Health, str, str]:
             health, reason, message = health_of(ready_condition(group))
             if health not in (Health.READY, Health.PAUSED):
                 return health, reason, f"group {group['metadata']['name']}: {message}"
+    if found[0] is Health.READY:
+        if waiting and not groups:
+            return Health.PENDING, "NoGroup", "the queue has no consumer group"
+        return next(filter(None, (_held(group) for group in groups)), found)
     return found
+
+
+def _held(group: Json) -> tuple[Health, str, str] | None:
+    """What keeps a group that is Ready from its tasks."""
+    name = group["metadata"]["name"]
+    health, reason, message = health_of(ready_condition(group))
+    if health is Health.PAUSED:
+        return health, reason, f"group {name}: {message}"
+    throttled, scaling = condition_of(group, "Throttled"), condition_of(group, "Scaling")
+    if throttled.get("status") == "True":
+        return Health.PENDING, "Throttled", f"group {name}: {throttled.get('message', '')}"
+    if scaling.get("reason") == "AtMaximum":
+        return Health.PENDING, "AtMaximum", f"group {name}: {scaling.get('message', '')}"
+    return None
 
 
 def health_of(condition: Json) -> tuple[Health, str, str]:

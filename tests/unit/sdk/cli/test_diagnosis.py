@@ -1,21 +1,25 @@
 """What `protoqueue why` makes of what it sees: cause and next step of each thing that can hold a queue up."""
 
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from docs.reasons import reasons
 from protoqueue.admin.inspection import BusyPartition
 from protoqueue.admin.stats import GroupStats, QueueStats
-from protoqueue.cli.diagnosis import diagnose
-from protoqueue.cli.facts import Facts, Group
-from protoqueue.cli.next_steps import known_reasons, next_step
-from protoqueue.cli.resources import Condition, Pod, Resource
+from protoqueue.cli.app import build_app
 from protoqueue.cli.why_screen import screen
+from protoqueue.diagnosis.diagnose import diagnose
+from protoqueue.diagnosis.facts import Facts, Finding, Group
+from protoqueue.diagnosis.next_steps import known_reasons, next_step
+from protoqueue.diagnosis.resources import Condition, Pod, Resource
 from protoqueue.protocol.config import RateLimit
 from protoqueue.protocol.worker_status import WorkerStatus
 from protoqueue.task import Task
@@ -82,13 +86,13 @@ CASES = {
         facts(group(), resource=not_ready("NatsUnavailable", "Authorization Violation")),
         "NatsUnavailable",
         ["the queue email is not Ready", "Authorization Violation"],
-        ["kubectl logs -A -l app.kubernetes.io/name=protoqueue,app.kubernetes.io/component=operator"],
+        ["-l app.kubernetes.io/name=protoqueue,app.kubernetes.io/component=operator", "xargs -rL1 kubectl logs"],
     ),
     "bad Secret": (
         facts(stats=None, resource=not_ready("SecretInvalid", "Secret account has no key url", secret="account")),
         "SecretInvalid",
         ["Secret account has no key url"],
-        ["kubectl edit secret account -n shop"],
+        ["kubectl patch secret account -n shop"],
     ),
     "missing Secret": (
         facts(stats=None, resource=not_ready("SecretNotFound", "Secret account not found", secret="account")),
@@ -111,7 +115,7 @@ CASES = {
     "crash-looping workers": (
         facts(group(5, resource=not_ready("WorkersFailing", "0 of 1 available", desired=1), pods=[CRASHED])),
         "CrashLooping",
-        ["0 of 1 workers of mailers are available", "container worker exited with code 1, 7 restarts"],
+        ["0 of 1 worker of mailers is available", "container worker exited with code 1, 7 restarts"],
         ["protoqueue logs shop/email --group mailers --previous"],
     ),
     "workers out of memory": (
@@ -201,12 +205,12 @@ CASES = {
         facts(Group("mailers", GroupStats(5, throttled_until=NOW + timedelta(seconds=65), throttle_reason="429"))),
         "Throttled",
         ["a handler of mailers throttles it until 12:01:05 UTC (429)"],
-        ["it ends by itself", "nats kv del pq-done shop.email.mailers.throttle.until"],
+        ["it ends by itself", "protoqueue resume shop/email --group mailers"],
     ),
     "all slots settling": (
         facts(group(5, 10, worker(10, trouble="10 outcomes cannot be stored, the first one for 40 s: no space left"))),
         "Unsettled",
-        ["1 of 1 workers of mailers cannot go on: 10 outcomes cannot be stored", "no space left"],
+        ["1 of 1 worker of mailers cannot go on: 10 outcomes cannot be stored", "no space left"],
         ["protoqueue logs shop/email --group mailers"],
     ),
     "a stuck ordered partition": (
@@ -236,7 +240,7 @@ CASES = {
     "workers of another queue": (
         facts(group(5, resource=Resource(READY, desired=1), pods=[BUSY])),
         "WorkersSilent",
-        ["of 1 available workers of mailers none responds"],
+        ["of 1 available worker of mailers none responds"],
         ["protoqueue logs shop/email --group mailers"],
     ),
     "workers that start": (
@@ -246,9 +250,14 @@ CASES = {
         ["kubectl get pods -n shop"],
     ),
     "workers that start nothing": (
-        facts(group(5, 0, worker())), "NothingStarts", ["start none of the 5 waiting tasks"], ["/readyz"],
+        facts(group(5, 0, worker())), "NothingStarts", ["start none of the waiting tasks (5)"], ["/readyz"],
     ),
-    "no group": (facts(stats=stats(5)), "NoGroup", ["no consumer group"], ["queueRef.name: email"]),
+    "no group": (
+        facts(stats=stats(5)),
+        "NoGroup",
+        ["5 tasks wait and the queue has no consumer group"],
+        ["spec.queueRef.name email in namespace shop"],
+    ),
     "no operator": (
         facts(group(), resource=Resource()), "NotReconciled", ["has not reconciled it"], ["kubectl get pods"],
     ),
@@ -326,7 +335,7 @@ def test_every_reason_of_not_being_ready_has_a_next_step() -> None:
     assert known_reasons() <= reasons(ROOT / "operator/src/protoqueue_operator")
     for reason in known_reasons():
         step = next_step(reason, kind="queue", name="email", queue="shop/email", secret="account")
-        assert "{" not in step
+        assert re.search(r"{\w+}|{{|}} ", step) is None
         assert step
 
 
@@ -360,11 +369,88 @@ def test_letters_that_should_be_elsewhere_are_told_of() -> None:
 
 def test_every_cause_is_in_troubleshooting() -> None:
     page = (ROOT / "docs/operations/troubleshooting.md").read_text()
-    folder = ROOT / "worker-sdk/src/protoqueue/cli"
+    folder = ROOT / "worker-sdk/src/protoqueue/diagnosis"
     causes = {
         cause
-        for name in ("diagnosis.py", "workers_diagnosis.py")
+        for name in ("diagnose.py", "workers.py")
         for cause in re.findall(r'Finding\(\s*"(\w+)"', (folder / name).read_text())
     }
     assert {cause for _, cause, *_ in CASES.values()} - known_reasons() <= causes | {"Unsettled"}
     assert {cause for cause in causes if f"`{cause}`" not in page} == set()
+
+
+ENDS_WITH_A_COMMAND = [finding for seen, *_ in CASES.values() for finding in diagnose(seen)]
+STEPS = {step.command for finding in ENDS_WITH_A_COMMAND for step in finding.steps if step.command} | {
+    step.command
+    for reason in known_reasons()
+    for step in Finding("", "", next_step(reason, kind="queue", name="email", queue="shop/email", secret="a")).steps
+    if step.command
+}
+
+
+@pytest.mark.parametrize("finding", ENDS_WITH_A_COMMAND, ids=lambda finding: finding.cause)
+def test_words_stand_before_a_command_and_never_behind_it(finding: Finding) -> None:
+    """What is copied from the command to the end of the line can be run."""
+    for step in finding.steps:
+        assert re.search(r"\b(kubectl|protoqueue) [a-z]", re.sub("`[^`]*`", "", step.words)) is None, step
+        unquoted = re.sub("'[^']*'", "", step.command)
+        assert not re.search(r"[,:] |\.$| (says|shows|then|lets) ", unquoted), step
+
+
+@pytest.mark.parametrize("command", sorted(each for each in STEPS if each.startswith("protoqueue ")))
+def test_commands_of_ours_are_understood(command: str) -> None:
+    tree: Any = typer.main.get_command(build_app())
+    name, words = "protoqueue", shlex.split(command)[1:]
+    while hasattr(tree, "resolve_command"):
+        name, tree, words = tree.resolve_command(tree.context_class(tree), words)
+    tree.make_context(name, words)
+
+
+@pytest.mark.parametrize("command", sorted(each for each in STEPS if each.startswith("kubectl ")))
+def test_commands_of_kubectl_have_flags_that_it_knows(command: str) -> None:
+    words = shlex.split(command.partition(" | ")[0])
+    verbs = words[1 : 4 if words[1] == "create" else 2]
+    known = subprocess.run(["kubectl", *verbs, "--help"], capture_output=True, text=True, check=True).stdout
+    known += subprocess.run(["kubectl", "options"], capture_output=True, text=True, check=True).stdout
+    for flag in (word.partition("=")[0] for word in words[2:] if word.startswith("-")):
+        assert re.search(rf"(^|[ ,]){flag}[ ,=:]", known, re.MULTILINE), flag
+
+
+@pytest.mark.parametrize(
+    ("waiting", "text"), [(1, "1 task is waiting and no worker"), (2, "2 tasks are waiting and no worker")]
+)
+def test_one_is_not_many(waiting: int, text: str) -> None:
+    (finding,) = diagnose(facts(group(waiting)))
+    assert finding.what.startswith(text)
+
+
+def test_workers_are_counted_as_the_group_wants_them() -> None:
+    """Pods that an earlier node has left behind are not workers."""
+    left = facts(group(5, resource=not_ready("WorkersFailing", "", desired=1), pods=[CRASHED, CRASHED]))
+    assert diagnose(left)[0].what.startswith("0 of 1 worker of mailers is available")
+
+
+def test_an_edit_that_nobody_has_seen_is_told_instead_of_what_was_before() -> None:
+    condition = {"type": "Ready", "status": "False", "reason": "InvalidSpec", "message": "x", "observedGeneration": 1}
+    body = {"kind": "Queue", "metadata": {"name": "email", "generation": 2}, "status": {"conditions": [condition]}}
+    (edited,) = diagnose(facts(group(), resource=Resource.read(body)))
+    assert (edited.cause, "last edit of the queue email" in edited.what) == ("NotReconciled", True)
+    body["metadata"]["generation"] = 1
+    (seen,) = diagnose(facts(group(), resource=Resource.read(body)))
+    assert seen.cause == "InvalidSpec"
+
+
+@pytest.mark.parametrize(
+    ("message", "cause", "todo"),
+    [
+        ("0 of 2 workers available; container app exited 3, 6 restarts", "CrashLooping", "--group mailers --previous"),
+        ("0 of 2 workers available; container app ran out of memory, 1 restart", "CrashLooping", "limits.memory"),
+        ("0 of 1 worker available; container app: ErrImagePull: not found", "WrongImage", "correct the image"),
+        ("0 of 1 worker available; a pod cannot be scheduled: 0/3 nodes", "Unschedulable", "resources.requests"),
+        ("0 of 1 worker available; its pods are starting", "WorkersFailing", "kubectl describe pods"),
+    ],
+)
+def test_who_may_not_see_pods_names_the_same_cause(message: str, cause: str, todo: str) -> None:
+    seen = facts(group(5, resource=not_ready("WorkersFailing", message, desired=2), knows_pods=False))
+    finding = diagnose(seen)[0]
+    assert (finding.cause, message in finding.what, todo in finding.todo) == (cause, True, True), finding

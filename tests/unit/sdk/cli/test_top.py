@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protoqueue.admin.all_queues import QueueOverview
-from protoqueue.admin.stats import Progress, QueueStats
+from protoqueue.admin.stats import GroupStats, Progress, QueueStats
 from protoqueue.cli.top import Order, Row, in_order, row, screen
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -62,3 +62,12 @@ def test_the_screen_is_never_left(columns: int, lines: int) -> None:
 def test_what_does_not_fit_is_counted() -> None:
     assert screen(rows(), 80, 5)[-1] == "… and 3 more queues"
     assert screen([], 80, 24) == ["0 queues: 0 waiting, 0 in flight, 0 dead", "", "no queues found: apply a Queue"]
+
+
+@pytest.mark.parametrize(("groups", "state"), [((True,), "Throttled"), ((True, False), "Active"), ((), "Active")])
+def test_a_queue_that_its_handlers_have_stopped_is_not_called_active(groups: tuple[bool, ...], state: str) -> None:
+    stats = {
+        f"g{number}": GroupStats(1, throttled_until=NOW if stopped else None) for number, stopped in enumerate(groups)
+    }
+    found = QueueOverview(QueueStats(1, 0, 0, 0, None, {}, stats), Progress(0, 0), None)
+    assert screen([row("a/b", found, None, NOW, 1.0)], 100, 9)[-1].endswith(state)

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protoqueue.admin.places import first_messages
-from protoqueue.admin.stats import Progress, QueueStats, count_progress, read_consumers, summarize
+from protoqueue.admin.stats import (
+    Progress,
+    QueueStats,
+    count_progress,
+    read_consumers,
+    summarize,
+    with_throttles,
+)
 from protoqueue.broker import Broker, StreamState
 from protoqueue.broker.config_watch import read_settings
 from protoqueue.errors import ConfigurationError
@@ -143,6 +150,8 @@ class AllQueues:
             seen.streams = now
         dead = now[-1].messages if now[-1] else 0
         stats = summarize(settings, stored, seen.oldest_at, consumers, dead, self._broker.now())
+        if stats.waiting and not stats.in_flight:
+            stats = await with_throttles(self._broker, settings, stats, timeout_s)
         oldest_at = None if stats.oldest_age is None else seen.oldest_at
         seen.overview = QueueOverview(stats, count_progress(consumers, stored), oldest_at)
 

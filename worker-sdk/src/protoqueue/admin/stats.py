@@ -88,6 +88,11 @@ async def read_stats(broker: Broker, queue: QueueSettings, timeout_s: float) -> 
     dead = await broker.stream_state(queue.dead_letter_stream, timeout_s)
     oldest_at = min((message.stored_at for message in oldest.values()), default=None)
     stats = summarize(queue, sum(counted.values()), oldest_at, consumers, dead.messages if dead else 0, broker.now())
+    return await with_throttles(broker, queue, stats, timeout_s)
+
+
+async def with_throttles(broker: Broker, queue: QueueSettings, stats: QueueStats, timeout_s: float) -> QueueStats:
+    """The same, and which groups start nothing because a handler said so. Raises Unavailable."""
     throttles = await asyncio.gather(
         *(read_group_throttle(broker, GroupName(queue.name, name), timeout_s) for name in stats.groups)
     )

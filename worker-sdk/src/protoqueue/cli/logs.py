@@ -11,8 +11,8 @@ import typer
 from protoqueue.cli import kubectl
 from protoqueue.cli.failure import fail
 from protoqueue.cli.output import GroupOption, QueueArgument, run_async
-from protoqueue.cli.resources import StartedPod, started_pods, workers_of
 from protoqueue.cli.table import printable
+from protoqueue.diagnosis.resources import StartedPod, started_pods, workers_of
 from protoqueue.errors import ConfigurationError
 from protoqueue.protocol.names import QueueName
 

@@ -1,16 +1,21 @@
 """`protoqueue pause` and `resume`: they edit the resource, since it is what the operator and everyone else go by."""
 
+import asyncio
 import json
 import subprocess
 from typing import Annotated
 
 import typer
 
+from protoqueue.admin.throttles import end_throttle
 from protoqueue.cli.connection import ConnectedCommand, selected_server
 from protoqueue.cli.failure import errors_reported, fail
 from protoqueue.cli.output import Format, Output, QueueArgument, print_data, run_async
-from protoqueue.errors import ConfigurationError
-from protoqueue.protocol.names import QueueName
+from protoqueue.connection import connect
+from protoqueue.errors import ConfigurationError, ProtoQueueError, QueueNotFound
+from protoqueue.protocol.names import GroupName, QueueName
+
+_CONNECT_S = 5.0
 
 GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="Only this consumer group.")]
 
@@ -26,8 +31,10 @@ def pause(queue: QueueArgument, group: GroupOption = None, output: Output = Form
 
 
 def resume(queue: QueueArgument, group: GroupOption = None, output: Output = Format.TABLE) -> None:
-    """Resume delivery. Requires kubectl, or --server."""
+    """Resume delivery, also where a handler's Throttle has stopped it. Requires kubectl, or --server."""
     _set(queue, group, output, paused=False)
+    if not selected_server():
+        _end_throttles(QueueName.parse(queue), group)
 
 
 def _set(queue: str, group: str | None, output: Format, *, paused: bool) -> None:
@@ -44,6 +51,30 @@ def _set(queue: str, group: str | None, output: Format, *, paused: bool) -> None
         _patch(name, group, output, paused=paused)
     if output is not Format.TABLE:
         print_data({"queue": str(name), "group": group, "paused": paused}, output)
+
+
+def _end_throttles(name: QueueName, group: str | None) -> None:
+    """Of all groups, or of one. What NATS does not let us see is told, and no error: delivery is resumed."""
+    try:
+        ended = asyncio.run(_ended_throttles(name, group))
+    except QueueNotFound:
+        return
+    except (ProtoQueueError, OSError) as error:
+        typer.echo(f"a Throttle that a handler has raised goes on, if there is one: {error}", err=True)
+        return
+    for each in ended:
+        typer.echo(f"Throttle of {each} ended", err=True)
+
+
+async def _ended_throttles(name: QueueName, group: str | None) -> list[str]:
+    async with connect(timeout=_CONNECT_S) as client:
+        queue = await client.queue(str(name))
+        groups = [group] if group else sorted((await queue.stats()).groups)
+        return [
+            each
+            for each in groups
+            if await end_throttle(queue._broker, GroupName(name, each), _CONNECT_S)  # noqa: SLF001
+        ]
 
 
 def _over_http(server: str, name: QueueName, group: str | None, *, paused: bool) -> None:

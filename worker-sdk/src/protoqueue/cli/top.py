@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from protoqueue.admin.all_queues import QueueOverview
-from protoqueue.admin.stats import Progress
+from protoqueue.admin.stats import Progress, QueueStats
 from protoqueue.cli.backend import TargetClient
 from protoqueue.cli.connection import ConnectedCommand, open_client, selected_server
 from protoqueue.cli.output import Format, Output, human_age, moment, print_data, print_table, run_async, terminal_width
@@ -148,8 +148,15 @@ def _cells(row: Row) -> tuple[Any, ...]:
     stats = row.overview.stats
     return (
         row.name, stats.waiting, stats.in_flight, _rate(row.arrivals_per_s), _rate(row.completions_per_s), stats.dead,
-        stats.scheduled, human_age(row.age), state_of(stats.paused),
+        stats.scheduled, human_age(row.age), state_of(stats.paused, _throttled_until(stats)),
     )  # fmt: skip
+
+
+def _throttled_until(stats: QueueStats) -> datetime | None:
+    """Of a queue all groups of which a handler has stopped."""
+    moments = [group.throttled_until for group in stats.groups.values()]
+    known = [moment for moment in moments if moment is not None]
+    return min(known) if known and len(known) == len(moments) else None
 
 
 def _rate(per_s: float | None) -> str:

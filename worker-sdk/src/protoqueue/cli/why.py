@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,25 +9,23 @@ from typing import Annotated, Any
 import typer
 
 from protoqueue.admin.dead_letters import DeadLetter
-from protoqueue.admin.inspection import Inspection, inspect_queue
 from protoqueue.admin.samples import QueueSamples
-from protoqueue.admin.stats import GroupStats, Progress
+from protoqueue.admin.stats import Progress
 from protoqueue.cli import kubectl
 from protoqueue.cli.connection import ConnectedCommand, open_client, selected_server
 from protoqueue.cli.dead import summarize
-from protoqueue.cli.diagnosis import diagnose
-from protoqueue.cli.facts import RECENT_S, Facts, Group, mean_rates
 from protoqueue.cli.failure import fail
 from protoqueue.cli.output import Format, Output, QueueArgument, print_data, print_lines, run_async, terminal_width
 from protoqueue.cli.progress import shown
-from protoqueue.cli.resources import Pod, Resource, read_pods
 from protoqueue.cli.why_screen import screen
 from protoqueue.connection import connect
+from protoqueue.diagnosis.diagnose import diagnose
+from protoqueue.diagnosis.facts import RECENT_S, Facts, mean_rates
+from protoqueue.diagnosis.look import Look, groups_of, look_into
+from protoqueue.diagnosis.resources import Pod, Resource, read_pods
 from protoqueue.errors import ConfigurationError, PermissionDenied, ProtoQueueError, QueueNotFound, Unavailable
 from protoqueue.protocol.names import QueueName
-from protoqueue.protocol.worker_status import WorkerStatus
 from protoqueue.queue import Queue
-from protoqueue.task import DEFAULT_TIMEOUT_S
 
 _LETTERS = 1000
 _ERRORS_SHOWN = 5
@@ -81,30 +78,18 @@ async def look(name: QueueName, interval_s: float) -> Facts:
     (resource, groups, pods, problem), seen = await asyncio.gather(
         asyncio.to_thread(_from_kubernetes, name), _from_nats(name, interval_s)
     )
-    names = sorted({*groups, *(seen.inspection.stats.groups if seen.inspection else {})})
-    stats = seen.inspection.stats if seen.inspection else None
+    inspection = seen.look.inspection if seen.look else None
     before, after = seen.progress
     return Facts(
         str(name),
         datetime.now(UTC),
-        stats,
-        [
-            Group(
-                each,
-                stats.groups.get(each, GroupStats()) if stats else GroupStats(),
-                seen.workers.get(each, ()),
-                groups.get(each),
-                pods.get(each, ()),
-                seen.inspection.redelivered.get(each, 0) if seen.inspection else 0,
-                seen.inspection.rate_limits.get(each) if seen.inspection else None,
-            )
-            for each in names
-        ],
+        inspection.stats if inspection else None,
+        groups_of(seen.look, groups, pods),
         resource,
         arrivals_per_s=max(0, after.stored - before.stored) / interval_s,
         completions_per_s=max(0, after.removed - before.removed) / interval_s,
-        rate_limit=seen.inspection.rate_limits.get("") if seen.inspection else None,
-        partitions=seen.inspection.partitions if seen.inspection else (),
+        rate_limit=inspection.rate_limits.get("") if inspection else None,
+        partitions=inspection.partitions if inspection else (),
         letters=summarize(seen.letters)[:_ERRORS_SHOWN],
         dead_letter_queue=seen.dead_letter_queue,
         recent=mean_rates(seen.recent),
@@ -118,9 +103,8 @@ class _Seen:
 
     def __init__(self, problem: str = "") -> None:
         self.problem = problem
-        self.inspection: Inspection | None = None
+        self.look: Look | None = None
         self.progress = Progress(0, 0), Progress(0, 0)
-        self.workers: Mapping[str, Sequence[WorkerStatus]] = {}
         self.letters: list[DeadLetter] = []
         self.recent: QueueSamples | None = None
         self.dead_letter_queue: str | None = None
@@ -142,10 +126,7 @@ async def _look_into(queue: Queue, interval_s: float) -> _Seen:
     await asyncio.sleep(interval_s)
     seen.progress = before, await queue.progress()
     seen.dead_letter_queue = queue.dead_letter_queue
-    seen.inspection = await inspect_queue(queue._broker, queue._settings, DEFAULT_TIMEOUT_S)  # noqa: SLF001
-    names = sorted(seen.inspection.stats.groups)
-    answers = await asyncio.gather(*(queue.workers(each) for each in names))
-    seen.workers = dict(zip(names, answers, strict=True))
+    seen.look = await look_into(queue)
     with contextlib.suppress(ProtoQueueError):  # a user may not be allowed, and an earlier operator keeps none
         seen.recent = await queue.samples(since=RECENT_S)
     async for letter in queue.dead_letters():

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from protoqueue.admin.stats import GroupStats
 from protoqueue.cli.backend import Letter
 from protoqueue.cli.dead import summarize
-from protoqueue.cli.facts import RECENT_S, Facts, Group, mean_rates
 from protoqueue.cli.gateway import GatewayClient
-from protoqueue.cli.resources import Condition, Resource
+from protoqueue.diagnosis.facts import RECENT_S, Facts, Group, mean_rates
+from protoqueue.diagnosis.resources import Condition, Resource
 from protoqueue.protocol.names import QueueName
 
 

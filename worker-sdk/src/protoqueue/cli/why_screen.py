@@ -3,9 +3,9 @@
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from protoqueue.cli.facts import Facts, Finding, Group
 from protoqueue.cli.output import human_age
 from protoqueue.cli.table import one_line, table_lines
+from protoqueue.diagnosis.facts import Facts, Finding, Group
 
 _LONGEST_ERROR = 200
 _LONGEST_FINDING = 500

@@ -25,6 +25,8 @@ class Resource:
     """What the Queue or ConsumerGroup says of itself; without a cluster that answers there is none."""
 
     conditions: Mapping[str, Condition] = field(default_factory=dict)
+    is_current: bool = True
+    """Whether Ready tells of the newest edit."""
     paused: bool = False
     desired: int | None = None
     available: int | None = None
@@ -47,11 +49,14 @@ class Resource:
             each["type"]: Condition(each.get("status", ""), each.get("reason", ""), each.get("message", ""))
             for each in status.get("conditions") or []
         }
+        generation = meta.get("generation")
+        told = [each.get("observedGeneration") for each in status.get("conditions") or [] if each["type"] == "Ready"]
         worker = spec.get("worker") or {}
         target = worker.get("scaleTargetRef") or {}
         name = target.get("name") or meta.get("name", "")
         return cls(
             conditions,
+            is_current=all(each in (None, generation) for each in told),
             paused=bool(spec.get("paused")),
             desired=status.get("desiredReplicas"),
             available=status.get("availableReplicas", status.get("replicas")),

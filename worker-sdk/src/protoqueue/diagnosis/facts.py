@@ -1,5 +1,6 @@
-"""One look at a queue, as `protoqueue why` takes it."""
+"""One look at a queue, and what is found in it. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,12 +9,28 @@ from typing import Any
 from protoqueue.admin.inspection import BusyPartition
 from protoqueue.admin.samples import QueueSamples
 from protoqueue.admin.stats import GroupStats, QueueStats
-from protoqueue.cli.resources import Pod, Resource
+from protoqueue.diagnosis.resources import Pod, Resource
 from protoqueue.protocol.config import RateLimit
 from protoqueue.protocol.worker_status import WorkerStatus
 
 RECENT_S = 600.0
 _LEAST_SAMPLES = 6
+
+
+_COMMAND = re.compile(r"(?:(.*): )?((?:kubectl|protoqueue|tail) .+)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do: in words, as a command that can be copied, or in words with the command at the end."""
+
+    words: str
+    command: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> "Step":
+        match = _COMMAND.fullmatch(text)
+        return cls(match[1] or "", match[2]) if match else cls(text)
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,17 @@ class Finding:
     cause: str
     what: str
     todo: str
+    """Steps, divided by `; `; where one has a command, it stands at the end."""
+
+    @property
+    def steps(self) -> list[Step]:
+        return [Step.read(text) for text in self.todo.split("; ")]
+
+
+def counted(number: int, one: str, verbs: tuple[str, str] | None = None) -> str:
+    """`1 task`, `2 tasks`; with verbs, `1 task is` and `2 tasks are`."""
+    noun = one if number == 1 else f"{one}s"
+    return f"{number} {noun}" + (f" {verbs[number != 1]}" if verbs else "")
 
 
 @dataclass(frozen=True)
@@ -34,6 +62,8 @@ class Group:
     workers: Sequence[WorkerStatus] = ()
     resource: Resource | None = None
     pods: Sequence[Pod] = ()
+    knows_pods: bool = True
+    """Whether they could be asked: else the group's condition has to tell what they say."""
     redelivered: int = 0
     """Tasks in flight that were with a worker before, which died or did not extend their lease."""
     rate_limit: RateLimit | None = None
@@ -77,6 +107,8 @@ class Facts:
     """Where what dies is to become a task."""
     nats_problem: str = ""
     """Why NATS could not be asked."""
+    nats_setting: str = "PROTOQUEUE_NATS_URL, or --nats,"
+    """What says where NATS is."""
     kubernetes_problem: str = ""
     """Why Kubernetes could not be asked."""
 

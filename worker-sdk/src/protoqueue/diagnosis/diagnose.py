@@ -4,14 +4,12 @@ import math
 from collections.abc import Iterator
 from datetime import datetime
 
-from protoqueue.cli.facts import Facts, Finding, Group
-from protoqueue.cli.next_steps import next_step
-from protoqueue.cli.resources import Resource
-from protoqueue.cli.workers_diagnosis import of_workers
+from protoqueue.diagnosis.facts import Facts, Finding, Group, counted
+from protoqueue.diagnosis.next_steps import next_step
+from protoqueue.diagnosis.resources import Resource
+from protoqueue.diagnosis.workers import of_workers
 from protoqueue.outcomes import Reason
-from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.config import RateLimit
-from protoqueue.protocol.names import GroupName, QueueName
 
 STUCK_AFTER_S, IDLE_PARTITION_AFTER_S = 60.0, 10.0
 """A partition is stuck when it has had the same task for so long; for the shorter time where nobody runs that task."""
@@ -33,8 +31,8 @@ def _of_nats(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "NatsAway",
         f"NATS cannot be asked: {facts.nats_problem}{also}",
-        "check that NATS runs and that PROTOQUEUE_NATS_URL, or --nats, names it with the right credentials: "
-        "kubectl get pods -A -l app.kubernetes.io/component=nats",
+        f"check that {facts.nats_setting} names NATS with the right credentials; "
+        "check that NATS runs: kubectl get pods -A -l app.kubernetes.io/component=nats",
     )
 
 
@@ -45,7 +43,12 @@ def _of_queue(facts: Facts) -> Iterator[Finding]:
     if facts.paused:
         yield Finding("Paused", "the queue is paused: no tasks are delivered", f"protoqueue resume {facts.name}")
     if not facts.groups and facts.stats is not None:
-        yield Finding("NoGroup", "the queue has no consumer group", f"apply a ConsumerGroup with queueRef.name: {name}")
+        waiting = f"{counted(facts.stats.waiting, 'task', ('waits', 'wait'))} and " if facts.stats.waiting else ""
+        yield Finding(
+            "NoGroup",
+            f"{waiting}the queue has no consumer group",
+            f"apply a ConsumerGroup with spec.queueRef.name {name} in namespace {facts.namespace}",
+        )
 
 
 def _not_ready(facts: Facts, kind: str, name: str, resource: Resource) -> Iterator[Finding]:
@@ -55,6 +58,12 @@ def _not_ready(facts: Facts, kind: str, name: str, resource: Resource) -> Iterat
             "NotReconciled",
             f"the {kind} {name} has no Ready condition: the operator has not reconciled it",
             "check that the operator runs: kubectl get pods -A -l app.kubernetes.io/name=protoqueue",
+        )
+    elif not resource.is_current:
+        yield Finding(
+            "NotReconciled",
+            f"the last edit of the {kind} {name} is not reconciled yet",
+            "if this stays, check that the operator runs: kubectl get pods -A -l app.kubernetes.io/name=protoqueue",
         )
     elif ready.status != "True" and not (ready.reason == "NatsUnavailable" and facts.nats_problem):
         yield Finding(
@@ -94,11 +103,10 @@ def _is_told(group: Group, of_workers: bool) -> bool:
 
 def _throttled(facts: Facts, group: Group, until: datetime) -> Finding:
     said = f" ({group.stats.throttle_reason})" if group.stats.throttle_reason else ""
-    key = GroupName(QueueName.parse(facts.name), group.name).throttle_key
     return Finding(
         "Throttled",
         f"a handler of {group.name} throttles it until {until:%H:%M:%S} UTC{said}: no task is started before then",
-        f"nothing: it ends by itself; to end it now: nats kv del {DONE_BUCKET} {key}",
+        f"wait: it ends by itself; to end it now: protoqueue resume {facts.name} --group {group.name}",
     )
 
 
@@ -118,9 +126,9 @@ def _stuck_partitions(facts: Facts, group: Group) -> Iterator[Finding]:
     yield Finding(
         "StuckPartition",
         f"partition {worst.number} of {group.name} has stood for {_span((facts.now - worst.since).total_seconds())}: "
-        f"{task} {does}, and {worst.waiting} tasks wait behind it{others}",
-        f"protoqueue logs {facts.name} --group {group.name} says why; "
-        + (f"protoqueue cancel {facts.name} {worst.task.id} lets the others go on" if worst.task else ""),
+        f"{task} {does}, and {counted(worst.waiting, 'task', ('waits', 'wait'))} behind it{others}",
+        f"see why: protoqueue logs {facts.name} --group {group.name}"
+        + (f"; let the others go on without it: protoqueue cancel {facts.name} {worst.task.id}" if worst.task else ""),
     )
 
 
@@ -131,11 +139,12 @@ def _rate_limited(facts: Facts, group: Group) -> Iterator[Finding]:
         return
     name = group.name if kind == "consumergroup" else facts.name.partition("/")[2]
     per_s = limit.tasks / limit.per_s
+    waiting = counted(group.stats.waiting, "task", ("waits", "wait"))
     yield Finding(
         "RateLimited",
-        f"the rate limit of the {kind} {name}, {_limit(limit)}, holds {group.name} back: {group.stats.waiting} tasks "
-        f"wait, for {_span(group.stats.waiting / per_s)} at this rate",
-        f"raise or remove spec.rateLimit, where what is called can take more: kubectl edit {kind} {name} "
+        f"the rate limit of the {kind} {name}, {_limit(limit)}, holds {group.name} back: {waiting}, "
+        f"for {_span(group.stats.waiting / per_s)} at this rate",
+        f"raise or remove spec.rateLimit, if the service that is called can take more: kubectl edit {kind} {name} "
         f"-n {facts.namespace}",
     )
 
@@ -150,7 +159,8 @@ def _at_limit(facts: Facts, group: Group) -> Iterator[Finding]:
         yield Finding(
             "InFlightLimited",
             f"more workers of {group.name} would get nothing: {scaling.message}",
-            "raise spec.maxInFlight, give the Queue more ordering.partitions, or spread tasks over more ordering keys",
+            f"raise spec.maxInFlight: kubectl edit consumergroup {group.name} -n {facts.namespace}; "
+            "of an ordered queue: give it more ordering.partitions, or spread tasks over more ordering keys",
         )
     behind = facts.arrivals_per_s >= facts.completions_per_s
     full = resource.maximum is not None and (resource.desired or 0) >= resource.maximum
@@ -159,8 +169,8 @@ def _at_limit(facts: Facts, group: Group) -> Iterator[Finding]:
         yield Finding(
             "AtMaximum",
             f"{group.name} is at maxReplicas ({resource.maximum}): {said}",
-            f"raise spec.autoscale.maxReplicas: kubectl edit consumergroup {group.name} -n {facts.namespace}; or make "
-            "its tasks shorter",
+            f"raise spec.autoscale.maxReplicas: kubectl edit consumergroup {group.name} -n {facts.namespace}; "
+            "or make its tasks shorter",
         )
 
 
@@ -169,22 +179,23 @@ def _of_letters(facts: Facts) -> Iterator[Finding]:
     for each in crashes:
         yield Finding(
             "PoisonTask",
-            f"{_tasks(each['count'], each['type'])} killed the workers that ran {_them(each['count'])} and went to the "
-            f"dead letters: {each['error']}",
-            f"protoqueue dead show {facts.name} {each['example']}; look for an out-of-memory kill or a crash of native "
-            f"code, then protoqueue dead redrive {facts.name} --reason Crashed",
+            f"{counted(each['count'], 'task')}{_typed(each['type'])} killed the workers that ran "
+            f"{_them(each['count'])} and went to the dead letters: {each['error']}",
+            f"see the task: protoqueue dead show {facts.name} {each['example']}; look for an out-of-memory kill or a "
+            f"crash of native code: protoqueue logs {facts.name} --previous; once the cause is fixed: "
+            f"protoqueue dead redrive {facts.name} --reason Crashed",
         )
     others = [each for each in facts.letters if each["reason"] != Reason.CRASHED]
     if not others and facts.stats and facts.stats.dead and not crashes:
-        yield Finding("DeadLetters", f"{facts.stats.dead} dead letters", f"protoqueue dead summary {facts.name}")
+        yield Finding("DeadLetters", counted(facts.stats.dead, "dead letter"), f"protoqueue dead summary {facts.name}")
     for each in others[:1]:
         total = sum(one["count"] for one in facts.letters)
         most = f", {each['count']} of them" if each["count"] < total else ""
         error = f"{each['error_type']}: {each['error']}" if each["error_type"] else each["error"]
         yield Finding(
             "DeadLetters",
-            f"{total} dead letters{most}{_typed(each['type'])} because of {each['reason']}: {error}",
-            f"protoqueue dead show {facts.name} {each['example']}; once the cause is fixed: "
+            f"{counted(total, 'dead letter')}{most}{_typed(each['type'])} because of {each['reason']}: {error}",
+            f"see one: protoqueue dead show {facts.name} {each['example']}; once the cause is fixed: "
             f"protoqueue dead redrive {facts.name} --reason {each['reason']}",
         )
     if facts.dead_letter_queue and facts.stats and facts.stats.dead:
@@ -192,12 +203,8 @@ def _of_letters(facts: Facts) -> Iterator[Finding]:
             "NotForwarded",
             f"dead letters go to {facts.dead_letter_queue}, and these did not: they are from before, or it did not "
             "take them",
-            f"protoqueue logs {facts.name} says why; then: protoqueue dead forward {facts.name} --all",
+            f"see why: protoqueue logs {facts.name}; then: protoqueue dead forward {facts.name} --all",
         )
-
-
-def _tasks(count: int, task_type: str) -> str:
-    return f"{count} task{'s' if count != 1 else ''}{_typed(task_type)}"
 
 
 def _them(count: int) -> str:
