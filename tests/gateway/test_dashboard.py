@@ -302,7 +302,7 @@ async def test_what_holds_a_queue_up_stands_first_as_why_says_it_and_goes_when_i
         found = head.search((await admin.get(path)).text)
         return found is not None and all(text in found[1] for text in texts)
 
-    worker = f"<code>protoqueue worker MODULE:WORKER --queue default/{name} --group default</code>"
+    worker = f"<code>protoqueue worker MODULE:WORKER --queue default/{name} --group {name}</code>"
     await eventually(lambda: says('<strong class="failed">NoWorkers</strong> 1 task is waiting', worker))
     await admin.act(path, f"{path}/pause")
     await eventually(lambda: says("Paused", f"<code>protoqueue resume default/{name}</code>"))

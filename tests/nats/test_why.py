@@ -46,7 +46,7 @@ async def test_nats_that_is_away_is_the_cause(queue_name: str, monkeypatch: pyte
 async def test_tasks_that_nobody_works_on(make_queue, queue_name: str) -> None:
     queue = await make_queue()
     await queue.enqueue(1)
-    await finds(queue_name, "NoWorkers", "1 tasks are waiting and no worker of mailers responds", "protoqueue worker")
+    await finds(queue_name, "NoWorkers", "1 task is waiting and no worker of mailers responds", "protoqueue worker")
 
 
 async def test_a_rate_limit_that_holds_workers_back(make_queue, make_worker, start, queue_name: str) -> None:
