@@ -108,7 +108,7 @@ async def test_each_broken_queue_has_its_cause_and_its_next_step(at_hand: Lab) -
     q = f"{lab.namespace}/"
     edit = f"-n {lab.namespace}"
     await asyncio.gather(
-        finds(lab, "bad-secret", "SecretInvalid", "url", f"kubectl edit secret empty {edit}"),
+        finds(lab, "bad-secret", "SecretInvalid", "url", f"kubectl patch secret empty {edit}"),
         finds(lab, "no-nats", "NatsUnavailable", "no connection", "check that NATS runs"),
         finds(lab, "bad-spec", "InvalidSpec", "spec.visibilityTimeout", f"kubectl edit queue bad-spec {edit}"),
         finds(lab, "crashing", "CrashLooping", "exited with code 3", f"protoqueue logs {q}crashing --group crashing"),
@@ -137,8 +137,8 @@ async def _is_one_screen(lab: Lab) -> None:
     shown = screen.lines[next(n for n, line in enumerate(screen.lines) if line == f"{lab.namespace}/crashing") :]
     screen.close()
     assert len(shown) <= 24
-    assert any(line.startswith("CrashLooping: 0 of 1 workers of crashing are available") for line in shown)
-    assert any(line.startswith("  → protoqueue logs") for line in shown)
+    assert any(line.startswith("CrashLooping: 0 of 1 worker of crashing is available") for line in shown)
+    assert any(line.startswith("  → see what it said last: protoqueue logs") for line in shown)
     assert any(line.split()[:4] == ["crashing", "3", "0", "0"] for line in shown)
 
 
