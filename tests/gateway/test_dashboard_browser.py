@@ -194,6 +194,10 @@ async def test_axe_finds_nothing_in_light_and_dark_and_a_phone_shows_it_all(
         for path in pages:
             await tab.go(path)
             await looks_well(tab, in_dark=path in ("/dashboard/queues", queue, letters))
+        await tab.go("/dashboard/queues")
+        beyond = "document.querySelector('#queues td:last-child').getBoundingClientRect().right - innerWidth"
+        show = "document.querySelector('#queues td:last-child').textContent = 'DeadLetterQueueNotFound'"
+        assert await tab.page.evaluate(f"{show}, {beyond}") <= 0, "what is wrong with a queue is cut off"
 
 
 async def looks_well(tab: Tab, *, in_dark: bool = True) -> None:

@@ -454,3 +454,14 @@ def test_who_may_not_see_pods_names_the_same_cause(message: str, cause: str, tod
     seen = facts(group(5, resource=not_ready("WorkersFailing", message, desired=2), knows_pods=False))
     finding = diagnose(seen)[0]
     assert (finding.cause, message in finding.what, todo in finding.todo) == (cause, True, True), finding
+
+
+def test_what_could_not_be_counted_is_not_shown_as_none() -> None:
+    away = facts(group(resource=Resource(READY, desired=2)), stats=None, nats_problem=AWAY)
+    assert screen(away, diagnose(away), None)[-1].split()[:6] == ["mailers", "-", "-", "-", "-", "0/2"]
+
+
+def test_a_cause_is_said_once() -> None:
+    seen = facts(stats=None, resource=not_ready("SecretInvalid", "the Secret account has no key url"))
+    line = next(line for line in screen(seen, diagnose(seen), None) if "account" in line)
+    assert line == "SecretInvalid: the queue email is not Ready: the Secret account has no key url"

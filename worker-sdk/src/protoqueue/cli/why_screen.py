@@ -17,7 +17,7 @@ def screen(facts: Facts, findings: Sequence[Finding], width: int | None) -> list
         *_summary(facts, width),
         "",
         *_findings(findings, width),
-        *_groups(facts.groups, width),
+        *_groups(facts.groups, width, is_counted=facts.stats is not None),
         *_errors(facts, width),
     ]
 
@@ -60,7 +60,8 @@ def _findings(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
             yield f"  → {one_line(part)}"
 
 
-def _groups(groups: Iterable[Group], width: int | None) -> list[str]:
+def _groups(groups: Iterable[Group], width: int | None, *, is_counted: bool) -> list[str]:
+    """Where nobody could count, no counts."""
     columns = ("GROUP", "WAITING", "IN FLIGHT", "RESPONDING", "RUNNING", "AVAILABLE", "MAX", "SIZE")
     rows = []
     for group in groups:
@@ -68,8 +69,9 @@ def _groups(groups: Iterable[Group], width: int | None) -> list[str]:
         size = resource.conditions.get("Scaling") if resource else None
         available = "-" if resource is None else f"{resource.available or 0}/{resource.desired or 0}"
         cap = "-" if resource is None or resource.maximum is None else resource.maximum
-        counts = (group.stats.waiting, group.stats.in_flight, len(group.workers), group.running, available, cap)
-        rows.append((group.name, *counts, f"{size.reason}: {size.message}" if size else ""))
+        counts = (group.stats.waiting, group.stats.in_flight, len(group.workers), group.running)
+        shown = counts if is_counted else ("-",) * len(counts)
+        rows.append((group.name, *shown, available, cap, f"{size.reason}: {size.message}" if size else ""))
     spare = ("RUNNING", "MAX", "IN FLIGHT", "AVAILABLE", "SIZE")
     return ["", *table_lines(columns, rows, width, spare)] if rows else []
 

@@ -68,7 +68,7 @@ def _not_ready(facts: Facts, kind: str, name: str, resource: Resource) -> Iterat
     elif ready.status != "True" and not (ready.reason == "NatsUnavailable" and facts.nats_problem):
         yield Finding(
             ready.reason,
-            f"the {kind} {name} is not Ready, {ready.reason}: {ready.message}",
+            f"the {kind} {name} is not Ready: {ready.message}",
             next_step(ready.reason, kind=kind, name=name, queue=facts.name, secret=resource.secret),
         )
 
