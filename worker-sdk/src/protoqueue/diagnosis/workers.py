@@ -26,7 +26,8 @@ def of_workers(facts: Facts, group: Group) -> Iterator[Finding]:
             "Unsettled" if "outcomes" in troubled[0].trouble else "WorkersInTrouble",
             f"{len(troubled)} of {counted(len(group.workers), 'worker')} of {group.name} cannot go on: "
             f"{one_line(troubled[0].trouble, _LONGEST)}",
-            "remove what NATS complains about, and they go on by themselves; see each attempt: "
+            "remove what NATS complains about, and they go on by themselves; check that the queue's streams are there: "
+            f"kubectl describe queue {facts.name.partition('/')[2]} -n {facts.namespace}; see each attempt: "
             f"protoqueue logs {facts.name} --group {group.name}",
         )
     elif not group.is_asked:
