@@ -82,7 +82,7 @@ async def test_a_session_that_was_put_into_the_browser_is_not_taken_over(visitor
     other = await signed_in(visitor(), admin_key)
     assert other.cookies[SESSION] != first
     data, _, mac = first.partition(".")
-    for forged in (f"{data}.", f"{data}.{mac[:-2]}AA", f"{data[:-4]}AAAA.{mac}", ".", "é", data):
+    for forged in (f"{data}.", f"{data}.{'AB'[mac[0] == 'A']}{mac[1:]}", f"{data[:-4]}AAAA.{mac}", ".", "é", data):
         victim.cookies[SESSION] = forged
         assert (await victim.get(QUEUES)).status == 303, forged
 
