@@ -1,5 +1,6 @@
 """Sessions and forms of the dashboard, and how it writes numbers and times."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -53,6 +54,9 @@ def test_the_token_of_a_form_belongs_to_its_session_and_is_not_a_signature_of_an
         assert not signer.is_form_token(session_id, given)
     session = new_session(KEY, NOW)
     assert signer.form_token(session.id) not in signer.sign(session)
+    data, _, signature = signer.sign(session).partition(".")
+    signed = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4)).decode()
+    assert signer.form_token(signed) != signature, "a token, got for a chosen id, would be a session"
 
 
 @pytest.mark.parametrize(

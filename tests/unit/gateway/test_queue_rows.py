@@ -1,5 +1,6 @@
 """What is said of a queue among others."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,3 +111,27 @@ def test_a_queue_that_does_not_get_on_is_not_called_ready(groups, waiting: int, 
     found = row(resource(READY), *groups, found=overview(waiting))
     assert queue_cells.state(found) == state
     assert (found.health is Health.READY) == (state == "Ready")
+
+
+def test_the_oldest_task_sorts_by_age_and_a_queue_without_one_is_the_youngest() -> None:
+    old, young = (
+        replace(row(resource(READY), found=overview(1)), oldest_at=NOW - timedelta(seconds=ago)) for ago in (99, 1)
+    )
+    idle, key = row(resource(READY)), queue_cells.sort_key("oldest")
+    assert sorted([old, idle, young], key=key) == [idle, young, old]
+
+
+@pytest.mark.parametrize(
+    ("which", "shown"),
+    [("", ["ready", "dead", "failed", "busy"]), ("attention", ["dead", "failed"]), ("busy", ["busy"])],
+)
+def test_the_filter_shows_what_somebody_has_to_look_at_or_what_has_work(which: str, shown: list[str]) -> None:
+    idle = replace(row(resource(READY)), dead=0)
+    rows = {
+        "ready": idle,
+        "dead": replace(idle, dead=1),
+        "failed": replace(idle, health=Health.FAILED),
+        "busy": replace(idle, in_flight=1),
+    }
+    assert [name for name, each in rows.items() if queue_cells.is_shown(each, "EMAIL", which)] == shown
+    assert not queue_cells.is_shown(idle, "sms", which)
