@@ -120,6 +120,14 @@ def test_the_quick_way_writes_what_protobuf_does() -> None:
     assert wire.SerializeToString(deterministic=True) == message[1]
 
 
+@pytest.mark.parametrize("change", [{"type": "other"}, {"attempt": 7}, {"priority": 9}])
+def test_what_tasks_have_in_common_is_not_taken_for_what_they_differ_in(change: dict[str, Any]) -> None:
+    made = encoder()
+    first, other = recorded(task=TASK, made=made), recorded(task=replace(TASK, **change), made=made)
+    ((field, value),) = change.items()
+    assert (getattr(other, field), getattr(first, field) != value) == (value, True)
+
+
 def test_what_no_handler_has_begun_has_no_start() -> None:
     assert recorded(CANCELLED, started=False).started_at is None
 
