@@ -305,7 +305,9 @@ async def test_what_holds_a_queue_up_stands_first_as_why_says_it_and_goes_when_i
     worker = f"<code>protoqueue worker MODULE:WORKER --queue default/{name} --group {name}</code>"
     await eventually(lambda: says('<strong class="failed">NoWorkers</strong> 1 task is waiting', worker))
     await admin.act(path, f"{path}/pause")
-    await eventually(lambda: says("Paused", f"<code>protoqueue resume default/{name}</code>"))
+    await eventually(
+        lambda: says('<strong class="pending">Paused</strong>', f"<code>protoqueue resume default/{name}</code>")
+    )
     assert not await says("NoWorkers"), "what cannot be told while it is paused"
     await admin.act(path, f"{path}/resume")
     received = await eventually(lambda: api.receive(name))

@@ -101,7 +101,7 @@ def _rounded(rate: float | None) -> float | None:
 
 
 def _health(body: Json, groups: Sequence[Json], waiting: int) -> tuple[Health, str, str]:
-    """Of the queue; where that is well, of the first group that is not, or that does not get on."""
+    """The condition of the queue; if that is Ready, of the first group that is not, or that makes no progress."""
     if body["metadata"].get("deletionTimestamp"):
         return Health.PENDING, "Deleting", "the queue is being deleted"
     found = health_of(ready_condition(body))
@@ -118,7 +118,7 @@ def _health(body: Json, groups: Sequence[Json], waiting: int) -> tuple[Health, s
 
 
 def _held(group: Json) -> tuple[Health, str, str] | None:
-    """What keeps a group that is Ready from its tasks."""
+    """What keeps a group that is Ready from its tasks, if anything does."""
     name = group["metadata"]["name"]
     health, reason, message = health_of(ready_condition(group))
     if health is Health.PAUSED:

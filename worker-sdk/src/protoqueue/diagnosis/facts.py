@@ -20,6 +20,11 @@ _LEAST_SAMPLES = 6
 _COMMAND = re.compile(r"(?:(.*): )?((?:kubectl|protoqueue|tail) .+)")
 
 
+_NO_FAILURES = frozenset(
+    {"Paused", "Throttled", "RateLimited", "AtMaximum", "InFlightLimited", "DeadLetters", "NotForwarded"}
+)
+
+
 @dataclass(frozen=True)
 class Step:
     """Something to do: in words, as a command that can be copied, or in words with the command at the end."""
@@ -41,6 +46,11 @@ class Finding:
     what: str
     todo: str
     """Steps, divided by `; `; where one has a command, it stands at the end."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something is broken, rather than held back on purpose or left over."""
+        return self.cause not in _NO_FAILURES
 
     @property
     def steps(self) -> list[Step]:
