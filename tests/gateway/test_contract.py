@@ -4,12 +4,15 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from gateway.api import Api
 from gateway.test_gateway_messages import bounded_ready
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.timeout(1200)  # thousands of requests: four minutes on two cores that seven others share
 async def test_generated_requests_get_what_the_document_says(api: Api, admin_key: str) -> None:
     await bounded_ready(api)
     await api.queue("email")
