@@ -21,7 +21,7 @@ from protoqueue_operator.runtime.namespaces import Namespaces
 from protoqueue_operator.runtime.workqueue import Requeue
 
 TOGETHER_S = 3.0
-"""A Queue that is deleted so soon after its group was deleted with it. Moments of deletion are whole seconds."""
+"""A Queue deleted within this time of its group was deleted together with it. Deletion times are whole seconds."""
 
 _LOOK_TOGETHER_S = 0.5
 
@@ -44,14 +44,14 @@ class GroupDeletion:
         self._deletion = deletion
 
     async def delete(self, group: Group, apply: Callable[[Group], Awaitable[object]]) -> Requeue | None:
-        """`apply` makes everything as the group specifies. Raises ApiError."""
+        """`apply` applies the group's specification. Raises ApiError."""
         if FINALIZER not in group.meta.finalizers:
             return None
         queue = self._queues.get(group.queue_key)
         if group.meta.is_abandoned:
             await self._deletion.abandon(group)
             return None
-        # It never had a queue, so nothing was made for it; or what was made belongs to another cluster's group now.
+        # It never had a queue, so nothing was created; or another cluster's group owns what was.
         if not group.queue_name or self._homes.is_taken_over(group.queue_key):
             await self._deletion.finish(group)
             return None
@@ -79,7 +79,7 @@ class GroupDeletion:
         return None
 
     async def _works_for_another(self, group: Group, queue: Queue | None, broker: Broker) -> bool:
-        """Whether the queue's stream is another namespace's or cluster's, and so are consumers of the group's name.
+        """Whether the queue's stream belongs to another namespace or cluster, and so do consumers of the group's name.
 
         Raises BrokerUnavailable, BrokerRefused and ApiError.
         """
@@ -91,7 +91,7 @@ class GroupDeletion:
     async def _drain(
         self, group: Group, queue: Queue, broker: Broker, apply: Callable[[Group], Awaitable[object]]
     ) -> Requeue | None:
-        """Whether the group has to stay: who deletes a queue with its group wants its tasks done rather than stuck.
+        """Whether the group has to stay: a user who deletes a queue with its group wants its tasks done, not stuck.
 
         The group's deletion may be seen a moment before the queue's. Raises BrokerUnavailable, BrokerRefused and
         ApiError.

@@ -17,11 +17,13 @@ from protoqueue_operator.api.v1alpha1.objects import Group
 from protoqueue_operator.nats.credentials import Credentials
 
 _DEFAULT_GRACE_PERIOD_S = 30
-"""What Kubernetes takes where a pod does not say."""
+"""Kubernetes' default for pods that do not state one."""
 
 MIN_READY_S = 5
-"""How long a worker runs before it counts as available. One that fails at its start never does, so that a rollout of
-such workers stops at the first rather than replacing all that work: a pod without a readiness probe is ready at once.
+"""How long a worker runs before it counts as available.
+
+One that fails at its start never does, so that a rollout of such workers stops at the first instead of replacing all
+working ones: a pod without a readiness probe is ready at once.
 """
 
 _SECRET_VOLUME = "protoqueue-nats"  # noqa: S105 -- a volume's name
@@ -30,7 +32,7 @@ _SECRET_PATH = "/etc/protoqueue/nats"  # noqa: S105 -- where it is mounted
 
 
 def check_ownership(group: Group, deployment: Deployment | None) -> None:
-    """Raises ForeignAsset where a Deployment of the group's name belongs to somebody else."""
+    """Raises ForeignAsset if a Deployment of the group's name has another owner."""
     if deployment and deployment.controller_uid != group.meta.uid:
         raise ForeignAsset(
             f"a Deployment {group.meta.name} exists and does not belong to this group: "
@@ -40,7 +42,7 @@ def check_ownership(group: Group, deployment: Deployment | None) -> None:
 
 
 def is_as_desired(deployment: Deployment, group: Group, desired: Mapping[str, Any]) -> bool:
-    """Whether exactly this, but for the size, was applied for the group, and nobody has changed any of it since."""
+    """Whether exactly this, except for the size, was applied for the group, and is unchanged since."""
     return (
         deployment.controller_uid == group.meta.uid
         and deployment.applied == desired["metadata"]["annotations"][APPLIED_ANNOTATION]
@@ -49,9 +51,9 @@ def is_as_desired(deployment: Deployment, group: Group, desired: Mapping[str, An
 
 
 def taken_over(deployment: Deployment, desired: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields that others have changed or removed since exactly this was applied; of anything else nothing is known.
+    """The fields that others have changed or removed since exactly this was applied; empty if anything else was.
 
-    Of values nothing is told: they may be secret.
+    Values are left out: they may be secret.
     """
     if deployment.applied != desired["metadata"]["annotations"][APPLIED_ANNOTATION]:
         return ()
@@ -59,9 +61,9 @@ def taken_over(deployment: Deployment, desired: Mapping[str, Any]) -> tuple[str,
 
 
 def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec) -> bool:
-    """Whether it is the group's own, and the group has no template any more.
+    """Whether it is the group's own, and the group no longer has a template.
 
-    One that `scaleTargetRef` names is kept: whoever asks for the group's own to be scaled wants it to stay.
+    One that `scaleTargetRef` names is kept: a user who names the group's own Deployment wants it to stay.
     """
     worker = spec.worker
     if deployment.controller_uid != group.meta.uid or deployment.meta.deleting_since:
@@ -74,15 +76,15 @@ def is_superfluous(deployment: Deployment, group: Group, spec: ConsumerGroupSpec
 
 @dataclass(frozen=True)
 class WorkerConnection:
-    """How workers are to reach NATS: by a URL without credentials, or by a Secret, which is mounted, or both."""
+    """How workers reach NATS: by a URL without credentials, or by a Secret, which is mounted, or both."""
 
     url: str
-    """Empty where it is in the Secret."""
+    """Empty if it is in the Secret."""
     secret: str | None = None
     credentials: Credentials | None = None
     """What the Secret was found to hold."""
     digest: str = ""
-    """Of what the Secret holds: pods are replaced when it changes, since their environment is read once."""
+    """A digest of the Secret's data: pods are replaced when it changes, since their environment is read once."""
 
     def environment(self) -> list[dict[str, Any]]:
         if self.secret is None:
@@ -102,7 +104,7 @@ class WorkerConnection:
 def desired_deployment(
     group: Group, template: Mapping[str, Any], connection: WorkerConnection, replicas: int | None
 ) -> dict[str, Any]:
-    """`replicas` only where the operator's own apply holds that field; everywhere else the scale subresource does."""
+    """`replicas` only if the operator's own apply owns that field; otherwise the scale subresource does."""
     labels = {
         "app.kubernetes.io/name": group.meta.name,
         "app.kubernetes.io/component": "worker",

@@ -1,7 +1,7 @@
-"""What a group was last applied with, when its present specification, or that of its Queue, is refused.
+"""What was last applied for a group whose current specification, or that of its Queue, is refused.
 
-While the operator runs it remembers. After a restart `pq-config` still has the consumers that were last made, and the
-scaling part of a specification that is refused for something else can be relied on.
+While the operator runs it remembers. After a restart `pq-config` still has the last created consumers, and the scaling
+part of a specification that is refused for another reason is usable.
 """
 
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 async def recovered(group: Group, queue: Queue | None, homes: Homes) -> LastApplied | None:
-    """None where the group was never applied, or nobody knows how it is to be scaled. Raises nothing."""
+    """None if the group was never applied, or its scaling settings are unknown. Raises nothing."""
     if queue is None or not isinstance(queue.spec, QueueSpec) or not isinstance(group.spec, ConsumerGroupSpec):
         return None
     try:

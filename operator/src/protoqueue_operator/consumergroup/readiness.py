@@ -1,4 +1,4 @@
-"""What the condition Ready of a group says."""
+"""The condition Ready of a group."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from protoqueue_operator.autoscaling.worker_health import deployment_trouble
 def ready_condition(
     group: Group, state: GroupState, claims: TargetClaims, deployments: Mapping[Key, Deployment]
 ) -> Condition:
-    """Made as specified is not enough where there is nothing to size, another sizes it, or no worker comes up."""
+    """Applied as specified is not enough if there is nothing to size, another group sizes it, or no worker comes up."""
     applied = state.last_applied
     generation = (applied.generation if applied else None) or group.meta.generation
     if taken := claims.taken_by_another(group):

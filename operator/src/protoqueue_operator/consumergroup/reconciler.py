@@ -1,4 +1,4 @@
-"""A ConsumerGroup becomes its consumers, its entry in `pq-config` and, where it has a template, its Deployment."""
+"""Reconciles a ConsumerGroup: its consumers, its entry in `pq-config` and, with a template, its Deployment."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Set
@@ -99,20 +99,20 @@ class GroupReconciler:
         self._requeue = requeue
         self._count_error = count_error
         self._target_of: dict[Key, Target] = {}
-        """What each group was last seen to size, or to name."""
+        """What each group last sized, or named."""
 
     async def reconcile(self, group: Group) -> Requeue | None:
         """Raises ApiError."""
         try:
             again = await self._reconcile(group)
             if group.queue_key not in self._queues:
-                self._brokers.forget(group.queue_key)  # it went meanwhile, and nobody tells of it again
+                self._brokers.forget(group.queue_key)  # it was deleted meanwhile, which is not reported again
             return again
         finally:
             self._requeue_rivals(group.meta.key)
 
     async def apply(self, group: Group) -> ConsumerState:
-        """Make everything as the group specifies; returns the backlog it was found with.
+        """Apply the group's specification; returns its backlog.
 
         Raises Refusal, BrokerUnavailable and ApiError.
         """
@@ -143,12 +143,12 @@ class GroupReconciler:
         return backlog
 
     def report_readiness(self, group: Group) -> None:
-        """Say again whether the group is Ready, as where its workers have begun to fail."""
+        """Report again whether the group is Ready, as when its workers have started to fail."""
         condition = ready_condition(group, self._states.of(group), self._claims, self._deployments)
         self._status.report(group, {}, [condition])
 
     def refuse(self, group: Group, reason: str, message: str) -> None:
-        """Say why the group is not as specified."""
+        """Report why the group is not as specified."""
         generation = group.meta.generation
         self._status.report(group, {"observedGeneration": generation}, [not_ready(generation, reason, message)])
 
@@ -177,7 +177,7 @@ class GroupReconciler:
                 "create it, or correct the name",
                 field="spec.queueRef.name",
             )
-        if queue.meta.deleting_since and not group.meta.deleting_since:  # else it goes on until the queue is empty
+        if queue.meta.deleting_since and not group.meta.deleting_since:  # otherwise it goes on until the queue is empty
             raise QueueNotFound(f"the Queue {group.queue_name} is being deleted", field="spec.queueRef.name")
         try:
             spec = valid_queue_spec(queue)
@@ -187,7 +187,7 @@ class GroupReconciler:
             raise QueueNotReady(message, field="spec.queueRef.name") from error
 
     def _refuse_second_group(self, group: Group, queue: QueueSpec) -> None:
-        """A group on its way out still counts: its consumers are there until it is gone."""
+        """A group being deleted still counts: its consumers exist until it is gone."""
         if queue.delivery == "Broadcast":
             return
         first = self._groups_of.get(group.queue_key)[0]
@@ -201,7 +201,7 @@ class GroupReconciler:
     async def _apply_consumers(
         self, group: Group, desired: tuple[Consumer, ...], layout: Layout, jetstream: JetStream
     ) -> tuple[list[Action], list[Mapping[str, Any]]]:
-        """What was done, and what the server says of the consumers of the queue's streams."""
+        """Returns what was done, and the server's state of the consumers of the queue's streams."""
         done: list[Action] = []
         told: list[Mapping[str, Any]] = []
         living = {other.meta.key for other in self._groups_of.get(group.queue_key)}
@@ -217,7 +217,7 @@ class GroupReconciler:
         return done, told
 
     def _announce_drift(self, group: Group, plan: list[Action], before: LastApplied | None) -> None:
-        """What had to be done to a consumer that was to be the same before has been somebody else's doing."""
+        """If a consumer with an unchanged specification had to be repaired, others had changed it."""
         known = before.consumers if before else ()
         repaired = [
             described(action)
@@ -240,12 +240,12 @@ class GroupReconciler:
         return requeue_after(error)
 
     async def _keep_last_applied(self, group: Group, error: Refusal) -> None:
-        """What was applied last goes on, its scaling too, save where the queue is gone, or is another group's."""
+        """What was applied last stays in force, including its scaling, unless the queue is gone, or another group's."""
         state = self._states.of(group)
         state.is_refused = True
         if isinstance(error, QueueNotFound | QueueHasGroup):
             state.last_applied = None
-        # Who has to leave a target to another, of which nothing is known yet, would size it.
+        # A group that must yield its target to another, not yet known group, would size it.
         elif state.last_applied is None and not isinstance(error, ScaleTargetTaken):
             state.last_applied = await recovered(group, self._queues.get(group.queue_key), self._homes)
             state.is_settled = False
@@ -253,7 +253,7 @@ class GroupReconciler:
             self._executor.report_unknown(group)
 
     async def _queue_will_call(self, group: Group, error: Refusal | BrokerUnavailable) -> bool:
-        """Whether the group's queue is on its way: it calls its groups when it is there. Raises ApiError."""
+        """Whether the group's queue is being created: it requeues its groups when it exists. Raises ApiError."""
         queue = self._queues.get(group.queue_key)
         if queue is not None:  # both may have been created together
             is_new = not queue.status.conditions and group.queue_key not in self._refused_queues
@@ -268,7 +268,7 @@ class GroupReconciler:
         return True
 
     def _requeue_rivals(self, group: Key) -> None:
-        """Where the group came to size something else than before, or nothing, others get their turn, or lose it."""
+        """If the group now sizes another object than before, or none, requeue the groups that gain or lose theirs."""
         before, now = self._target_of.pop(group, None), self._claims.target_of(group)
         if now:
             self._target_of[group] = now
@@ -281,7 +281,7 @@ class GroupReconciler:
 
 
 async def _own_streams(group: Group, owner: Owner, jetstream: JetStream) -> dict[str, Stream]:
-    """Those of the group's queue that are there, if they are its own, by name. Raises QueueNotReady."""
+    """The existing streams of the group's queue, if it owns them, by name. Raises QueueNotReady."""
     infos = await asyncio.gather(*map(jetstream.stream, queue_stream_names(group.name.queue)))
     streams = {info["config"]["name"]: Stream.observed(info["config"]) for info in infos if info}
     main = group.name.queue.stream
@@ -301,5 +301,5 @@ def _backlog(consumers: Iterable[Consumer], infos: Iterable[Mapping[str, Any]]) 
 
 
 def _first_counts(group: Group, backlog: ConsumerState) -> Fields:
-    """So that a new group is told of with its numbers; later ones come from sampling."""
+    """The first counts of a new group; later ones come from sampling."""
     return {} if group.status.tasks is not None else {"tasks": tasks(backlog.pending, backlog.in_flight)}

@@ -1,4 +1,4 @@
-"""The Deployment of a group that has a template, from the first apply to its end."""
+"""The Deployment of a group with a template, from the first apply to its deletion."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -37,7 +37,7 @@ class Workload:
         events: EventRecorder,
         worker_nats_url: str | None,
     ) -> None:
-        """`worker_nats_url` is what workers get where the queue lives in the operator's own NATS; None: its own URL."""
+        """`worker_nats_url` is the URL for workers of queues in the operator's own NATS; None: the operator's."""
         self._kubernetes = kubernetes
         self._deployments = deployments
         self._states = states
@@ -46,7 +46,7 @@ class Workload:
         self._worker_nats_url = worker_nats_url
 
     async def apply(self, group: Group, spec: ConsumerGroupSpec, home: Home) -> None:
-        """Make the Deployment as the template says; without a template, end the one there was.
+        """Apply the Deployment of the template; without a template, delete an earlier one.
 
         Raises ForeignAsset, InvalidSpec where the API server does not take the template, and ApiError.
         """
@@ -93,7 +93,7 @@ class Workload:
     def _announce_drift(
         self, group: Group, live: Deployment | None, repaired: Deployment, desired: Mapping[str, object]
     ) -> None:
-        """What is still missing when it has been applied was nobody's doing: it leaves no trace."""
+        """Fields that are still missing right after an apply were not changed by others: they leave no trace."""
         if live is None:
             before = self._states.of(group).last_applied
             if before and before.spec.worker and before.spec.worker.template is not None:
@@ -104,7 +104,7 @@ class Workload:
             self._events.drift(group.meta, "changed", f"the Deployment {group.meta.name}: {', '.join(changed)}")
 
     async def _end(self, group: Group, spec: ConsumerGroupSpec) -> None:
-        """What the watch has not shown yet is ended when it does: each Deployment seen calls for another look."""
+        """A Deployment that the watch has not shown yet is deleted when it does: each one seen requeues the group."""
         known = self._deployments.get(_key(group))
         if known is None or not is_superfluous(known, group, spec):
             return
@@ -115,7 +115,7 @@ class Workload:
         self._events.event(group.meta, "Normal", "WorkersEnded", message)
 
     async def _read(self, key: Key) -> Deployment | None:
-        """As it is now, not as the watch last said: what is applied must not undo a scaling of a moment ago."""
+        """Its current state, not the watch's: an apply must not undo a recent scaling."""
         try:
             return self._deployments.observe(await self._kubernetes.get(key))
         except Gone:
@@ -127,7 +127,7 @@ def _key(group: Group) -> Key:
 
 
 def _first_size(group: Group, spec: ConsumerGroupSpec) -> int:
-    """Of a Deployment that is made now: where none is stated, what it had before somebody deleted it, or one."""
+    """The replicas of a new Deployment: unless stated, those it had before it was deleted, or one."""
     if spec.autoscale:
         return spec.autoscale.min_replicas
     if spec.replicas is not None:

@@ -1,4 +1,4 @@
-"""Stores tasks that were dead letters together with how far their Redrive has come, then deletes the letters."""
+"""Stores redriven tasks together with a checkpoint of their Redrive, then deletes the letters."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -17,8 +17,10 @@ from protoqueue_operator.redrive.plan import MOST_AT_ONCE
 from protoqueue_operator.redrive.seals import seal_key
 
 _LEAST_TASKS = 3
-"""Where a queue takes fewer, a checkpoint would never leave room for a task: then only message ids tell what was
-moved, for as long as the stream remembers them."""
+"""If a queue accepts fewer, a checkpoint would leave no room for a task.
+
+Then only message ids show what was moved, as long as the stream remembers them.
+"""
 
 _GROUPS_AGAIN_S = 5.0
 
@@ -27,10 +29,10 @@ _ROOMY_BYTES = 64 * 1024
 
 
 class BatchWriter:
-    """Of one Redrive. Every method raises BrokerUnavailable and BrokerRefused."""
+    """The writer of one Redrive. Every method raises BrokerUnavailable and BrokerRefused."""
 
     def __init__(self, place: Place, redrive: str, subject: str, monotonic: Callable[[], float]) -> None:
-        """`redrive` is its uid, and `subject` that of the letters it looks at."""
+        """`redrive` is its uid, `subject` that of the letters it reads."""
         self._place = place
         self._redrive = redrive
         self._subject = subject
@@ -44,14 +46,14 @@ class BatchWriter:
         self.most_runs = _most_runs(place)
         """Letters that lie apart from each other in one batch."""
         self._expected = 0
-        """Sequence of the checkpoint that is stored; 0 where there is none."""
+        """Sequence of the stored checkpoint; 0 if there is none."""
         self._elsewhere: list[str] = []
         """Streams that hold an older one."""
         self._keys: dict[str, bytes] = {}
         self._groups: dict[str, tuple[str, float]] = {}
 
     async def open(self) -> list[Checkpoint]:
-        """What is stored of how far it has come."""
+        """The stored checkpoint."""
         found = await checkpoints.find(self._place, self._redrive)
         for each in found:
             if each.stream == self._place.layout.stream:
@@ -61,7 +63,7 @@ class BatchWriter:
         return [each.checkpoint for each in found]
 
     async def prepare(self, letters: Sequence[DeadLetter]) -> None:
-        """Put the messages together that put them back, of those that can be."""
+        """Build the messages that put the letters back, for those that can be."""
         keys = {group: await self._key(group) for group in await self._existing(letters)}
         for dead in letters:
             if dead.message is None and (key := keys.get(dead.letter.group)):
@@ -71,7 +73,7 @@ class BatchWriter:
         return [group for group in {dead.letter.group for dead in letters} if not await self._why_not(group)]
 
     async def commit(self, batch: Sequence[DeadLetter], before: Checkpoint) -> Checkpoint:
-        """Store the tasks, delete the letters; returns how far it has come then. Raises NotStored too."""
+        """Store the tasks, delete the letters; returns the new checkpoint. Raises NotStored too."""
         reasons = {group: await self._why_not(group) for group in {dead.letter.group for dead in batch}}
         moved = [dead for dead in batch if not reasons[dead.letter.group]]
         await self.prepare(moved)
@@ -82,7 +84,10 @@ class BatchWriter:
         return after
 
     async def pass_over(self, dead: DeadLetter, before: Checkpoint, failure: str) -> Checkpoint:
-        """It cannot be put back, or (no `failure`) somebody else has done so. Raises NotStored too."""
+        """Record a letter that cannot be put back, or (no `failure`) that others have put back.
+
+        Raises NotStored too.
+        """
         after = _advanced(before, dead, () if failure else (dead,), 1 if failure else 0, failure)
         await self._store([], after)
         await self._clean_up(after)
@@ -118,7 +123,7 @@ class BatchWriter:
         return self._keys[group]
 
     async def _why_not(self, group: str) -> str:
-        """Why letters of this group cannot be put back; empty where they can."""
+        """Why letters of this group cannot be put back; empty if they can."""
         why, asked_at = self._groups.get(group, ("", -_GROUPS_AGAIN_S))
         if self._monotonic() - asked_at >= _GROUPS_AGAIN_S:
             why = ""
@@ -128,7 +133,7 @@ class BatchWriter:
         return why
 
     async def _exists(self, group: str) -> bool:
-        """In a work queue whoever consumes it takes them; in a Broadcast queue nobody but that group would."""
+        """In a work queue any group takes them; in a Broadcast queue only that group would."""
         with suppress(ValueError):
             name = GroupName.parse(self._place.queue.name, group)
             if self._place.spec.delivery != "Broadcast":

@@ -1,7 +1,7 @@
-"""How far a Redrive has come, as it is stored in one batch with the tasks that it puts back. Pure.
+"""The progress of a Redrive, stored in one batch with the tasks that it puts back.
 
-The stream takes both or neither, and takes a checkpoint only after the one that it follows: so it tells for certain
-which dead letters were put back, whoever was killed when, and however long ago.
+Pure. The stream stores both or neither, and accepts a checkpoint only after its predecessor: so it shows reliably which
+dead letters were put back, whatever was killed at any time.
 """
 
 import json
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 LONGEST_TEXT = 512
-"""Of the first failure, as it is kept."""
+"""The maximum length of the stored first failure."""
 
 MOST_RUNS = 250
 """Dead letters that lie apart from each other in one batch of a queue with bounds: the checkpoint has to fit where the
@@ -24,18 +24,18 @@ class Checkpoint:
 
     started: datetime
     last: int
-    """Of the newest dead letter that is considered."""
+    """The sequence of the newest dead letter considered."""
     matched: int
     position: int = 0
-    """Of the last one that was considered."""
+    """The sequence of the last one processed."""
     moved: int = 0
     failed: int = 0
     failure: str = ""
-    """Why the first of those that failed did."""
+    """Why the first failed letter failed."""
     letters: tuple[int, ...] = ()
-    """Those that were put back with this checkpoint: whoever reads it makes sure that they are gone."""
+    """The letters put back with this checkpoint: its reader ensures that they are deleted."""
     leaves_letters: bool = False
-    """Whether letters up to the position stay, as they do not match or have failed."""
+    """Whether letters up to the position remain, as they do not match or have failed."""
 
     def encode(self) -> bytes:
         fields = {
@@ -53,7 +53,7 @@ class Checkpoint:
 
     @classmethod
     def decode(cls, data: bytes) -> "Checkpoint | None":
-        """None for what was not written by `encode`."""
+        """None for data that `encode` did not write."""
         try:
             fields = json.loads(data)
             started = datetime.fromisoformat(fields["started"])
@@ -73,13 +73,13 @@ class Checkpoint:
 
 
 def count_runs(sequences: Iterable[int]) -> int:
-    """How many runs of neighbours they are, given in order."""
+    """How many runs of consecutive sequences these are, given in order."""
     listed = tuple(sequences)
     return sum(1 for before, after in pairwise(listed) if after != before + 1) + bool(listed)
 
 
 def _runs(sequences: tuple[int, ...]) -> list[int]:
-    """Pairs of how many are left out and how many follow, one after the other."""
+    """Pairs of the lengths of a gap and of the run that follows, flattened."""
     runs: list[int] = []
     expected = 0
     for sequence in sequences:

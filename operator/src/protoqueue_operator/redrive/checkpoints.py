@@ -1,4 +1,4 @@
-"""Checkpoints in the streams of a queue: found, told to be settled, and removed."""
+"""Checkpoints in the streams of a queue: finding, settling and removing them."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from protoqueue_operator.redrive.state import Turn
 
 @dataclass(frozen=True)
 class Place:
-    """Where a queue's tasks and dead letters lie."""
+    """The streams of a queue's tasks and dead letters."""
 
     broker: Broker
     queue: Queue
@@ -25,7 +25,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint as it lies in a stream."""
+    """A stored checkpoint."""
 
     stream: str
     sequence: int
@@ -33,17 +33,20 @@ class Found:
 
 
 async def find(place: Place, redrive: str) -> list[Found]:
-    """Those of the Redrive with that uid, at most one in a stream. Raises BrokerUnavailable and BrokerRefused."""
+    """The checkpoints of the Redrive with this uid, at most one per stream.
+
+    Raises BrokerUnavailable and BrokerRefused.
+    """
     subject = place.queue.name.checkpoint(redrive)
     found = await asyncio.gather(*(_last(place, stream, subject) for stream in place.layout.holding))
     return [each for each in found if each]
 
 
 async def settle(place: Place, turn: Turn, redrives: Collection[str]) -> None:
-    """See to it that what any Redrive has put back is no dead letter any more.
+    """Ensure that the letters any Redrive has put back are deleted.
 
-    What those have stored that are none of `redrives` is forgotten. To be called with the turn. Raises
-    BrokerUnavailable and BrokerRefused.
+    Checkpoints of Redrives other than `redrives` are removed. To be called with the turn. Raises BrokerUnavailable and
+    BrokerRefused.
     """
     if turn.is_settled:
         return
@@ -58,7 +61,7 @@ async def settle(place: Place, turn: Turn, redrives: Collection[str]) -> None:
 
 
 async def remove(place: Place, redrive: str) -> None:
-    """Forget how far it has come. Raises BrokerUnavailable and BrokerRefused."""
+    """Delete the checkpoint. Raises BrokerUnavailable and BrokerRefused."""
     subject = place.queue.name.checkpoint(redrive)
     await asyncio.gather(*(place.broker.jetstream.purge(stream, subject) for stream in place.layout.holding))
 

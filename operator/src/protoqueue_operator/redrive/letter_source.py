@@ -1,4 +1,4 @@
-"""The dead letters that a Redrive takes, in the order in which they died, read ahead of those that are being moved."""
+"""Reading the dead letters of a Redrive, in the order in which they died, ahead of those being moved."""
 
 import asyncio
 from collections import deque
@@ -12,11 +12,11 @@ from protoqueue_operator.redrive.letters import DeadLetter, parse
 from protoqueue_operator.redrive.plan import MOST_AT_ONCE, looks_into_headers, matches
 
 _WITHOUT_PAUSE = 200
-"""Letters that are parsed before whatever else is to be done in the process has its turn."""
+"""How many letters are parsed before other work of the process gets its turn."""
 
 
 class LetterSource:
-    """Up to a sequence. Every method but `close` raises BrokerUnavailable and BrokerRefused."""
+    """Reads up to a sequence. Every method but `close` raises BrokerUnavailable and BrokerRefused."""
 
     def __init__(
         self,
@@ -27,9 +27,9 @@ class LetterSource:
     ) -> None:
         """`prepare` is awaited with letters that match, while others are being moved."""
         self.letters: deque[DeadLetter] = deque()
-        """Those that were read and match."""
+        """The letters that were read and match."""
         self.is_exhausted = False
-        """Whether there is nothing but these."""
+        """Whether there are no others."""
         self._place = place
         self._subject = subject
         self._wanted = wanted
@@ -40,7 +40,7 @@ class LetterSource:
         self._reading: asyncio.Task[tuple[list[DeadLetter], bool]] | None = None
 
     async def open(self, first: int, last: int) -> None:
-        """Begin at one sequence and end at another."""
+        """Start at one sequence and end at another."""
         await self.close()
         self.letters.clear()
         self._last, self._passes_over = last, False
@@ -62,7 +62,7 @@ class LetterSource:
         return self._reader is not None
 
     async def fill(self) -> None:
-        """Read until there is a letter, or nothing more."""
+        """Read until there is a letter, or the end."""
         while not self.letters and not self.is_exhausted:
             await self.more()
 
@@ -75,7 +75,7 @@ class LetterSource:
             self.letters += found
 
     def read_ahead(self) -> None:
-        """Begin to read the next ones."""
+        """Start reading the next ones."""
         if self._reading is None and not self.is_exhausted and self._reader:
             self._reading = asyncio.create_task(self._read(self._reader), name="redrive reading")
 

@@ -1,4 +1,4 @@
-"""Dead letters as they are read, and the messages that put them back."""
+"""Dead letters as read, and the messages that put them back."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from protoqueue_operator.redrive.plan import Letter
 
 @dataclass(slots=True)  # frozen costs a microsecond a letter
 class DeadLetter:
-    """A letter with all that putting it back needs."""
+    """A letter with everything needed to put it back."""
 
     letter: Letter
     task_id: str
@@ -27,13 +27,13 @@ class DeadLetter:
     data: bytes
     headers: RawHeaders
     follows_others: bool = False
-    """Whether letters that do not match lie before it, of those that were read."""
+    """Whether letters that do not match were read before it."""
     message: Message | None = None
-    """That which puts it back, once it is put together."""
+    """The message that puts it back, once built."""
 
 
 def parse(stored: Stored, queue: QueueName, *, with_reason: bool) -> DeadLetter:
-    """Bytes that are no task are a letter too. `with_reason`: read what a filter looks at, which costs time."""
+    """Bytes that are not a task are a letter too. `with_reason`: also parse what a filter needs, which takes time."""
     headers, sequence = stored.headers, stored.sequence
     try:
         task = task_pb2.Task.FromString(stored.data)

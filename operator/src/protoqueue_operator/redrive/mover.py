@@ -1,4 +1,4 @@
-"""Moves dead letters, for a few Redrives at a time and each for a moment: the others have their turns."""
+"""Moves dead letters, for a few Redrives at a time, which take turns."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 _WORKERS = 4
 _SHARE = 2
-"""How many of them the Redrives of one namespace have together."""
+"""How many of them the Redrives of one namespace share."""
 
 _SLICE_S = 0.5
 _NOT_READY_AGAIN_S = 1.0
@@ -45,7 +45,7 @@ _UNAVAILABLE_LONGEST_S = 10.0
 
 
 class Mover:
-    """`known_broker` and `layout` tell where a queue lives and its tasks lie; None as long as that is not known."""
+    """`known_broker` and `layout` return where a queue lives and its tasks are stored; None while unknown."""
 
     def __init__(
         self,
@@ -76,9 +76,9 @@ class Mover:
         self._monotonic = monotonic
         self._runs: dict[Key, Run] = {}
         self._known: dict[str, Checkpoint] = {}
-        """By uid, how far each has come, where its run has ended over something."""
+        """By uid, the progress of each whose run was interrupted."""
         self._said: dict[Key, tuple[float, float, str | None]] = {}
-        """Of each, since when it runs, when its counts were last reported, and what it was said to wait for."""
+        """Of each, since when it runs, when its counts were last reported, and the reported reason for waiting."""
         self.work: WorkQueue[Key] = WorkQueue(self._serve, _WORKERS, observer, lambda key: key.namespace, _SHARE)
 
     def place_of(self, redrive: Redrive) -> Place:
@@ -140,7 +140,7 @@ class Mover:
             raise
 
     async def _work(self, redrive: Redrive, spec: RedriveSpec, place: Place) -> Requeue | None:
-        """For a moment; another generation begins anew. Raises what a run does."""
+        """Run it for one turn; another generation starts again. Raises what a run does."""
         key, until = redrive.meta.key, self._monotonic() + _SLICE_S
         run = await self._run(redrive, spec, place)
         while True:
@@ -149,7 +149,7 @@ class Mover:
                 said = self._going(redrive, "Counting", "counting the dead letters that match", working=True)
                 self._report(redrive, fields, said)
             elif not spec.dry_run and FINALIZER not in redrive.meta.finalizers:
-                return None  # nothing is stored that would not be removed with it: the reconciler adds it
+                return None  # store nothing that would not be removed with it: the reconciler adds the finalizer
             step = await run.step()
             if run.checkpoint is not None:
                 self._tell(redrive, spec, run.checkpoint, step)
@@ -164,7 +164,7 @@ class Mover:
                 return Requeue(step.wait_s)
 
     async def _run(self, redrive: Redrive, spec: RedriveSpec, place: Place) -> Run:
-        """The run that is under way, or one that goes on from where the last one stood."""
+        """The current run, or one that continues from where the last one ended."""
         key = redrive.meta.key
         run = self._runs.get(key)
         if run and run.place != place:
@@ -186,7 +186,7 @@ class Mover:
         return {redrive.meta.uid for redrive in self._redrives.values()}
 
     async def _interrupt(self, redrive: Redrive) -> None:
-        """Something was begun, and nobody knows whether it was done."""
+        """Something was started, and it is unknown whether it was done."""
         await self._end(redrive.meta.key)
         self._turns.doubt(redrive.queue_key)
 
@@ -202,7 +202,10 @@ class Mover:
                 del self._known[uid]
 
     async def _without_queue(self, redrive: Redrive, error: QueueNotFound) -> Requeue | None:
-        """It waits for a queue that was never there; what it was moving is gone with one that was. Raises nothing."""
+        """Report that its queue is missing: wait for one that never existed; the letters of a deleted one are gone.
+
+        Raises nothing.
+        """
         if redrive.status.last_sequence is None:
             self._report(redrive, {}, self._going(redrive, error.reason, str(error), working=False))
             return None
@@ -223,7 +226,7 @@ class Mover:
         return None
 
     def _tell(self, redrive: Redrive, spec: RedriveSpec, checkpoint: Checkpoint, step: Step) -> None:
-        """Report how far it has come: at once where it says something new, else now and then."""
+        """Report its progress: changes at once, counts periodically."""
         key, generation, now = redrive.meta.key, redrive.meta.generation, self._monotonic()
         if step.is_done:
             fields = conditions.finished_fields(checkpoint, spec, generation, self._now())
@@ -250,7 +253,7 @@ class Mover:
 
 
 def _told(redrive: Redrive) -> Checkpoint | None:
-    """How far it has come by its status: only of use where no checkpoint is stored, as before the first batch."""
+    """Its progress according to the status: only used without a checkpoint, as before the first batch."""
     status = redrive.status
     if status.start_time is None or status.last_sequence is None or status.matched is None:
         return None

@@ -1,12 +1,12 @@
-"""How many dead letters a stated rate allows by now. Pure."""
+"""How many dead letters a rate allows so far. Pure."""
 
 from dataclasses import dataclass
 
 TICK_S = 0.05
-"""Those that become due within so long are moved together."""
+"""Letters that become due within this time are moved together."""
 
 _CATCH_UP_S = 1.0
-"""What was missed for so long is made up for; after a longer standstill it goes on at the stated rate."""
+"""A delay of up to this is caught up with; after a longer one it continues at the stated rate."""
 
 
 @dataclass
@@ -26,9 +26,9 @@ class Pace:
         return int(self.allowance + 1e-9)
 
     def spend(self, count: int) -> None:
-        """So many were moved."""
+        """Record how many were moved."""
         self.allowance -= count
 
     def wait_s(self) -> float:
-        """Until the next may be moved."""
+        """Seconds until the next may be moved."""
         return max(TICK_S, (1.0 - self.allowance) / self.rate)

@@ -8,17 +8,17 @@ from protoqueue_operator.api.v1alpha1.redrive import RedriveFilter, RedriveSpec
 from protoqueue_operator.redrive.checkpoint import MOST_RUNS
 
 MOST_AT_ONCE = 999
-"""With their checkpoint these are as many messages as the server takes in a batch."""
+"""With the checkpoint, as many messages as the server accepts in a batch."""
 
 MOST_BYTES = 4 * 1024 * 1024
 
 MESSAGE_OVERHEAD = 512
-"""Bytes of a stored message beside its data, at most: headers, subject, and what the server notes."""
+"""The maximum size of a stored message besides its data: headers, subject, and the server's overhead."""
 
 
 @dataclass(slots=True)  # frozen costs a microsecond a letter
 class Letter:
-    """What of a dead letter it is chosen by."""
+    """The fields of a dead letter that a filter uses."""
 
     sequence: int
     group: str
@@ -32,14 +32,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Room:
-    """What the stream of the queue takes more; None: without a limit."""
+    """The remaining capacity of the queue's stream; None: no limit."""
 
     messages: int | None = None
     bytes: int | None = None
 
 
 def matches(letter: Letter, wanted: RedriveFilter | None) -> bool:
-    """Whether a filter takes the letter. One that does not say when it failed is taken by no time."""
+    """Whether a filter matches the letter. Without a time of failure it matches no time."""
     if wanted is None:
         return True
     at = letter.failed_at
@@ -53,7 +53,7 @@ def matches(letter: Letter, wanted: RedriveFilter | None) -> bool:
 
 
 def is_selective(wanted: RedriveFilter | None) -> bool:
-    """Whether a filter may leave letters out, so that only reading all of them tells how many it takes."""
+    """Whether a filter may exclude letters, so that all must be read to count the matches."""
     return wanted is not None and any(value is not None for _, value in wanted)
 
 
@@ -63,12 +63,12 @@ def looks_into_headers(wanted: RedriveFilter | None) -> bool:
 
 
 def target(spec: RedriveSpec, matched: int) -> int:
-    """How many letters are to be moved."""
+    """How many letters to move."""
     return matched if spec.limit is None else min(matched, spec.limit)
 
 
 def take(letters: Sequence[Letter], most: int, room: Room, most_runs: int = MOST_RUNS) -> int:
-    """How many of the first letters go into one batch: what is allowed, fits, and whose sequences can be noted."""
+    """How many of the first letters go into one batch: those allowed, that fit, and whose sequences can be recorded."""
     most = min(most, len(letters), MOST_AT_ONCE)
     if room.messages is not None:
         most = min(most, room.messages)

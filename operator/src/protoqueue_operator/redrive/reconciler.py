@@ -1,4 +1,4 @@
-"""A Redrive is handed to the mover until it has finished; then what it has stored is removed, and in time itself."""
+"""Passes a Redrive to the mover until it has finished; then removes its checkpoints, and after its TTL itself."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -53,12 +53,12 @@ class RedriveReconciler:
                 return again
             return None if redrive.meta.deleting_since else await self._delete_in_time(redrive)
         if isinstance(redrive.spec, RedriveSpec) and not redrive.spec.dry_run:
-            await self._finalizers.add(redrive.meta)  # before anything is stored that is to be removed with it
+            await self._finalizers.add(redrive.meta)  # before anything is stored that must be removed with it
         self._mover.work.add(redrive.meta.key)
         return None
 
     def refuse(self, redrive: Redrive, reason: str, message: str) -> None:
-        """Say in the status why nothing is moved."""
+        """Report in the status why nothing is moved."""
         generation = redrive.meta.generation
         said = conditions.going(generation, reason, message, working=False)
         self._status.report(redrive, {"observedGeneration": generation}, said)
@@ -69,7 +69,7 @@ class RedriveReconciler:
         self._turns.forget_others({redrive.queue_key for redrive in self._redrives.values()})
 
     async def _let_go(self, redrive: Redrive) -> Requeue | None:
-        """Remove what tells how far it has come, once that is settled, and the finalizer. Raises ApiError."""
+        """Remove its checkpoints, once settled, and the finalizer. Raises ApiError."""
         if redrive.meta.is_abandoned and redrive.meta.deleting_since:
             await self._deletion.abandon(redrive)
             return None

@@ -1,4 +1,4 @@
-"""What the status of a Redrive says. Pure."""
+"""The status of a Redrive. Pure."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ _FIRST_WRITE_S, _LATER_WRITES_S = 1.0, 10.0
 
 
 def progress_fields(checkpoint: Checkpoint, spec: RedriveSpec, generation: int) -> Fields:
-    """The counts as they are now."""
+    """The current counts."""
     left = target(spec, checkpoint.matched) - checkpoint.moved - checkpoint.failed
     return {
         "observedGeneration": generation,
@@ -28,13 +28,13 @@ def progress_fields(checkpoint: Checkpoint, spec: RedriveSpec, generation: int) 
 
 
 def finished_fields(checkpoint: Checkpoint, spec: RedriveSpec, generation: int, now: datetime) -> Fields:
-    """Those of one that has nothing left to do; a dry run leaves all of it."""
+    """The counts of a finished one; a dry run leaves all letters."""
     fields = progress_fields(checkpoint, spec, generation) | {"completionTime": moment(now)}
     return fields if spec.dry_run else fields | {"remaining": 0}
 
 
 def going(generation: int, reason: str, message: str, *, working: bool) -> list[Condition]:
-    """Of one that has not finished: `working`, or waiting for something."""
+    """The conditions of an unfinished one: `working`, or waiting for something."""
     return [
         _condition("Progressing", working, reason, message, generation),
         _condition("Complete", False, reason, "", generation),
@@ -43,7 +43,7 @@ def going(generation: int, reason: str, message: str, *, working: bool) -> list[
 
 
 def finished(checkpoint: Checkpoint, spec: RedriveSpec, generation: int) -> list[Condition]:
-    """Complete whatever became of the letters; Failed too where some could not be moved."""
+    """Complete in any case; also Failed if some letters could not be moved."""
     said = _summary(checkpoint, spec)
     if spec.dry_run:
         return _complete(generation, "DryRun", said)
@@ -63,7 +63,7 @@ def _complete(generation: int, reason: str, message: str) -> list[Condition]:
 
 
 def gave_up(generation: int, reason: str, message: str) -> list[Condition]:
-    """Of one that can never run."""
+    """The conditions of one that can never run."""
     return [
         _condition("Progressing", False, reason, message, generation),
         _condition("Complete", False, reason, "", generation),
@@ -72,12 +72,12 @@ def gave_up(generation: int, reason: str, message: str) -> list[Condition]:
 
 
 def write_interval_s(running_s: float) -> float:
-    """How long to wait between two writes of changing counts: often at first, when somebody watches."""
+    """The interval between two writes of changing counts: short at first, when users watch."""
     return min(_LATER_WRITES_S, max(_FIRST_WRITE_S, running_s / 30))
 
 
 def moment(time: datetime) -> str:
-    """As the API server writes times: whole seconds."""
+    """A time as the API server writes it: whole seconds."""
     return time.replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 

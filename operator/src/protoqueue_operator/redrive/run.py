@@ -1,4 +1,4 @@
-"""One Redrive at work: it counts the dead letters that match, then puts them back, batch by batch."""
+"""One run of a Redrive: counts the matching dead letters, then puts them back, batch by batch."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -28,21 +28,21 @@ _CHECKPOINT_BYTES = 8192
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one step."""
+    """The result of one step."""
 
     is_done: bool = False
     wait_s: float = 0.0
     reason: str = ""
-    """What is waited for; empty where it is only the stated rate."""
+    """What it waits for; empty if only for the stated rate."""
     message: str = ""
 
 
 class Superseded(Exception):
-    """The stored checkpoint is another than this run knows: begin again from that one."""
+    """The stored checkpoint is not the one this run knows: start again from that one."""
 
 
 class Run:
-    """Of no more use once a method has raised BrokerUnavailable, BrokerRefused or Superseded."""
+    """Cannot be used any more once a method has raised BrokerUnavailable, BrokerRefused or Superseded."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Run:
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
     ) -> None:
-        """`known` is how far it is known to have come; `redrives` tells the uids of all there are."""
+        """`known` is its last known progress; `redrives` returns the uids of all Redrives."""
         self.place = place
         self.checkpoint = known
         self._spec = spec
@@ -73,11 +73,11 @@ class Run:
         self._moves = -1
 
     def follow(self, spec: RedriveSpec) -> None:
-        """The specification as it is now: only the rate may have changed."""
+        """Update the specification, of which only the rate may have changed."""
         self._spec = spec
 
     async def open(self) -> None:
-        """Find out how far it has come."""
+        """Read its progress."""
         known = [*await self._writer.open(), *([self.checkpoint] if self.checkpoint else [])]
         self.checkpoint = max(known, key=lambda each: (each.position, each.moved), default=None)
 
@@ -87,7 +87,7 @@ class Run:
         await self._source.close()
 
     async def step(self) -> Step:
-        """Do what takes some milliseconds. Raises BrokerUnavailable, BrokerRefused and Superseded."""
+        """Do one step, of some milliseconds. Raises BrokerUnavailable, BrokerRefused and Superseded."""
         if self.checkpoint is None:
             self.checkpoint = await self._count()
             return Step()
@@ -101,7 +101,7 @@ class Run:
         return self._spec.limit is not None and checkpoint.moved >= self._spec.limit
 
     async def _count(self) -> Checkpoint | None:
-        """Where it stands before the first batch; None until all letters that a filter has to look into were read."""
+        """The progress before the first batch; None until all letters that a filter must examine are read."""
         source = self._counting
         if not source.is_open:
             info = await self.place.broker.jetstream.stream(self.place.queue.name.dead_letter_stream, self._subject)
@@ -163,7 +163,7 @@ class Run:
         return self._pace
 
     async def _room(self) -> Room:
-        """Where the oldest tasks make room for new ones, moving more than fits would lose what waits."""
+        """If the queue drops its oldest tasks when full, moving more than fits would lose waiting tasks."""
         limits = self.place.spec.limits
         if limits.max_tasks is None and limits.max_bytes is None:
             return Room()
@@ -188,7 +188,7 @@ class Run:
         return Step(wait_s=FULL_AGAIN_S, reason="QueueFull", message=message)
 
     async def _put_back(self, batch: list[DeadLetter]) -> Step:
-        """All of it; the halves of what is refused for one of them, down to that one."""
+        """Store all; if refused for one of them, in halves, down to that one."""
         left = [batch]
         while left:
             some = left.pop()

@@ -1,4 +1,4 @@
-"""The keys with which workers, and whoever puts a letter back, seal the ids of a group's messages."""
+"""The keys with which workers and Redrives seal the message ids of a group."""
 
 import base64
 import secrets
@@ -14,7 +14,7 @@ _TRIES = 5
 
 
 async def seal_key(broker: Broker, group: GroupName) -> bytes:
-    """The group's key, which the first who needs one makes. Raises BrokerUnavailable and BrokerRefused."""
+    """The group's key, created by the first that needs it. Raises BrokerUnavailable and BrokerRefused."""
     stream, subject = seal_entry(group)
     refusal: BrokerRefused | None = None
     for _ in range(_TRIES):

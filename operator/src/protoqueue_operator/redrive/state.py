@@ -1,4 +1,4 @@
-"""What the Redrives of one queue have in common: one at a time moves letters, once what was begun is settled."""
+"""State shared by a queue's Redrives: one at a time moves letters, once interrupted batches are settled."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from protoqueue_operator.api.v1alpha1.meta import Key
 
 
 class Turn:
-    """Of one queue. Whoever holds `lock` may move its letters, and nobody else does."""
+    """The state of one queue. Only the holder of `lock` may move its letters."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.moves = 0
-        """Counts up with each batch: letters that were read before another moved some may be gone."""
+        """Incremented with each batch: letters that were read before another Redrive's batch may be gone."""
         self.is_settled = False
-        """Whether the letters of every stored checkpoint are known to be gone."""
+        """Whether the letters of every stored checkpoint are known to be deleted."""
 
 
 class Turns:
@@ -26,7 +26,7 @@ class Turns:
         return self._turns.setdefault(queue, Turn())
 
     def doubt(self, queue: Key) -> None:
-        """Something was begun there, and nobody knows whether it was done."""
+        """A batch was started, and it is unknown whether it was stored."""
         self.of(queue).is_settled = False
 
     def forget_others(self, queues: set[Key]) -> None:
