@@ -1,7 +1,7 @@
-"""kopf's side: what it watches, how it logs in, what it starts and stops. Every handler parses, delegates, is done.
+"""The kopf side: what it watches, how it logs in, what it starts and stops.
 
-kopf watches and keeps the operator alive; its own bookkeeping (a diff base and progress in annotations, a finalizer per
-handler) is not used: reconciling goes by the state of things alone, so there is nothing to remember.
+Every handler only parses and delegates. kopf watches and keeps the operator alive; its own bookkeeping (a diff base and
+progress in annotations, a finalizer per handler) is not used: reconciling depends on the current state only.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from protoqueue_operator.api.v1alpha1.labels import GROUP_LABEL
 from protoqueue_operator.manager import Manager
 
 WATCH_INACTIVITY_S = 70.0
-"""A watch that brings not even a bookmark for so long is dead; real API servers send one a minute."""
+"""A watch without even a bookmark for this long is dead; real API servers send one a minute."""
 
 PAGE = 10
 """Objects in a page of a first listing: each may be a megabyte and a half, and take ten times that once decoded."""
@@ -30,14 +30,14 @@ _LOGIN_PAUSE_S = 1.0
 
 
 class EndlessBackoffs:
-    """Kopf gives up when these end: an API server that is away, or starts, is asked for as long as it takes."""
+    """kopf gives up after these: retry for as long as the API server is away or starting."""
 
     def __iter__(self) -> Iterator[float]:
         return itertools.chain(_BACKOFFS_S, itertools.repeat(_BACKOFFS_S[-1]))
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """Keeps no copy of any object: nobody asks for differences, and the copies are most of what kopf costs."""
+    """Keeps no copy of objects: differences are not used, and the copies are most of kopf's cost."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return cast("kopf.BodyEssence", {})
@@ -50,7 +50,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 
 def log_in() -> kopf.ConnectionInfo:
-    """In a pod its service account, else the kubeconfig; read anew each time: tokens expire. Raises LoginError."""
+    """In a pod its service account, else the kubeconfig; read again each time, as tokens expire. Raises LoginError."""
     settings = kopf.OperatorSettings()
     arguments: dict[str, Any] = {"settings": settings, "logger": logging.getLogger(__name__)}
     found = None
@@ -70,7 +70,7 @@ _last_login = 0.0
 
 @kopf.on.login()
 async def logged_in(memo: Manager, **_: Any) -> kopf.AiohttpSession:
-    """Once a second at most: kopf asks for it again each time the API server answers 401, as one that starts does."""
+    """At most once a second: kopf logs in again whenever the API server answers 401, as a starting one does."""
     global _last_login
     await asyncio.sleep(max(0.0, _last_login + _LOGIN_PAUSE_S - time.monotonic()))
     _last_login = time.monotonic()
@@ -85,7 +85,7 @@ async def started(settings: kopf.OperatorSettings, memo: Manager, **_: Any) -> N
     settings.watching.inactivity_timeout = WATCH_INACTIVITY_S
     settings.watching.chunk_size = PAGE
     settings.networking.error_backoffs = EndlessBackoffs()
-    # Namespaces and definitions are given and need no looking for, nor the rights to do so.
+    # Namespaces and definitions are configured, so no discovery, or rights for it, is needed.
     settings.scanning.disabled = True
     settings.networking.connect_timeout = 10.0
     settings.networking.request_timeout = 60.0

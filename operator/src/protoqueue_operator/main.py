@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = 1.0
-"""Before a new beginning."""
+"""The delay before a restart."""
 
 _SHUTDOWN_TIMEOUT_S = 30.0
 """After a failure. What takes longer hangs."""
@@ -63,7 +63,7 @@ def write_crds(directory: Path) -> None:
 
 
 class _Flow(dict[str, Any]):
-    """Written on as few lines as it takes."""
+    """A mapping that is written on as few lines as possible."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,7 +76,7 @@ _Dumper.add_representer(
 
 
 def _compact(part: Any, name: str = "") -> Any:
-    """The schema of a pod template would else be nine tenths of its file."""
+    """Otherwise the schema of a pod template would be nine tenths of its file."""
     if isinstance(part, dict):
         if name == "template":
             return _Flow(part)
@@ -87,7 +87,7 @@ def _compact(part: Any, name: str = "") -> Any:
 def run(options: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT.
 
-    What fails, or has lost the Lease, begins anew in the same process: nothing of what it knew is left.
+    After a failure, or the loss of the Lease, it restarts in the same process with no state kept.
     """
     import kopf
 
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _end_at_once_when_asked_to() -> None:
-    """Between two lives; during one kopf has handlers of its own, and takes these away with them."""
+    """Between two runs; during one kopf has signal handlers of its own, and removes these with them."""
 
     def ended(*_: object) -> None:
         raise _Interrupted
@@ -129,7 +129,7 @@ def _end_at_once_when_asked_to() -> None:
 
 
 def release(options: argparse.Namespace) -> int:
-    """Let go of what the operator holds, before it is removed; 1 where the API server does not let it."""
+    """Release what the operator holds, before it is removed; 1 if the API server refuses."""
     import kopf
 
     from protoqueue_operator import handlers
@@ -161,7 +161,7 @@ def release(options: argparse.Namespace) -> int:
 
 
 async def _run_once(options: argparse.Namespace) -> str | None:
-    """From a start to an end; returns why it ended, or None where it was asked to."""
+    """One run; returns why it ended, or None if it was asked to."""
     import kopf
 
     from protoqueue_operator import handlers
@@ -175,11 +175,11 @@ async def _run_once(options: argparse.Namespace) -> str | None:
     with contextlib.suppress(TimeoutError, kopf.LoginError):
         async with asyncio.timeout(_LISTING_TIMEOUT_S):
             refused = await refused_namespaces(kubernetes, WATCHED_KINDS, options.namespace)
-    # Where all are refused it waits for them all.
+    # If all are refused it waits for all of them.
     served = [each for each in options.namespace if each not in refused] or options.namespace
     manager = Manager(_settings(options, served), kubernetes, halted.set, refused if served else {})
     before = asyncio.all_tasks()
-    # Else kopf asks for the name of the account, which that of a container need not have. Nothing here uses it.
+    # Otherwise kopf looks up the user's name, which a container's user may not have. It is not used here.
     identity: Any = "protoqueue-operator"
     tasks = await kopf.spawn_tasks(
         identity=identity,
@@ -211,7 +211,7 @@ async def _run_once(options: argparse.Namespace) -> str | None:
 
 
 def _cancel_watchers() -> None:
-    """Those that one which failed leaves behind: kopf forgets them, and then waits for them for ever."""
+    """Cancel the tasks that a failed run leaves behind: kopf forgets them, and then waits for them for ever."""
     for task in asyncio.all_tasks():
         if task.get_name().startswith("watcher for "):
             task.cancel()
@@ -243,7 +243,7 @@ def _settings(options: argparse.Namespace, namespaces: Sequence[str]) -> "Settin
 
 
 class _Interrupted(BaseException):
-    """Asked to end while nothing runs."""
+    """Asked to stop while nothing runs."""
 
 
 def _shown(url: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the command line and the environment say."""
+"""Settings from the command line and the environment."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ DEFAULT_TARGET_PERIOD_S = 10.0
 @dataclass(frozen=True)
 class Settings:
     credentials: Credentials
-    """Of the operator's own NATS connection, when it starts."""
+    """The credentials of the operator's own NATS connection at its start."""
     worker_nats_url: str | None = None
-    """What is injected into workers' containers; None: the operator's own."""
+    """The URL injected into workers' containers; None: the operator's own."""
     read_credentials: Callable[[], Credentials] | None = None
-    """What they are now, where they may change; raises SecretInvalid and OSError."""
+    """Reads the current ones, if they may change; raises SecretInvalid and OSError."""
     monitoring_url: str | None = None
     """Where probes are answered, such as http://0.0.0.0:8080/healthz; metrics are beside it."""
     lease: Key | None = None
-    """The Lease that replicas contend for; None where there is only one."""
+    """The Lease that replicas contend for; None for a single replica."""
     identity: str = ""
     namespaces: tuple[str, ...] = ()
-    """What is watched; none: all."""
+    """The watched namespaces; none: all."""
     max_bytes_per_namespace: int | None = None
     """How much the Queues of a namespace may reserve together in the operator's own NATS; None: no limit."""
     sync_period_s: float = DEFAULT_SYNC_PERIOD_S
-    """How often what the watches brought is compared with a listing."""
+    """How often the watches are compared with a listing."""
     target_period_s: float = DEFAULT_TARGET_PERIOD_S
-    """How often the size of each scaleTargetRef is asked for."""
+    """How often the size of each scaleTargetRef is read."""

@@ -1,4 +1,4 @@
-"""Before the operator is removed for good: lets go of all its resources, since nobody could afterwards."""
+"""Before the operator is uninstalled: releases all its resources, which would be impossible afterwards."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ async def _seize(kubernetes: Kubernetes, lease: Key) -> bool:
 
 
 async def _created(kubernetes: Kubernetes, lease: Key) -> bool:
-    """False where another was first. Raises ApiError."""
+    """False if another was first. Raises ApiError."""
     try:
         await kubernetes.create_lease(lease, held({}, HOLDER, _now()))
     except Conflict:
@@ -96,7 +96,7 @@ async def _release_kind(kubernetes: Kubernetes, kind: str, namespace: str | None
                         released += await _release(kubernetes, key, body["metadata"])
                     except Conflict as error:
                         conflict = error
-        except Gone:  # its definition is gone, and so are its objects
+        except Gone:  # its definition is gone, and with it its objects
             return released
         if conflict is None:
             return released

@@ -1,4 +1,4 @@
-"""Keeps in JetStream what the sampler measures of each queue, for its charts.
+"""Records the sampler's measurements of each queue in JetStream, for its charts.
 
 Nothing waits for this and nothing fails with it: while NATS is away, samples are missing.
 """
@@ -23,13 +23,13 @@ from protoqueue_operator.timeseries.series import Counts, Progress, Series
 logger = logging.getLogger(__name__)
 
 _TURN_S = 0.25
-"""How often some of the queues have their turn: each once in a step."""
+"""How often some of the queues are written: each once in a step."""
 
 WRITTEN_AGAIN_S = 60.0
-"""How often it is written down that a queue is as it was."""
+"""How often an unchanged queue is written."""
 
 _ENSURED_AGAIN_S = 300.0
-"""How often it is looked whether the bucket is still there."""
+"""How often the existence of the bucket is checked."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SeriesStore:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._series: dict[str, Series] = {}
-        """By uid, which is found sooner than by key: every look at a queue comes here."""
+        """By uid, which is a faster lookup than by key: every sample of a queue gets here."""
         self._uids: dict[Key, str] = {}
 
     def now(self) -> float:
@@ -57,18 +57,18 @@ class SeriesStore:
         return self._clock()
 
     def find(self, queue: Queue) -> Series | None:
-        """None where there is none yet, or one of an earlier Queue."""
+        """None if there is none yet, or only an earlier Queue's."""
         return self._series.get(queue.meta.uid)
 
     def begin(self, queue: Queue) -> Series:
-        """A new one, in the place of that of an earlier Queue of the name."""
+        """Create one, replacing that of an earlier Queue of the name."""
         key, uid = queue.meta.key, queue.meta.uid
         self._series.pop(self._uids.get(key, ""), None)
         self._uids[key], self._series[uid] = uid, Series(uid, self.now(), queue.meta.created.timestamp())
         return self._series[uid]
 
     def resized(self, change: Resized) -> None:
-        """Keep it with the queue, where anything is kept of that yet."""
+        """Record it with the queue, if that has a series yet."""
         if uid := self._uids.get(change.group.queue_key):
             self._series[uid].change_workers(
                 pb.WorkerChange(
@@ -82,7 +82,7 @@ class SeriesStore:
             )
 
     def keep_only(self, queues: Collection[Key]) -> None:
-        """Of queues that are gone, nothing is kept."""
+        """Forget queues that are gone."""
         for key in self._uids.keys() - set(queues):
             del self._series[self._uids.pop(key)]
 
@@ -115,7 +115,7 @@ class Recorder:
         self._trouble = ""
 
     def observe(self, queue: Queue, counts: Counts, groups: Mapping[str, Progress] | None) -> None:
-        """A look has found this; see `Series.observe`."""
+        """Record a sample; see `Series.observe`."""
         if (series := self._store.find(queue)) is not None:
             series.observe(self._store.now(), counts, groups)
         elif queue.meta.deleting_since is None:
@@ -123,12 +123,12 @@ class Recorder:
             self._store.begin(queue).observe(self._store.now(), counts, groups)
 
     def lose_sight(self, queue: Queue) -> None:
-        """Nobody knows at present what the queue holds."""
+        """The queue's contents are currently unknown."""
         if series := self._store.find(queue):
             series.lose_sight()
 
     def swept(self) -> None:
-        """All queues were looked at just now: those of which nothing was observed are as they were."""
+        """All queues were just read: those without an observation are unchanged."""
         step = int(self._store.now() // FINE.step_s)
         if not self._swept or self._swept[-1] != step:
             self._swept.append(step)
@@ -188,7 +188,7 @@ class Recorder:
             await self._broker.connection.publish(subject, block.SerializeToString())
 
     async def _resume(self, queue: Queue, series: Series) -> None:
-        """Take over what an operator before this one has kept."""
+        """Load what an earlier operator has recorded."""
         start = series.fine.start
         wanted = [(FINE, start - FINE.block_s), (FINE, start), (COARSE, COARSE.start_of(start))]
         found: dict[Resolution, list[bytes]] = {}

@@ -1,4 +1,4 @@
-"""What was measured of one queue, as blocks of samples that grow with time. Pure: the clock is an argument."""
+"""The measurements of one queue, as blocks of samples that grow with time. Pure: the clock is an argument."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,28 +9,28 @@ from protoqueue.protocol.samples import COARSE, FINE, UNKNOWN, Resolution
 from protoqueue.protocol.v1 import samples_pb2 as pb
 
 MOST_CHANGES = {FINE: 20, COARSE: 100}
-"""Changes of the number of workers that a block keeps: more of them are not told apart in a chart."""
+"""How many changes of the number of workers a block keeps: more could not be told apart in a chart."""
 
 YOUNG_S = 60.0
-"""What a queue of this age has done, it did just now."""
+"""For a queue younger than this, all its counts are recent."""
 
 LONGEST_MESSAGE = 200
-"""Characters of the sentence to a change that are kept."""
+"""How many characters of a change's message are kept."""
 
 
 class Counts(NamedTuple):
-    """How many tasks a queue held at a moment."""
+    """How many tasks a queue held at one time."""
 
     waiting: int
     in_flight: int
     scheduled: int
     dead: int
     oldest_at: float | None = None
-    """When the oldest task that is due was stored, in seconds since the epoch; None: there is none."""
+    """When the oldest due task was stored, in seconds since the epoch; None if there is none."""
 
 
 class Progress(NamedTuple):
-    """Deliveries of one group, counted since its consumers were made."""
+    """Deliveries of one group, counted since its consumers were created."""
 
     arrived: int
     """Tasks that became due for it."""
@@ -48,9 +48,9 @@ class Series:
         self._is_young = now - created < YOUNG_S
         """Until the first look."""
         self._last: Counts | None = None
-        """None: nobody knows what the queue holds."""
+        """None: the queue's contents are unknown."""
         self._is_measured = False
-        """Whether somebody has looked within the step."""
+        """Whether the queue was sampled within the step."""
         self._peak = [0, 0, 0, 0]
         self._oldest_age = UNKNOWN
         self._groups: dict[str, Progress] = {}
@@ -61,7 +61,7 @@ class Series:
         self._changes: list[pb.WorkerChange] = []
         self._told: tuple[int, ...] = ()
         self.has_news = False
-        """Whether the fine block tells of more than that all is as it was; to be reset once that is written."""
+        """Whether the fine block has changes beyond an unchanged queue; to be reset once it is written."""
         self.fine = _block(uid, FINE, now)
         self.coarse = _block(uid, COARSE, now)
 
@@ -69,12 +69,12 @@ class Series:
         """Take in what a look has found. `groups` None: nobody asked for them, as nothing has happened."""
         if groups:
             self._count(groups)
-        elif groups is not None:  # without a group everything waits
+        elif groups is not None:  # without a group all tasks wait
             before = self._last.waiting if self._last else 0 if self._is_young else counts.waiting
             self._groups, self._totals = {}, {}
             self._counted = self._counted[0] + max(0, counts.waiting - before), self._counted[1]
         self._last, self._is_measured, self._is_young = counts, True, False
-        # Every queue with work comes here more than once a second: no function is called, and nothing made.
+        # Every queue with work gets here more than once a second: no calls or allocations.
         waiting, in_flight, scheduled, dead, oldest_at = counts
         peak = self._peak
         if waiting > peak[0]:
@@ -89,11 +89,11 @@ class Series:
             self._oldest_age = int(now - oldest_at)
 
     def lose_sight(self) -> None:
-        """From now on nobody knows what the queue holds, until the next look."""
+        """The queue's contents are unknown from now on, until the next sample."""
         self._last = None
 
     def change_workers(self, change: pb.WorkerChange) -> None:
-        """Keep that the number of workers was changed."""
+        """Record that the number of workers has changed."""
         change.message = change.message[:LONGEST_MESSAGE]
         self._changes = [*self._changes, change][-MOST_CHANGES[FINE] :]
 
@@ -136,7 +136,7 @@ class Series:
         return False
 
     def _count(self, groups: Mapping[str, Progress]) -> None:
-        """A step back (a purge, a new consumer) counts as no movement; a group that is new is as far as any."""
+        """A step back (a purge, a new consumer) counts as no movement; a new group counts as the furthest."""
         known = self._groups
         if groups.keys() != known.keys():
             self._groups, self._totals = dict(groups), dict.fromkeys(groups, self._counted)
@@ -218,7 +218,7 @@ def _block(uid: str, resolution: Resolution, now: float) -> pb.SampleBlock:
 
 
 def _parsed(data: bytes) -> pb.SampleBlock | None:
-    """None for what is not a block, or has columns of different lengths."""
+    """None for data that is not a block, or has columns of different lengths."""
     try:
         block = pb.SampleBlock.FromString(data)
     except DecodeError:

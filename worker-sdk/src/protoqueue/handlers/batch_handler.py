@@ -1,4 +1,4 @@
-"""Handlers that take many tasks at a time."""
+"""Handlers for batches of tasks."""
 
 import asyncio
 import collections.abc
@@ -30,7 +30,7 @@ class _Item:
 
 
 class BatchHandler:
-    """Collects what runs at the same time, and hands it over when there is enough or the first has waited enough.
+    """Collects concurrent tasks, and runs them when there are enough or the first has waited long enough.
 
     Each task keeps its slot, its lease and an outcome of its own, so a batch is never larger than the worker's
     concurrency.
@@ -75,7 +75,7 @@ class BatchHandler:
         return cls(read, payload, max_size, max_wait_s, time_limit(read.name, timeout), rules)
 
     def begin(self, concurrency: int) -> None:
-        """Forget what an earlier run of the worker, perhaps in another event loop, has left."""
+        """Forget leftovers of an earlier run of the worker, perhaps in another event loop."""
         self._items, self._timer, self._running = [], None, set()
         if self._max_size > concurrency:
             log.warning(
@@ -89,7 +89,7 @@ class BatchHandler:
         return self._function.resources
 
     async def run(self, task: Task, executors: Executors) -> Any:
-        """Wait until the batch this task is in has run; returns or raises what became of the task in it."""
+        """Wait until this task's batch has run; returns or raises the task's result."""
         loop = asyncio.get_running_loop()
         item = _Item(self._payload(task.data, task.content_type), task, loop.create_future())
         self._items.append(item)
@@ -135,7 +135,7 @@ _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable, collections.
 
 
 def _item_of(annotation: Any, name: str) -> Any:
-    """What a list of payloads holds; raises ConfigurationError for an annotation that is not a list."""
+    """The type of a list's items; raises ConfigurationError for an annotation that is not a list."""
     if annotation is inspect.Parameter.empty or annotation is Any or annotation in _LISTS:
         return Any
     arguments = typing.get_args(annotation)
@@ -148,7 +148,7 @@ def _item_of(annotation: Any, name: str) -> Any:
 
 
 def _returned(result: Any, size: int, name: str) -> list[Any]:
-    """What each item came to, its result or an exception: all are well where the function returns nothing."""
+    """The result or exception of each item; all succeed if the function returns nothing."""
     if result is None:
         return [None] * size
     if not isinstance(result, Sequence) or len(result) != size:
@@ -160,14 +160,14 @@ def _returned(result: Any, size: int, name: str) -> list[Any]:
 
 
 def _result_of(returned: Any) -> Any:
-    """An exception may be one as `raise` takes it, instance or class."""
+    """An exception may be an instance or a class, as for `raise`."""
     if isinstance(returned, type) and issubclass(returned, BaseException):
         return returned()
     return returned
 
 
 def _fresh(error: BaseException) -> BaseException:
-    # A future takes none of these for an exception like others: its task would wait for ever, or the worker end.
+    # A future does not accept these as an exception: the task would wait for ever, or the worker end.
     if isinstance(error, asyncio.CancelledError | StopIteration | KeyboardInterrupt | GeneratorExit):
         return RuntimeError(f"the batch handler raised {type(error).__name__}")
     return error

@@ -1,4 +1,4 @@
-"""What handlers run in: threads, processes, and the resources of the worker's lifespan."""
+"""Where handlers run: threads and processes, with the resources of the worker's lifespan."""
 
 import asyncio
 import contextvars
@@ -42,22 +42,25 @@ class Executors:
 
     @property
     def has_busy_threads(self) -> bool:
-        """Whether a function that nobody waits for any more still runs in a thread."""
+        """Whether an abandoned function still runs in a thread."""
         return bool(self._lost_threads)
 
     @property
     def left_behind(self) -> int:
-        """How many functions run on that nobody waits for, once that leaves too few threads; else 0."""
+        """How many abandoned functions still run, once that leaves too few threads; else 0."""
         return len(self._lost_threads) if len(self._lost_threads) >= self.concurrency else 0
 
     def close(self) -> None:
-        """Do not wait for what still runs."""
+        """Close without waiting for running functions."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._processes.close()
 
 
 def called(function: Callable[..., Any], *arguments: Any, **resources: Any) -> Any:
-    """Call it, there. What the event loop would take for its own end, or no future takes, is an error like others."""
+    """Call it in the executor.
+
+    Exceptions that would end the event loop, or that futures reject, become ordinary errors.
+    """
     try:
         return function(*arguments, **resources)
     except (StopIteration, KeyboardInterrupt, GeneratorExit) as error:

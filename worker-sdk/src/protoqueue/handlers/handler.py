@@ -1,4 +1,4 @@
-"""Handlers: what a user's function takes, read once from its signature, and how it is called."""
+"""Handlers: a user's function, its parameters read once from its signature, and how it is called."""
 
 import asyncio
 import functools
@@ -25,7 +25,7 @@ _More = ParamSpec("_More")
 
 
 class HandlerOf(Protocol[_Payload]):
-    """Registers what takes this payload first, or the task alone."""
+    """Registers a function that takes this payload first, or only the task."""
 
     @overload
     def __call__(
@@ -39,7 +39,7 @@ class HandlerOf(Protocol[_Payload]):
 
 @dataclass(frozen=True)
 class Function:
-    """A user's function as it can be called: the annotations of what it takes by position, and resources by name."""
+    """A user's function: the annotations of its positional parameters, and its resources by name."""
 
     call: Callable[..., Any]
     name: str
@@ -50,7 +50,7 @@ class Function:
 
     @classmethod
     def read(cls, function: Callable[..., Any], executor: str) -> "Function":
-        """Raises ConfigurationError for annotations that cannot be found, and a function that cannot run like this."""
+        """Raises ConfigurationError for unresolvable annotations, and a function that cannot run in this executor."""
         name = getattr(function, "__qualname__", repr(function))
         if any(inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f) for f in (function, _method(function))):
             raise ConfigurationError(
@@ -78,7 +78,7 @@ class Function:
         return cls(function, name, tuple(takes), tuple(resources), is_async(function), executor == "process")
 
     async def __call__(self, executors: Executors, *arguments: Any) -> Any:
-        """Run it here if it is async, else in a thread or process; raises what it raises."""
+        """Run it in the event loop if it is async, else in a thread or process; raises what it raises."""
         resources = {name: executors.resources[name] for name in self.resources} if self.resources else {}
         if self.is_async:
             return await self.call(*arguments, **resources)
@@ -89,14 +89,14 @@ class Function:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it only makes a coroutine: a plain wrapper may do anything, so it is called like a plain one."""
+    """Whether calling it only creates a coroutine: a plain wrapper may do anything, so it counts as plain."""
     while isinstance(function, functools.partial):
         function = function.func
     return inspect.iscoroutinefunction(function if inspect.isroutine(function) else _method(function))
 
 
 def _target(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs in the end, beneath decorators and for an object that can be called."""
+    """The function that finally runs, beneath decorators and callable objects."""
     target = inspect.unwrap(function)
     while isinstance(target, functools.partial):
         target = inspect.unwrap(target.func)
@@ -104,7 +104,7 @@ def _target(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when an object is called."""
+    """The function that runs when an object is called."""
     return type(function).__call__
 
 
@@ -115,7 +115,7 @@ def _is_task(annotation: Any) -> bool:
 
 
 def time_limit(name: str, timeout: float | timedelta | None) -> float | None:
-    """A handler's timeout in seconds; raises ConfigurationError for one that leaves no time."""
+    """A handler's timeout in seconds; raises ConfigurationError unless it is positive."""
     limit = None if timeout is None else to_seconds(f"the timeout of handler {name}", timeout, ConfigurationError)
     if limit == 0:
         raise ConfigurationError(f"the timeout of handler {name} is 0: no attempt could succeed")
@@ -163,7 +163,7 @@ class Handler:
         return cls(read, decoder_for(read.takes[0]), len(read.takes) == 2, timeout_s, rules)
 
     def begin(self, concurrency: int) -> None:
-        """It keeps nothing from one run to the next."""
+        """It keeps no state between runs."""
 
     @functools.cached_property
     def _is_simple(self) -> bool:

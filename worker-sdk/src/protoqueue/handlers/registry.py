@@ -1,4 +1,4 @@
-"""All that a worker's user has registered: handlers by type, middleware around them, what lives as long as it does."""
+"""Everything registered with a worker: handlers by type, middleware, hooks, and its lifespan."""
 
 import asyncio
 import contextlib
@@ -52,7 +52,7 @@ class Registry:
         return bool(self._handlers)
 
     def decorator(self, what: Any, read: Callable[[Callable[..., Any]], Runnable]) -> Any:
-        """For a decorator that may stand without parentheses: `what` is the function then, else a task type or None."""
+        """A decorator that may be used without parentheses: `what` is the function, else a task type or None."""
         if isinstance(what, TaskType):
             what = what.name
         elif callable(what):
@@ -68,7 +68,7 @@ class Registry:
         return register
 
     def add(self, task_type: str | None, handler: Runnable) -> None:
-        """Raises ConfigurationError where the type has a handler already."""
+        """Raises ConfigurationError if the type already has a handler."""
         if task_type in self._handlers:
             which = "a default handler" if task_type is None else f"a handler for {task_type!r}"
             raise ConfigurationError(f"the worker already has {which}")
@@ -87,7 +87,7 @@ class Registry:
         self._on_death.append(on_death)
 
     def set_lifespan(self, lifespan: Lifespan) -> None:
-        """Raises ConfigurationError where there is one already."""
+        """Raises ConfigurationError if there is one already."""
         if self._lifespan is not None:
             raise ConfigurationError("the worker already has a lifespan")
         if inspect.isasyncgenfunction(lifespan):
@@ -103,14 +103,14 @@ class Registry:
         return found
 
     def rules(self, task_type: str) -> RetryRules:
-        """Those of the type's handler; none where there is no handler."""
+        """The rules of the type's handler; no rules without a handler."""
         found = self._handlers.get(task_type) or self._handlers.get(None)
         return NO_RULES if found is None else found.rules
 
     def run(self, task: Task, executors: Executors) -> Awaitable[Any]:
-        """To be awaited: what the handler returns within the middleware.
+        """An awaitable of the handler's result within the middleware.
 
-        Raises NoHandler here, the rest when awaited. What middleware returns is nobody's.
+        Raises NoHandler here, the rest when awaited. What middleware returns is ignored.
         """
         handler = self.find(task.type)
         if not self._middleware:
@@ -132,7 +132,7 @@ class Registry:
         return returned
 
     async def died(self, task: Task, reason: str, error: str) -> None:
-        """Tell those who asked to know; their errors are logged and change nothing."""
+        """Call the dead letter hooks; their errors are logged and have no effect."""
         for on_death in self._on_death:
             try:
                 told = partial(called, on_death, task, reason, error)
@@ -140,12 +140,12 @@ class Registry:
                     await more
             except (KeyboardInterrupt, asyncio.CancelledError):
                 raise
-            except BaseException:  # its exit() is not the worker's
+            except BaseException:  # a hook's exit() must not end the worker
                 log.exception("a dead_letter handler failed", extra={"task": task.id})
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[Mapping[str, Any]]:
-        """What handlers take by name; raises ConfigurationError when one takes what is not there."""
+        """The resources for handlers, by name; raises ConfigurationError if one that a handler requires is missing."""
         async with self._lifespan() if self._lifespan else contextlib.nullcontext() as given:
             resources = given or {}
             missing = {name for handler in self._handlers.values() for name in handler.resources} - set(resources)

@@ -1,4 +1,4 @@
-"""What a handler says about its attempts, and about which errors are worth another one."""
+"""A handler's retry settings, and which errors are retried."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class RetryRules:
 
     @classmethod
     def read(cls, name: str, retries: Retries | None, retry_on: Errors | None, give_up_on: Errors) -> "RetryRules":
-        """Of the handler `name`; raises ConfigurationError for what cannot be."""
+        """The rules of the handler `name`; raises ConfigurationError for invalid ones."""
         if retries is not None:
             try:
                 check_retries(retries)
@@ -37,7 +37,7 @@ class RetryRules:
         return cls(retries, on, final)
 
     def is_final(self, error: BaseException) -> bool:
-        """Whether no further attempt is to be made after this; of a group of errors each of them is looked at."""
+        """Whether no further attempt is made after this error; in an exception group each error counts."""
         errors = list(_leaves(error))
         if any(isinstance(one, self.give_up_on) for one in errors):
             return True

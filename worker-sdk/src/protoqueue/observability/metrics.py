@@ -1,8 +1,7 @@
-"""What a worker tells Prometheus.
+"""A worker's Prometheus metrics.
 
-Counting happens for every task and scraping now and then, so the counts are plain numbers, and a collector makes
-metrics of them when asked: prometheus_client's own histograms cost more per task than all of the task's bookkeeping
-besides.
+Counting happens for every task and scraping only periodically, so the counts are plain numbers, from which a collector
+makes metrics on demand: prometheus_client's own histograms would cost more per task than all of its other bookkeeping.
 """
 
 from bisect import bisect_left
@@ -65,7 +64,7 @@ class WorkerMetrics(Collector):
     def finished(self, task_type: str, outcome: str, run_s: float, wait_s: float) -> None:
         """Count one task.
 
-        Producers may make up types without end, and of any length: beyond a number of series new ones count as one.
+        Producers may invent any number of types of any length: beyond a limit new ones count as one.
         """
         key = task_type, outcome
         if key not in self._tasks and (len(self._tasks) >= MOST_SERIES or len(task_type) > LONGEST_TYPE):
@@ -75,7 +74,7 @@ class WorkerMetrics(Collector):
         self._wait.observe(wait_s)
 
     def dead_lettered(self, reason: str) -> None:
-        """Count one task that came to the dead letters, or was dropped where its queue keeps none."""
+        """Count one task that became a dead letter, or was dropped if its queue keeps none."""
         self._dead[reason] += 1
 
     def collect(self) -> Iterator[Metric]:

@@ -1,11 +1,11 @@
-"""Tracebacks of handlers' errors, short enough to be logged and kept with a dead letter."""
+"""Tracebacks of handlers' errors, short enough to log and to keep with a dead letter."""
 
 import traceback
 from pathlib import Path
 from types import TracebackType
 
 MOST_CHARACTERS = 3000
-"""What a log line and a dead letter hold of one: the beginning and, mostly, the end, where the error is."""
+"""The maximum length in log lines and dead letters: the beginning and, mostly, the end, where the error is."""
 
 _BEGINNING = 300
 _MOST_FRAMES = 30
@@ -29,7 +29,7 @@ def shortened(text: str) -> str:
 
 
 def _from_handler(trace: TracebackType | None) -> TracebackType | None:
-    """Without the SDK's own frames at the beginning; all of it where there are no others."""
+    """Without the SDK's own frames at the beginning; complete if there are no others."""
     step = trace
     while step is not None and step.tb_frame.f_code.co_filename.startswith(_HERE):
         step = step.tb_next
