@@ -44,7 +44,7 @@ async def release_all(
 
 
 async def _seize(kubernetes: Kubernetes, lease: Key) -> bool:
-    """Returns whether an operator may still act: only a Lease that nobody held tells that none does. Raises ApiError.
+    """Returns whether an operator may still act: only a Lease without a holder proves that none does. Raises ApiError.
 
     A Lease that is gone may have been deleted under its holder. One that an earlier try of this has seized says nothing
     of whether its leader has noticed since.
@@ -81,7 +81,7 @@ async def _hold(kubernetes: Kubernetes, lease: Key) -> None:
 
 
 async def _release_kind(kubernetes: Kubernetes, kind: str, namespace: str | None) -> int:
-    """Raises ApiError, and Conflict where somebody writes an object all the time.
+    """Raises ApiError, and Conflict if an object is written all the time.
 
     What was written meanwhile is listed once more: to read single objects the operator has no right.
     """

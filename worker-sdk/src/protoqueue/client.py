@@ -59,7 +59,7 @@ class Client:
             async with opening:
                 return self._queues.get(queue_name) or await self._open(name, queue_name)
         finally:
-            if not opening.locked():  # a name that there is no queue of leaves nothing behind
+            if not opening.locked():  # a name without a queue leaves nothing behind
                 self._opening.pop(queue_name, None)
 
     async def _open(self, name: str, queue_name: QueueName) -> Queue:

@@ -55,7 +55,7 @@ _HTTP = {404: "NotFound", 405: "MethodNotAllowed"}
 
 
 def problem_of(error: Exception) -> Problem | None:
-    """None for what nobody expects: a fault of the gateway."""
+    """None for an unexpected error: a bug in the gateway."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, HTTPException):

@@ -93,7 +93,7 @@ def _chart(
 
 
 def _path(places: Sequence[float], values: Sequence[float | None], top: float, gap: float) -> str:
-    """Broken where nobody measured."""
+    """Interrupted where nothing was measured."""
     parts: list[str] = []
     before: float | None = None
     for place, value in zip(places, values, strict=True):

@@ -41,7 +41,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _on_several_lines(text: str) -> str:
-    """As it is, where writing it anew could change what it says, such as 1.10."""
+    """Unchanged if formatting it could change its meaning, such as 1.10."""
     try:
         value: Any = json.loads(text)
         same = text in (json.dumps(value, separators=(",", ":")), json.dumps(value), _compact(value))

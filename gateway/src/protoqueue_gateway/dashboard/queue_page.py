@@ -23,7 +23,7 @@ from protoqueue_gateway.service.queue_history import Span
 pages = Pages()
 
 PARTS = ("head", "counts", "charts", "groups", "schedules", "events", "settings")
-"""What is sent anew when it changes: each is a template of its own, and an element of the page with this id."""
+"""The parts that are sent again when they change: each is a template, and an element of the page with this id."""
 _LOOK_S = 2.0
 _MOST_CHANGES = 50
 _SHORTEST = timedelta(minutes=5)

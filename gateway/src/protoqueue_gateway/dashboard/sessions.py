@@ -46,7 +46,7 @@ class Session:
 
 
 def new_session(key: Key, now: float, session_id: str | None = None) -> Session:
-    """With an id that nobody can guess, unless one is given."""
+    """Create a session, with an unguessable id unless one is given."""
     return Session(session_id or secrets.token_urlsafe(16), key.id, key.sha256[:_DIGEST_CHARACTERS], int(now), int(now))
 
 

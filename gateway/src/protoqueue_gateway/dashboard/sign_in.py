@@ -24,7 +24,7 @@ _HOME = "/dashboard/queues"
 
 
 class SignIn:
-    """The page that asks for a key. A plain ASGI application, as nobody is signed in yet."""
+    """The page that asks for a key. A plain ASGI application, as there is no session yet."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -68,7 +68,7 @@ class SignIn:
         key = keys.find(form.text("key").strip())
         if key is None:
             return self._form(request, 401, "This key is not known, is revoked or has expired.", target)
-        # Always a session of its own: one that somebody has put into this browser is worth nothing.
+        # Always a new session: one that an attacker has put into this browser is not used.
         session = new_session(key, time.time())
         response = RedirectResponse(target, 303, HEADERS)
         cookies.set_session(request, response, self._site.signer.sign(session))

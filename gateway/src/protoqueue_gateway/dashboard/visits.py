@@ -34,7 +34,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Visit:
-    """A request of somebody who is signed in."""
+    """A request of a signed-in user."""
 
     request: Request
     site: Site

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from protoqueue_gateway.kubernetes.client import Json
 
 _NOTICES = ("TasksLost", "Contended", "Throttled", "ClockChange")
-"""Conditions that say, where they hold, what somebody ought to know although the resource is Ready."""
+"""Conditions that need attention, if true, although the resource is Ready."""
 
 
 @dataclass(frozen=True)

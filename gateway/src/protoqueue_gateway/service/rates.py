@@ -13,7 +13,7 @@ class Rate:
 
     def look(self, now_s: float, count: int) -> float | None:
         """Add what was counted now; None as long as there is nothing to compare it with."""
-        if self._looks and count < self._looks[-1][1]:  # what is counted was made anew
+        if self._looks and count < self._looks[-1][1]:  # the counter started again
             self._looks.clear()
         self._looks.append((now_s, count))
         while len(self._looks) > 2 and now_s - self._looks[1][0] >= _WINDOW_S:

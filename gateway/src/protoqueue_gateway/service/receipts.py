@@ -1,4 +1,4 @@
-"""Receipts: a task's token, signed, so that any replica accepts it and nobody can forge one. Pure."""
+"""Receipts: a task's token, signed, so that any replica accepts it and none can be forged. Pure."""
 
 import base64
 import binascii

@@ -261,7 +261,7 @@ class Backlogs:
         return found
 
     def _messages(self, stream: str) -> int | None:
-        """None where nobody tells."""
+        """None if unknown."""
         return None if stream in self._unseen else self._streams.get(stream, NO_STREAM).messages
 
     async def _count(self, name: QueueName, layout: Layout) -> int | None:

@@ -60,7 +60,7 @@ class Sample:
     """What was last seen of one queue.
 
     `tasks` is what the streams hold together of what is due, None where there is no such stream; `consumers`, by stream
-    and name, is None where nobody asked, because nothing is due; of what else is None nobody tells.
+    and name, is None if they were not read, because nothing is due; other fields are None if unknown.
     """
 
     tasks: StreamState | None

@@ -104,7 +104,7 @@ class GroupState:
 
 
 class GroupStates:
-    """By group; a fresh one for a group that was created anew under the same name."""
+    """By group; a new one for a group that was recreated under the same name."""
 
     def __init__(self) -> None:
         self._states: dict[Key, GroupState] = {}

@@ -62,7 +62,7 @@ class Connection:
     """One connection that is sought until `close`; asking while it is down, or answers nothing, fails at once.
 
     One that is not `trusted`, as it was a tenant who said where to, is read from no faster than is good for the others,
-    and nobody but the log is told why it cannot be made: else the operator could be asked what listens where.
+    and why it cannot be established is only logged: otherwise tenants could use the operator to scan ports.
     """
 
     def __init__(self, credentials: Credentials, on_change: Callable[[bool], None], *, trusted: bool = True) -> None:
@@ -168,7 +168,7 @@ class Connection:
         return subscription
 
     async def request_many(self, subject: str, most: int, within_s: float) -> list[bytes]:
-        """What those who listen there answer: all that comes in time, or as many as `most`; nothing where nobody does.
+        """The answers of all listeners in time, or the first `most`; empty if there is no listener.
 
         Raises BrokerUnavailable.
         """

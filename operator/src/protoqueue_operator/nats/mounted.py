@@ -10,7 +10,7 @@ _SOURCE = "the operator's NATS connection"
 
 
 class MountedCredentials:
-    """Read anew each time.
+    """Read again each time.
 
     PROTOQUEUE_NATS_SECRET_DIR names a directory with the files a connection Secret has as keys (a mounted Secret);
     PROTOQUEUE_NATS_CREDS and PROTOQUEUE_NATS_CA name single files, which have to be there.

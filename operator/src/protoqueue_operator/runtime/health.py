@@ -14,7 +14,7 @@ from protoqueue.aio import cancel
 _LOOK_S = 1.0
 _IDLE_S = 20.0
 _MOST_CONNECTIONS = 100
-"""Probes and scrapes need a few, each for a moment; whoever can reach the port could else hold any number open."""
+"""Probes and scrapes need few, short connections; without a limit, any client could hold any number open."""
 
 
 class MonitoringServer:

@@ -18,7 +18,7 @@ _RESIGN_S = 2.0
 
 
 class Election:
-    """`won` is called once; `lost` once after that, and whoever is told must stop acting at once."""
+    """`won` is called once; `lost` once after that, upon which the caller must stop acting at once."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Election:
         try:
             self._observe(await self._kubernetes.get(self._lease))
         except Gone:
-            # Deleted is not free: its holder, who does not know yet, writes it anew and acts on meanwhile.
+            # A deleted Lease is not free: its holder, who does not know yet, recreates it and goes on acting.
             if self._seen and not may_take(self._seen, self._identity, time.monotonic()):
                 raise _Held from None
             self._observe(await self._kubernetes.create_lease(self._lease, held({}, self._identity, _now())))

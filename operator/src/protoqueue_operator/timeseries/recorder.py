@@ -44,7 +44,7 @@ class Resized:
 
 
 class SeriesStore:
-    """By queue, whichever NATS it lives in; a fresh one for a Queue that was created anew under the same name."""
+    """By queue, in any NATS; a new one for a Queue that was recreated under the same name."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

@@ -66,7 +66,7 @@ class Series:
         self.coarse = _block(uid, COARSE, now)
 
     def observe(self, now: float, counts: Counts, groups: Mapping[str, Progress] | None) -> None:
-        """Take in what a look has found. `groups` None: nobody asked for them, as nothing has happened."""
+        """Add a sample. `groups` None: they were not read, as nothing has happened."""
         if groups:
             self._count(groups)
         elif groups is not None:  # without a group all tasks wait

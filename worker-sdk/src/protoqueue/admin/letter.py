@@ -1,4 +1,4 @@
-"""What a dead letter says, whoever reads it: the client, the synchronous one, or a command through a gateway."""
+"""The fields of a dead letter, common to the client, the synchronous client, and commands through a gateway."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -306,7 +306,7 @@ class JetStreamBroker:
         heard = asyncio.Event()
 
         async def arrived(message: Msg) -> None:
-            if (message.headers or {}).get("Status") == "503":  # nobody listens
+            if (message.headers or {}).get("Status") == "503":  # no listener
                 heard.set()
             else:
                 answers.append(message.data)

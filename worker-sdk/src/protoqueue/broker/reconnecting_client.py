@@ -1,4 +1,4 @@
-"""A connection that ends when it is closed, and for no other reason."""
+"""A connection that ends only when it is closed."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UnreadableCredentials(Error):
-    """What is given as a key or as a credentials file is none."""
+    """The given key or credentials file is invalid."""
 
     def __str__(self) -> str:
         return "the credentials are not a valid key or credentials file"
@@ -35,7 +35,7 @@ class NotEncrypted(Error):
 
 
 class NoProtocol(Error):
-    """Whatever listens there does not speak as NATS does."""
+    """The other side does not speak the NATS protocol."""
 
     def __str__(self) -> str:
         return "the server does not speak the NATS protocol"
@@ -90,12 +90,12 @@ class ReconnectingClient(Client):
         self._inbox_prefix = bytearray(inbox_prefix.encode())
         self._is_to_be_encrypted = False
         self._cancellations = 0
-        """How often whoever connects had been cancelled before."""
+        """How often the connecting task had been cancelled before."""
         self._try_ends_at = 0.0
         """By the event loop's clock: when the server that is tried must have let this client in."""
         self._transport: BoundedTcp | StrictWebSocket | None = None
         self._secrets: list[str] = []
-        """As regular expressions, what the server was told that nobody else is to know."""
+        """Secrets that the server was told, as regular expressions."""
 
     async def connect(self, servers: str | list[str], **options: Any) -> None:  # type: ignore[override]  # fewer ways
         addresses = [servers] if isinstance(servers, str) else servers

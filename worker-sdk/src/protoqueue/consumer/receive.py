@@ -1,4 +1,4 @@
-"""Tasks by hand: fetched without a worker, and settled by whoever holds them."""
+"""Receiving tasks without a worker; the caller settles them."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Processes for functions that compute: one call at a time in each, so that a process can be killed for its call."""
+"""Processes for CPU-bound functions: one call at a time in each, so that a process can be killed with its call."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ _MAIN = "__mp_main__"
 
 
 class ProcessDied(Exception):
-    """The process of a function ended before the function did."""
+    """The process ended before the function did."""
 
 
 class _MainReached(SystemExit):
@@ -58,7 +58,7 @@ class _Child:
 
 
 def refuse_in_a_function_process() -> None:
-    """To be called where a worker begins: in a process for functions none does.
+    """To be called where a worker starts: in a process for functions none must.
 
     A script that runs its worker without `if __name__ == "__main__"` would begin another in each process that imports
     it for one of its functions. Ends that import, and raises ConfigurationError for a function.
@@ -324,7 +324,7 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _end_with_the_worker() -> None:
-    """A worker that is killed would leave a function behind, computing for nobody."""
+    """A killed worker would leave a running function behind."""
     worker = multiprocessing.parent_process()
     assert worker is not None
 

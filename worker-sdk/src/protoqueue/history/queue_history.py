@@ -19,7 +19,7 @@ from protoqueue.task import Task
 
 
 class QueueHistory:
-    """Writes what this client ends, and reads what anybody did. Settings are those of the moment."""
+    """Records what this client settles, and reads all records. Settings are the current ones."""
 
     def __init__(self, broker: Broker, name: QueueName) -> None:
         self._broker = broker
@@ -31,7 +31,7 @@ class QueueHistory:
         await self._recorder.close()
 
     def cancelled(self, queue: QueueSettings, task: Task) -> None:
-        """Record that a task was taken back before a worker had it."""
+        """Record that a task was cancelled before a worker had it."""
         self.finished(queue, "", "", Executed(CANCELLED, task), _NO_DELIVERY, None)
 
     def finished(
@@ -39,7 +39,7 @@ class QueueHistory:
     ) -> None:
         """Record an attempt that ended just now; nothing happens where the queue keeps no history.
 
-        `ran_s` is for how long somebody had the task, None where nobody did.
+        `ran_s` is for how long the task was held, None if it was not.
         """
         if queue.history is None:
             return

@@ -1,4 +1,4 @@
-"""Where a task is, or what became of it: from where its message lies, who holds it, and the records of its attempts."""
+"""A task's status: from where its message is stored, its holder, and the records of its attempts."""
 
 import time
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ _FOR_GOOD = (AttemptOutcome.DONE, AttemptOutcome.REDRIVEN, AttemptOutcome.CANCEL
 
 async def read_status(broker: Broker, queue: QueueSettings, task_id: str, timeout_s: float) -> TaskStatus:
     """Raises Unavailable, also when the queue cannot be looked through in time."""
-    if not task_id:  # of a duplicate whose task is not there any more
+    if not task_id:  # the id of a duplicate whose task no longer exists
         return TaskStatus("", TaskState.UNKNOWN)
     return await _Search(broker, queue, task_id, timeout_s).status()
 
@@ -86,7 +86,7 @@ class _Search:
         return await self._held(messages[0]) if messages else None
 
     async def _held(self, message: StoredMessage) -> TaskStatus:
-        """Of a task that lies in the queue: who has it, or that nobody does."""
+        """The status of a stored task: its holder, if any."""
         status = _of_task(_task_of(message), TaskState.WAITING, attempt_of(message.headers) - 1)
         groups = await self._delivered_to(message)
         if not groups:
@@ -97,7 +97,7 @@ class _Search:
         for group in groups:
             if (noted := await self._noted(message, group)) is not None:
                 return noted
-        # Somebody received it by hand, or its lease is running out.
+        # It was received without a worker, or its lease is running out.
         return replace(status, state=TaskState.RUNNING, attempts=status.attempts + 1, group=groups[0])
 
     async def _delivered_to(self, message: StoredMessage) -> list[str]:
@@ -106,7 +106,7 @@ class _Search:
         return [group for state in states if (group := _delivered(state, message)) is not None]
 
     async def _noted(self, message: StoredMessage, group: str) -> TaskStatus | None:
-        """What was noted of its last delivery: it went back, or failed in an ordered queue. None where it runs."""
+        """The record of its last delivery: it went back, or failed in an ordered queue. None while it runs."""
         name, is_ordered = GroupName(self._queue.name, group), bool(self._queue.partitions)
         key = name.attempts_key(number_of(message.subject)) if is_ordered else name.delivery_key(message.place)
         entry = await self._broker.read_key(DONE_BUCKET, key, self._timeout_s)
@@ -196,7 +196,7 @@ def _scheduled(found: Sequence[tuple[Place, StoredMessage]]) -> TaskStatus:
 
 
 def _delivered(state: ConsumerState, message: StoredMessage) -> str | None:
-    """The group of a consumer that has delivered this message, and may have it still."""
+    """The group of a consumer that has delivered this message, and may still have it."""
     belongs = group_of_consumer(state.name)
     if belongs is None or slot_of_consumer(state.name) != slot_of(message.subject) or not state.in_flight:
         return None

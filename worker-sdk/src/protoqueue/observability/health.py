@@ -1,4 +1,4 @@
-"""What Kubernetes and Prometheus ask a worker over HTTP."""
+"""A worker's HTTP endpoints for Kubernetes and Prometheus."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 STALLED_AFTER_S = 30.0
 DEAF_AFTER_S = 60.0
-"""A worker that is connected and hears nothing for so long is to be started anew: requests are answered within 5 s."""
+"""A connected worker without an answer for this long should be restarted: requests are answered within 5 s."""
 
 
 class _Connection(Protocol):

@@ -31,7 +31,7 @@ NOT_TRACED: AbstractContextManager[Mapping[str, str]] = nullcontext({})
 
 
 class Tracing:
-    """Makes spans with one tracer. Whoever has none holds None instead, and pays for that check alone."""
+    """Makes spans with one tracer. Without tracing callers hold None instead, which only costs that check."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._tracer = provider.get_tracer("protoqueue")
@@ -39,7 +39,7 @@ class Tracing:
 
     @classmethod
     def using(cls, provider: "TracerProvider | None") -> Optional["Tracing"]:
-        """With `provider`, else the process's; None where there is no OpenTelemetry or nobody has set it up by now."""
+        """With `provider`, else the process's; None if OpenTelemetry is missing or not set up by now."""
         if not _INSTALLED:
             return None
         provider = provider or trace.get_tracer_provider()
@@ -102,7 +102,7 @@ def _current(span: "Span") -> Iterator[None]:
 
 
 def _is_failure(error: Exception | asyncio.CancelledError) -> bool:
-    """Neither a snooze or a redrive, nor that somebody stops the worker or cancels the task."""
+    """Not a snooze, a redrive, a stop of the worker or a cancellation of the task."""
     if isinstance(error, asyncio.CancelledError):
         current = asyncio.current_task()
         return current is None or not current.cancelling()

@@ -29,7 +29,7 @@ class Queue:
     unknown: tuple[str, ...] = ()
     """Paths of fields that a newer definition has and this version does not know: they have no effect."""
     namespace_uid: str = ""
-    """Empty where nobody has asked for it."""
+    """Empty if it was not looked up."""
 
     @property
     def name(self) -> QueueName:
