@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from protoqueue.protocol.durations import format_duration
-from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale
+from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale, Fallback, ScaleUpLimit
 from protoqueue_operator.api.v1alpha1.text import counted
 
 STEP = timedelta(seconds=5)
@@ -27,6 +27,9 @@ class Policy:
     tasks_per_worker: int | None = None
     drain_time: timedelta | None = None
     """Exactly one of the two is set."""
+    activation_tasks: int = 1
+    scale_up_limit: ScaleUpLimit | None = None
+    fallback: Fallback | None = None
 
     @classmethod
     def of(cls, autoscale: Autoscale) -> "Policy":
@@ -37,6 +40,9 @@ class Policy:
             idle_delay=autoscale.idle_delay,
             tasks_per_worker=autoscale.target.tasks_per_worker,
             drain_time=autoscale.target.drain_time,
+            activation_tasks=autoscale.activation_tasks,
+            scale_up_limit=autoscale.scale_up_limit,
+            fallback=autoscale.fallback,
         )
 
 
@@ -83,14 +89,17 @@ class History:
     """When the step up started whose workers are not all ready yet."""
     start_took: timedelta = timedelta(0)
     """How long the workers of the last step took to become ready."""
+    rises: tuple[tuple[datetime, int], ...] = ()
+    """When how many workers were added, within the period of the policy's `scale_up_limit`."""
+    unknown_since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
     replicas: int
     reason: str
-    """ScaledUp, ScaledDown, Stable, AtMaximum, InFlightLimited, Throttled, Idle or BacklogUnknown: the reason of the
-    condition Scaling."""
+    """ScaledUp, ScaledDown, Stable, AtMaximum, InFlightLimited, ScaleUpLimited, Throttled, Idle, BelowActivation or
+    BacklogUnknown: the reason of the condition Scaling."""
     message: str
     history: History
 
@@ -100,13 +109,13 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
 
     Up only while tasks wait and every worker is ready. Down only after `scale_down_delay`, and then to the highest size
     wanted meanwhile; to zero only after nothing has happened for `idle_delay`. A `load` of None, an unknown backlog,
-    keeps the size: it is never read as zero.
+    keeps the size, or raises it to the policy's `fallback`: it is never read as zero.
     """
     if load is None:
-        return Decision(
-            current, "BacklogUnknown", f"the backlog is unknown: holding {counted(current, 'worker')}", History()
-        )
-    history = _remember(load, current, history, now)
+        return _blind(policy, current, history, now)
+    history = _remember(policy, load, current, history, now)
+    if not current and not policy.minimum and load.outstanding < policy.activation_tasks != 1:
+        return _asleep(policy, load, history)
     needed, why = _needed(policy, load, current, history, now)
     idle = history.empty_since is not None and now - history.empty_since >= policy.idle_delay
     needed = 0 if idle else needed
@@ -123,7 +132,7 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
         held = _held(load, current, history, now)
         if held is None or least > current:
             size = wanted if held is None else min(least, policy.maximum)
-            return Decision(size, "ScaledUp", f"{why}: {resized(current, size)}", _stepped(load, current, history, now))
+            return _grow(policy, load, size, current, why, history, now)
         return Decision(current, "Stable", f"{why}: {held}", _steady(history))
     if wanted < current:
         return _shrink(policy, wanted, current, why, history, now)
@@ -132,18 +141,60 @@ def decide(policy: Policy, load: Load | None, current: int, history: History, no
     return _stay(policy, load, current, needed, why, _steady(history))
 
 
+def _blind(policy: Policy, current: int, history: History, now: datetime) -> Decision:
+    """Of an unknown backlog nothing is concluded; what was seen before it counts no more."""
+    since = history.unknown_since or now
+    blind = History(unknown_since=since, rises=history.rises)
+    fallback = policy.fallback
+    if fallback is None or now - since < fallback.after:
+        told = f"the backlog is unknown: holding {counted(current, 'worker')}"
+        return Decision(current, "BacklogUnknown", told, blind)
+    size = max(current, min(fallback.replicas, policy.maximum))
+    what = resized(current, size) if size > current else f"holding {counted(current, 'worker')}"
+    told = f"the backlog is unknown for {format_duration(fallback.after)} (fallback): {what}"
+    return Decision(size, "BacklogUnknown", told, blind)
+
+
+def _asleep(policy: Policy, load: Load, history: History) -> Decision:
+    """At zero, with less to do than what starts a worker."""
+    if not load.outstanding:
+        return Decision(0, "Idle", "nothing to do", _steady(history))
+    told = f"{counted(load.outstanding, 'task')} outstanding: activationTasks is {policy.activation_tasks}"
+    return Decision(0, "BelowActivation", told, _steady(history))
+
+
+def _grow(policy: Policy, load: Load, wanted: int, current: int, why: str, history: History, now: datetime) -> Decision:
+    """One step up, of as many workers as `scaleUpLimit` allows now; `minReplicas` it does not limit."""
+    limit, size, limited = policy.scale_up_limit, wanted, ""
+    if limit is not None:
+        room = max(0, limit.workers - sum(added for _, added in history.rises))
+        size = min(wanted, max(current + room, min(policy.minimum, policy.maximum)))
+        per = f"{counted(limit.workers, 'worker')} per {format_duration(limit.per)} (scaleUpLimit)"
+        if size <= current:
+            told = f"{why}, which asks for {counted(wanted, 'worker')}: {per}"
+            return Decision(current, "ScaleUpLimited", told, _steady(history))
+        limited = f", {per}" if size < wanted else ""
+    grown = _stepped(load, current, history, now)
+    if limit is not None:
+        grown = replace(grown, rises=(*grown.rises, (now, size - current)))
+    return Decision(size, "ScaledUp", f"{why}: {resized(current, size)}{limited}", grown)
+
+
 def resized(before: int, after: int) -> str:
     """A change of size in words."""
     return f"{before} → {counted(after, 'worker')}"
 
 
-def _remember(load: Load, current: int, history: History, now: datetime) -> History:
+def _remember(policy: Policy, load: Load, current: int, history: History, now: datetime) -> History:
     is_ready = _are_ready(load, current)
     unmeasured = is_ready and load.waiting and not load.speed
     took = now - history.step_since if is_ready and history.step_since else history.start_took
+    per = policy.scale_up_limit.per if policy.scale_up_limit else timedelta(0)
     return replace(
         history,
         start_took=took,
+        rises=tuple(rise for rise in history.rises if now - rise[0] < per) if history.rises else (),
+        unknown_since=None,
         empty_since=None if load.outstanding or load.is_active else history.empty_since or now,
         unmeasured_since=(history.unmeasured_since or now) if unmeasured else None,
         step_since=None if is_ready else history.step_since,

@@ -232,13 +232,21 @@ class Sampler:
         return await self._look_at(Key("Queue", name.namespace, name.name), closely=True)
 
     async def _go_blind(self, error: BrokerUnavailable) -> None:
-        """Once per outage: every size is kept, with the reason."""
+        """Every size is kept, with the reason: once per outage, and at each try where a group has a fallback."""
         if self._is_blind:
+            for key in list(self._queues()):
+                if self._falls_back(key):
+                    await self._hold(key)
             return
         self._is_blind, self._next_sweep = True, 0.0
         logger.warning("backlogs unknown: error=%s; every group keeps its size", error)
         for key in list(self._queues()):
             await self._hold(key)
+
+    def _falls_back(self, key: Key) -> bool:
+        """Whether a group of the queue is to have another size once its backlog has been unknown for a while."""
+        applied = (self._states.of(group).last_applied for group in self._groups_of.get(key))
+        return any(each and each.spec.autoscale and each.spec.autoscale.fallback for each in applied)
 
     async def _hold(self, key: Key) -> None:
         """Set the status of the queue's groups to an unknown backlog."""

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protoqueue_operator.api.v1alpha1.consumer_group import Fallback, ScaleUpLimit
 from protoqueue_operator.autoscaling.decision import Decision, History, Load, Policy, decide
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -16,6 +17,8 @@ PER_WORKER = Policy(
     tasks_per_worker=100,
 )
 DRAINING = replace(PER_WORKER, tasks_per_worker=None, drain_time=timedelta(seconds=30))
+
+LIMITED = replace(PER_WORKER, scale_up_limit=ScaleUpLimit(workers=4, per="1m"))
 
 
 def after(seconds: float) -> datetime:
@@ -245,7 +248,7 @@ loads = st.one_of(
 
 
 @given(
-    policy=st.sampled_from([PER_WORKER, DRAINING, replace(PER_WORKER, minimum=3)]),
+    policy=st.sampled_from([PER_WORKER, DRAINING, replace(PER_WORKER, minimum=3), LIMITED]),
     current=st.integers(0, 50),
     steps=st.lists(st.tuples(st.integers(1, 90), loads), min_size=1, max_size=30),
 )
@@ -262,7 +265,48 @@ def test_whatever_comes_the_size_stays_in_bounds_and_work_is_never_left_alone(
             assert policy.minimum <= decision.replicas <= policy.maximum
             assert decision.replicas or not load.outstanding
             assert (decision.replicas > current) == (decision.reason == "ScaledUp")
+            if policy is LIMITED:
+                assert decision.replicas <= current + 4
             assert (decision.replicas < current) == (decision.reason == "ScaledDown")
             if decision.replicas > max(current, policy.minimum, 1):
                 assert load.waiting, "nothing grows while nothing waits"
         current, history = decision.replicas, decision.history
+
+
+def test_below_activation_tasks_a_group_at_zero_stays_there_and_one_that_runs_goes_on() -> None:
+    policy = replace(PER_WORKER, activation_tasks=10)
+    few, arrived, enough = Load(waiting=9), Load(is_active=True), Load(waiting=7, in_flight=3)
+    steps = follow(policy, 0, (0, Load()), (1, arrived), (2, few), (3, enough), (4, few))
+    assert [(each.replicas, each.reason) for each in steps] == [
+        (0, "Idle"), (0, "Idle"), (0, "BelowActivation"), (1, "ScaledUp"), (1, "Stable"),
+    ]  # fmt: skip
+    assert steps[2].message == "9 tasks outstanding: activationTasks is 10"
+    assert decide(replace(policy, minimum=1), few, 0, History(), NOW).replicas == 1
+
+
+def test_no_more_workers_are_added_per_period_than_the_limit_says() -> None:
+    much = Load(waiting=10_000)
+    steps = follow(LIMITED, 0, (0, much), (1, much), (30, Load(waiting=50)), (59, much), (60, much), (119, much))
+    assert [each.replicas for each in steps] == [4, 4, 4, 4, 8, 8]
+    assert [each.reason for each in steps[:2]] == ["ScaledUp", "ScaleUpLimited"]
+    assert steps[0].message == "10000 tasks outstanding: 0 → 4 workers, 4 workers per 1m (scaleUpLimit)"
+    assert steps[1].message == "10000 tasks outstanding, which asks for 50 workers: 4 workers per 1m (scaleUpLimit)"
+    few = follow(LIMITED, 0, (0, Load(waiting=101)), (1, Load(waiting=1000)), (2, Load(waiting=1000)), (60, much))
+    assert [each.replicas for each in few] == [2, 4, 4, 6], "what was added a while ago counts no more"
+
+
+def test_what_is_not_known_for_a_while_does_not_lift_the_limit_and_the_minimum_is_not_limited() -> None:
+    much = Load(waiting=10_000)
+    assert [each.replicas for each in follow(LIMITED, 0, (0, much), (1, None), (2, much))] == [4, 4, 4]
+    assert decide(replace(LIMITED, minimum=9), Load(), 0, History(), NOW).replicas == 9
+
+
+def test_a_group_falls_back_once_its_backlog_has_been_unknown_for_long_enough() -> None:
+    policy = replace(PER_WORKER, fallback=Fallback(replicas=5, after="30s"))
+    steps = follow(policy, 2, (0, None), (29, None), (30, None), (31, None), (32, Load(waiting=1)), (40, None))
+    assert [each.replicas for each in steps] == [2, 2, 5, 5, 5, 5]
+    assert steps[2].message == "the backlog is unknown for 30s (fallback): 2 → 5 workers"
+    assert steps[3].message == "the backlog is unknown for 30s (fallback): holding 5 workers"
+    assert steps[5].message == "the backlog is unknown: holding 5 workers", "it was known in between"
+    assert {each.reason for each in steps[:4]} == {"BacklogUnknown"}
+    assert follow(policy, 9, (0, None), (60, None))[-1].replicas == 9, "nobody is ended on ignorance"

@@ -1,6 +1,7 @@
 """Who waits for whom while backlogs are looked at, with a NATS that answers when it is told to."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec
 from protoqueue_operator.api.v1alpha1.effective_spec import effective_spec
+from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
 from protoqueue_operator.api.v1alpha1.queue import QueueSpec
 from protoqueue_operator.autoscaling import sampler as sampling
 from protoqueue_operator.autoscaling.sampler import Sampler
@@ -34,8 +36,16 @@ class Nats:
         for event in (self.lists, *self.answers.values()):
             event.set()
         self.infos: dict[str, list[dict[str, Any]]] = {}
+        self.told = Counter[str]()
+        """By object, how often something was said of it."""
+        self.is_away = False
+
+    def report(self, about: Any, *_: object, **__: object) -> None:
+        self.told[about.meta.name] += 1
 
     async def streams(self) -> AsyncIterator[Any]:
+        if self.is_away:
+            raise BrokerUnavailable("away")
         await self.lists.wait()
         self.listed += 1
         state = {"messages": 1, "first_ts": "2026-01-01T00:00:00Z", "last_seq": 1}
@@ -60,10 +70,11 @@ async def nats(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Nats, Sam
     nats, nothing = Nats(), cast("Any", None)
     broker = Broker(cast("Any", nats), cast("Any", nats), nothing)
     brokers = SimpleNamespace(queues_of=lambda _: wired.caches.queues.keys(), known=lambda _: broker)
-    wired = Wired(brokers=brokers, said=SimpleNamespace(report=lambda *_, **__: None))
+    wired = Wired(brokers=brokers, said=nats)
     for name in NAMES:
         queue = wired.queue(queue_body(name=name))
-        group = wired.group(group_body({"queueRef": {"name": name}}, name=name))
+        autoscale = {"fallback": {"replicas": 2}} if name == "second" else {}
+        group = wired.group(group_body({"queueRef": {"name": name}, "autoscale": autoscale}, name=name))
         assert isinstance(group.spec, ConsumerGroupSpec)
         assert isinstance(queue.spec, QueueSpec)
         consumers = group_consumers(
@@ -113,3 +124,17 @@ async def test_a_queue_that_is_not_answered_for_keeps_no_other_waiting_and_is_as
     server.answers["first"].set()
     await goes_on(server, *NAMES)
     assert sampler.sampled_at > at
+
+
+async def test_while_nats_is_away_a_group_that_falls_back_is_decided_on_again_and_others_once(
+    nats: tuple[Nats, Sampler],
+) -> None:
+    server, _ = nats
+    await goes_on(server, *NAMES)
+    server.is_away = True
+    before = server.told["second"]
+    await eventually(lambda: server.told["second"] > before + 5)
+    held = server.told["first"]
+    before = server.told["second"]
+    await eventually(lambda: server.told["second"] > before + 5)
+    assert server.told["first"] == held

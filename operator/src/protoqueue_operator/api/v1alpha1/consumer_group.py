@@ -1,11 +1,12 @@
 """The ConsumerGroup resource: its specification and status, and the rules the API server enforces."""
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from protoqueue_operator.api.v1alpha1.conditions import MOST_CONDITIONS, Condition, Conditions
-from protoqueue_operator.api.v1alpha1.fields import Duration, Model, Moment, ObjectName, rules
+from protoqueue_operator.api.v1alpha1.fields import AtLeast, Duration, Model, Moment, ObjectName, rules
 from protoqueue_operator.api.v1alpha1.pod_template import PodTemplateField
 from protoqueue_operator.api.v1alpha1.queue import (
     Attempts,
@@ -141,11 +142,35 @@ class AutoscaleTarget(Model):
         return self
 
 
+class ScaleUpLimit(Model):
+    """Maximum number of workers added per period."""
+
+    workers: int = Field(ge=1, description="Number of workers per period.")
+    per: Annotated[Duration, AtLeast(timedelta(seconds=1))] = Field(
+        "1m", validate_default=True, description="The period. At least 1s."
+    )
+
+
+class Fallback(Model):
+    """Number of workers while the backlog is unknown."""
+
+    replicas: int = Field(
+        ge=1, description="Number of workers there are to be at least; a group that has more keeps them."
+    )
+    after: Duration = Field("60s", validate_default=True, description="How long the backlog must have been unknown.")
+
+
 class Autoscale(Model):
     """Scaling of the workers by the backlog."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(("self.minReplicas <= self.maxReplicas", "minReplicas exceeds maxReplicas"))
+        json_schema_extra=rules(
+            ("self.minReplicas <= self.maxReplicas", "minReplicas exceeds maxReplicas"),
+            (
+                "!has(self.fallback) || self.fallback.replicas <= self.maxReplicas",
+                "fallback.replicas exceeds maxReplicas",
+            ),
+        )
     )
 
     min_replicas: int = Field(
@@ -163,11 +188,28 @@ class Autoscale(Model):
     idle_delay: Duration = Field(
         "120s", validate_default=True, description="How long the queue must be empty before scaling to zero."
     )
+    activation_tasks: int = Field(
+        1,
+        ge=1,
+        description="Number of outstanding tasks that starts the first worker of a group at zero. Fewer wait there "
+        "until so many have come. With minReplicas 1 or more it has no effect.",
+    )
+    scale_up_limit: ScaleUpLimit | None = Field(
+        None,
+        description="Maximum number of workers added per period; up to minReplicas all come at once. Absent: no limit.",
+    )
+    fallback: Fallback | None = Field(
+        None,
+        description="Number of workers while the backlog is unknown, as when NATS does not answer the operator. "
+        "Absent: the number of workers is kept.",
+    )
 
     @model_validator(mode="after")
     def _ordered_bounds(self) -> "Autoscale":
         if self.min_replicas > self.max_replicas:
             raise ValueError("minReplicas exceeds maxReplicas")
+        if self.fallback and self.fallback.replicas > self.max_replicas:
+            raise ValueError("fallback.replicas exceeds maxReplicas")
         return self
 
 

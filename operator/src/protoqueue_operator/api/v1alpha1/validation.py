@@ -196,6 +196,9 @@ def check_scaling(spec: ConsumerGroupSpec) -> None:
 def _check_autoscale(autoscale: Autoscale) -> None:
     _check_durations(autoscale, "spec.autoscale")
     _check_count("spec.autoscale.maxReplicas", autoscale.max_replicas, _MOST_REPLICAS)
+    _check_count("spec.autoscale.activationTasks", autoscale.activation_tasks, _MOST)
+    if autoscale.scale_up_limit:
+        _check_count("spec.autoscale.scaleUpLimit.workers", autoscale.scale_up_limit.workers, _MOST_REPLICAS)
 
 
 def _check_template(template: Mapping[str, Any]) -> None:
