@@ -1,4 +1,5 @@
 import inspect
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -97,3 +98,14 @@ def test_all_queues_are_followed_until_the_iterator_is_closed() -> None:
         client.queue("default/email").enqueue("welcome")
         assert any(found["default/email"].stats.waiting == 1 for found in looks)
         looks.close()
+
+
+def test_a_receipt_says_what_a_duplicate_matched() -> None:
+    with sync_in_memory("default/email", group="mailers") as memory, memory.client as client:
+        queue = client.queue("default/email")
+        first = queue.enqueue(1, dedup_id="invoice-17", unique="ada")
+        assert (first.duplicate, first.matched) == (False, "")
+        again = queue.enqueue(1, dedup_id="invoice-17")
+        assert (again.id, again.duplicate, again.matched) == (first.id, True, "dedup_id")
+        (other,) = queue.enqueue_batch([protoqueue.NewTask(2, unique="ada")])
+        assert (other.id, other.matched, pickle.loads(pickle.dumps(other))) == (first.id, "unique", other)
