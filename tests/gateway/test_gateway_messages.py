@@ -35,7 +35,7 @@ async def test_snake_case_is_taken_and_bytes_come_back_as_they_were(api: Api, na
     sent = {"payload_base64": base64.b64encode(raw).decode(), "content_type": "image/png", "dedup_id": "once"}
     first = await api("POST", f"/v1/queues/{name}/messages", sent)
     again = await api("POST", f"/v1/queues/{name}/messages", sent)
-    assert again.body == {"id": first.body["id"], "duplicate": True, "matched": "dedupId"}
+    assert again.body == {"id": first.body["id"], "duplicate": True, "matched": "dedupId", "replaced": None}
     answer = await api("GET", f"/v1/queues/{name}/messages?max_messages=10&wait=5s&group=default")
     (message,) = answer.body["messages"]
     assert base64.b64decode(message["payloadBase64"]) == raw
@@ -87,8 +87,8 @@ async def test_a_second_message_of_a_unique_key_is_not_stored(api: Api, name: st
     await api.queue(name)
     path = f"/v1/queues/{name}/messages"
     first = await api("POST", path, {"payload": 1, "unique": "invoice-17"})
-    assert first.body == {"id": first.body["id"], "duplicate": False, "matched": None}
-    held = {"id": first.body["id"], "duplicate": True, "matched": "unique"}
+    assert first.body == {"id": first.body["id"], "duplicate": False, "matched": None, "replaced": None}
+    held = {"id": first.body["id"], "duplicate": True, "matched": "unique", "replaced": None}
     again = await api("POST", path, {"payload": 2, "unique": "invoice-17", "uniqueUntil": "end"})
     assert (again.status, again.body) == (201, held)
     batch = await api("POST", f"{path}/batch", {"messages": [{"payload": 3, "unique": "invoice-17"}, {"payload": 4}]})

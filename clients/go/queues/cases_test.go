@@ -394,7 +394,8 @@ func messageOf(fields map[string]any) queues.NewMessage {
 	message := queues.NewMessage{
 		Payload: fields["payload"], ContentType: text("contentType"), Priority: int(number("priority")),
 		Delay: number("delay"), Expires: number("expires"), DedupID: text("dedupId"), OrderingKey: text("orderingKey"),
-		FairnessKey: text("fairnessKey"), Unique: text("unique"), UniqueUntil: text("uniqueUntil"), Type: text("type"),
+		FairnessKey: text("fairnessKey"), Unique: text("unique"), UniqueUntil: text("uniqueUntil"), Replace: text("replace"),
+		Type: text("type"),
 	}
 	message.Metadata, _ = fields["metadata"].(map[string]any)
 	if retry, ok := fields["retry"].(map[string]any); ok {
@@ -412,7 +413,7 @@ func messageOf(fields map[string]any) queues.NewMessage {
 func plain(result any) any {
 	switch it := result.(type) {
 	case *queues.Enqueued:
-		return map[string]any{"id": it.ID, "duplicate": it.Duplicate}
+		return map[string]any{"id": it.ID, "duplicate": it.Duplicate, "replaced": it.Replaced}
 	case []*queues.Enqueued:
 		return each(it, func(one *queues.Enqueued) any { return plain(one) })
 	case []*queues.Message:

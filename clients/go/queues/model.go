@@ -96,9 +96,11 @@ type NewMessage struct {
 	Unique string
 	// UniqueUntil is "end", or "start" where the key is free for others once the message is being worked on.
 	UniqueUntil string
-	Type        string
-	Metadata    map[string]any
-	Retry       *Retries
+	// Replace: it takes the place of the message of this key that is not yet due, which never runs.
+	Replace  string
+	Type     string
+	Metadata map[string]any
+	Retry    *Retries
 }
 
 // EnqueueParams is a message and its queue.
@@ -115,6 +117,7 @@ type EnqueueParams struct {
 	FairnessKey string
 	Unique      string
 	UniqueUntil string
+	Replace     string
 	Type        string
 	Metadata    map[string]any
 	Retry       *Retries
@@ -123,7 +126,7 @@ type EnqueueParams struct {
 func (p EnqueueParams) message() NewMessage {
 	return NewMessage{
 		p.Payload, p.ContentType, p.Priority, p.Delay, p.At, p.Expires, p.DedupID, p.OrderingKey, p.FairnessKey, p.Unique,
-		p.UniqueUntil, p.Type, p.Metadata, p.Retry,
+		p.UniqueUntil, p.Replace, p.Type, p.Metadata, p.Retry,
 	}
 }
 
@@ -137,6 +140,8 @@ type EnqueueBatchParams struct {
 type Enqueued struct {
 	ID        string
 	Duplicate bool
+	// Replaced is the id of the message in whose place this one was stored; empty where there was none.
+	Replaced string
 }
 
 // NoWait as Wait returns at once from an empty queue.

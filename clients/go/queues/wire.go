@@ -50,7 +50,7 @@ func (m NewMessage) encode() (map[string]any, error) {
 	}
 	texts := map[string]string{
 		"contentType": m.ContentType, "orderingKey": m.OrderingKey, "fairnessKey": m.FairnessKey, "unique": m.Unique,
-		"uniqueUntil": m.UniqueUntil, "type": m.Type,
+		"uniqueUntil": m.UniqueUntil, "replace": m.Replace, "type": m.Type,
 	}
 	for name, text := range texts {
 		if text != "" {
@@ -100,6 +100,7 @@ type wireEnqueued struct {
 	ID        string `json:"id"`
 	Duplicate bool   `json:"duplicate"`
 	Matched   string `json:"matched"`
+	Replaced  string `json:"replaced"`
 }
 
 // decode gives what was stored. A duplicate of an id that the client made is the client's own repeated request.
@@ -107,7 +108,8 @@ func (w wireEnqueued) decode(madeHere bool) (*Enqueued, error) {
 	if w.ID == "" {
 		return nil, malformedAnswer("the answer has no text %q", "id")
 	}
-	return &Enqueued{ID: w.ID, Duplicate: w.Duplicate && (!madeHere || w.Matched == "unique")}, nil
+	isAnother := w.Duplicate && (!madeHere || w.Matched == "unique")
+	return &Enqueued{ID: w.ID, Duplicate: isAnother, Replaced: w.Replaced}, nil
 }
 
 type wireMessage struct {

@@ -59,6 +59,8 @@ export interface NewMessage {
   unique?: string;
   /** Until when it keeps its key from others; "end" when left out. */
   uniqueUntil?: "end" | "start";
+  /** It takes the place of the message of this key that is not yet due, which never runs. */
+  replace?: string;
   type?: string;
   metadata?: Record<string, unknown>;
   retry?: Retries;
@@ -77,6 +79,8 @@ export interface EnqueueBatchParams {
 export interface Enqueued {
   id: string;
   duplicate: boolean;
+  /** The id of the message in whose place this one was stored; absent where there was none. */
+  replaced?: string;
 }
 
 export interface ReceiveParams {

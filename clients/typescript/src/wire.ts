@@ -45,7 +45,8 @@ export function encodeMessage(message: NewMessage): Record<string, unknown> & { 
 export function decodeEnqueued(value: unknown, madeHere: boolean): Enqueued {
   const item = object(value, "a stored message");
   const id = text(item["id"], "id");
-  return { id, duplicate: item["duplicate"] === true && (!madeHere || item["matched"] === "unique") };
+  const duplicate = item["duplicate"] === true && (!madeHere || item["matched"] === "unique");
+  return typeof item["replaced"] === "string" ? { id, duplicate, replaced: item["replaced"] } : { id, duplicate };
 }
 
 export function decodeQueue(value: unknown): QueueInfo {

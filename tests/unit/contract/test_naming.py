@@ -6,7 +6,14 @@ import pytest
 from protoqueue.errors import InvalidTask
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName, QueueName
-from protoqueue.protocol.subjects import lanes_of, level_of, partition_of, unique_token, unique_token_of
+from protoqueue.protocol.subjects import (
+    lanes_of,
+    level_of,
+    partition_of,
+    replace_token_of,
+    unique_token,
+    unique_token_of,
+)
 from protoqueue.protocol.task_ids import recurring_id
 from protoqueue.testing.streams import matches
 
@@ -90,3 +97,16 @@ def test_a_recurring_task_is_named_after_its_schedule_whatever_its_queue_is_call
     assert recurring_id({Header.SCHEDULER: queue.cron("nightly")}, 7) == "nightly@7"
     assert recurring_id({Header.SCHEDULER: queue.scheduled("x")}, 7) is None
     assert recurring_id({}, 7) is None
+
+
+def test_a_replace_key_is_a_token_of_the_subject_its_task_lies_on_until_it_is_due() -> None:
+    token = unique_token("reindex-9")
+    subject = EMAIL.replaceable(token, "7")
+    assert subject == f"pq.default.email.scheduled.replace-{token}.7"
+    assert matches(EMAIL.replaceable(token, "*"), subject)
+    assert matches(EMAIL.replaceable("*", "7"), subject)
+    assert any(matches(each, subject) for each in EMAIL.later_subjects(3))
+    assert replace_token_of(subject) == token
+    retry = EMAIL.scheduled("7.mailers:2")
+    assert not matches(EMAIL.replaceable("*", "7"), retry)
+    assert {replace_token_of(other) for other in (retry, EMAIL.scheduled("7"), EMAIL.cron("daily"), "")} == {None}

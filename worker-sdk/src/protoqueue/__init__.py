@@ -2,8 +2,8 @@
 
 Producers       `connect` gives a `Client`, that a `Queue`; `Queue.enqueue` takes a payload, a `NewTask` or what a
                 `TaskType` makes, and returns a `Receipt`
-Workers         `Worker`; handlers get a payload and a `Task`, and may raise `Retry`, `Reject`, `Snooze` or
-                `Redrive`; `DeadLetterInfo` is why a task of a dead letter queue died
+Workers         `Worker`, or several with `run_workers`; handlers get a payload and a `Task`, and may raise `Retry`,
+                `Reject`, `Snooze` or `Redrive`; `DeadLetterInfo` is why a task of a dead letter queue died
 By hand         `Queue.receive` gives `ReceivedTask`s; `Queue.lease` gives the `Lease` of a token
 Administration  `QueueStats`, `QueueOverview`, `GroupStats`, `Progress`, `QueueSamples` of `QueueSample`s and
                 `WorkerChange`s, `WorkerStatus`, `ScheduledTask`, `DeadLetter` and its `Reason`
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from protoqueue.task import DeadLetterInfo, NewTask, Receipt, Retries, Task
     from protoqueue.task_type import TaskType
     from protoqueue.worker import Worker
+    from protoqueue.workers import run_workers
 
     __version__: str
 
@@ -110,6 +111,7 @@ __all__ = [
     "WorkerStatus",
     "__version__",
     "connect",
+    "run_workers",
 ]
 
 _HOMES = {
@@ -174,6 +176,7 @@ _HOMES = {
     "protocol.worker_status": ("WorkerStatus",),
     "task_type": ("TaskType",),
     "worker": ("Worker",),
+    "workers": ("run_workers",),
 }
 _MODULES = ("http", "sync", "testing")
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -54,10 +54,11 @@ class Queue:
     ) -> None:  # fmt: skip
         self._broker = broker
         self._settings = settings
-        self._producer = Producer(
-            broker, tracing, SlowestGroup(broker, settings).named_in, lane_loads or LaneLoads(broker)
-        )  # fmt: skip
         self._history = history or QueueHistory(broker, settings.name)
+        self._producer = Producer(
+            broker, tracing, SlowestGroup(broker, settings).named_in, lane_loads or LaneLoads(broker),
+            self._history.replaced,
+        )  # fmt: skip
         self._leases = LeaseContexts(broker, self._history)
 
     async def update(self, settings: QueueSettings | None) -> None:
@@ -92,6 +93,7 @@ class Queue:
         unique: str | None = None,
         unique_until: UniqueUntil = "end",
         fairness_key: str = "",
+        replace: str | None = None,
         timeout: float | timedelta | None = DEFAULT_TIMEOUT_S,
     ) -> Receipt:
         """Store a task and return once NATS has it.
@@ -105,13 +107,15 @@ class Queue:
         or runs (with `unique_until="start"`: waits or is scheduled); a second is a duplicate too. `retry` goes before
         what handler, group and queue say about attempts. In a fair queue (`spec.fairness`) the keys `fairness_key` that
         have tasks waiting share the workers evenly, however many each has; tasks without one are together one key.
+        A task takes the place of the one of its key `replace` that is not yet due, which never runs:
+        `receipt.replaced` is the id of that.
         `timeout` None waits for ever; numbers are seconds here and everywhere. Raises InvalidTask, PayloadTooLarge,
         QueueFull and Unavailable.
         """
         timeout_s = arguments.optional_seconds(timeout)
         new_task = NewTask(
             payload, type, priority, delay, at, expires, dedup_id, ordering_key, metadata, retry, unique, unique_until,
-            fairness_key,
+            fairness_key, replace,
         )  # fmt: skip
         return (await self._producer.enqueue(self._settings, new_task, timeout_s)).bound(self)
 

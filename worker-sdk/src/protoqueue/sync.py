@@ -172,11 +172,13 @@ class Receipt:
 
     `matched` says what that has in common with this one, `dedup_id` or `unique`.
     The `id` of a duplicate is that of the task that is there. It is empty where that task has left the queue's stream.
+    `replaced` is the id of the task that this one was stored in place of.
     """
 
     id: str
     duplicate: bool = False
     matched: Literal["", "dedup_id", "unique"] = ""
+    replaced: str = ""
     _queue: "Queue | None" = field(default=None, repr=False, compare=False)
 
     @overload
@@ -192,12 +194,12 @@ class Receipt:
             raise ConfigurationError("no queue gave this receipt in this process: use queue.result(receipt.id)")
         return self._queue.result(self.id, kind, timeout=timeout)
 
-    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool, str]]:
-        return Receipt, (self.id, self.duplicate, self.matched)
+    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool, str, str]]:
+        return Receipt, (self.id, self.duplicate, self.matched, self.replaced)
 
 
 def _receipt(queue: "Queue", receipt: _AsyncReceipt) -> Receipt:
-    return Receipt(receipt.id, receipt.duplicate, receipt.matched, queue)
+    return Receipt(receipt.id, receipt.duplicate, receipt.matched, receipt.replaced, queue)
 
 
 def _receipts(queue: "Queue", receipts: list[_AsyncReceipt]) -> list[Receipt]:

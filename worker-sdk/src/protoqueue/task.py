@@ -75,6 +75,7 @@ class NewTask:
     unique: str | None = None
     unique_until: UniqueUntil = "end"
     fairness_key: str = ""
+    replace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,14 @@ class Receipt:
 
     The `id` of a duplicate is that of the task that is there. It is empty where that task has left the queue's stream,
     as it has been run or dropped, or where this user may not look: then there is none to be cancelled.
+
+    `replaced` is the id of the task that this one was stored in place of; empty where there was none that was not due.
     """
 
     id: str
     duplicate: bool = False
     matched: Literal["", "dedup_id", "unique"] = ""
+    replaced: str = ""
     _queue: ResultSource | None = field(default=None, repr=False, compare=False)
 
     @overload
@@ -115,8 +119,8 @@ class Receipt:
         object.__setattr__(self, "_queue", queue)
         return self
 
-    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool, str]]:
-        return Receipt, (self.id, self.duplicate, self.matched)
+    def __reduce__(self) -> tuple[type["Receipt"], tuple[str, bool, str, str]]:
+        return Receipt, (self.id, self.duplicate, self.matched, self.replaced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class TaskType(Generic[Payload]):
         unique: str | None = None,
         unique_until: UniqueUntil = "end",
         fairness_key: str = "",
+        replace: str | None = None,
     ) -> NewTask:
         """A task of this type, for `enqueue` and `enqueue_batch`; raises InvalidTask for another payload."""
         if isinstance(self.payload, type) and not isinstance(payload, self.payload):
@@ -46,5 +47,5 @@ class TaskType(Generic[Payload]):
             )
         return NewTask(
             payload, self.name, priority, delay, at, expires, dedup_id, ordering_key, metadata, retry, unique,
-            unique_until, fairness_key,
+            unique_until, fairness_key, replace,
         )  # fmt: skip

@@ -22,12 +22,12 @@ from protoqueue.errors import ConfigurationError
 from protoqueue.handlers.executors import Executors
 from protoqueue.handlers.process_pool import refuse_in_a_function_process
 from protoqueue.handlers.registration import HandlerRegistration
-from protoqueue.observability.health import HealthServer
+from protoqueue.observability.health import HealthServer, Probed
 from protoqueue.observability.log import configure_logging
 from protoqueue.observability.metrics import WorkerMetrics
 from protoqueue.observability.tracing import Tracing
 from protoqueue.protocol.durations import to_seconds
-from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.settlement.settle import Settler, process_name
 from protoqueue.sync import Client as SyncClient
 from protoqueue.sync import client_of
@@ -106,7 +106,7 @@ class Worker(HandlerRegistration):
         if not logging.getLogger().handlers:
             configure_logging(form=os.environ.get("PROTOQUEUE_LOG_FORMAT") or "text")
         asyncio.run(self._run_with_signals())
-        if self._executors is not None and self._executors.has_busy_threads:
+        if self.has_busy_threads:
             log.warning("exiting while functions still run in threads; their tasks were returned to the queue")
             exit_process(0)
 
@@ -130,13 +130,24 @@ class Worker(HandlerRegistration):
         """Have `serve` finish what runs and return."""
         self._stop.set()
 
-    async def serve(self, broker: Broker | None = None) -> None:
+    @property
+    def connection(self) -> tuple[str | None, str | None, str | None]:
+        """What it was given of URL, credentials and CA."""
+        return self._connection
+
+    @property
+    def has_busy_threads(self) -> bool:
+        """Whether functions run on in threads, which cannot be stopped."""
+        return self._executors is not None and self._executors.has_busy_threads
+
+    async def serve(self, broker: Broker | None = None, *, health: HealthServer | None = None) -> None:
         """Work until `stop()` is called or this is cancelled. Raises ConfigurationError for what no waiting will cure.
 
-        NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them.
+        NATS, the Queue and the ConsumerGroup may be missing: the worker says so and waits for them. `health` is what
+        several workers have in common; without one the worker has its own.
         """
         with self._running_alone():
-            async with self._started(broker, waits=True) as loop:
+            async with self._started(broker, waits=True, health=health) as loop:
                 if loop is not None:
                     await loop.run(self._stop, self._options.read_grace_s())
         log.info("worker stopped")
@@ -194,16 +205,14 @@ class Worker(HandlerRegistration):
             self._stop = asyncio.Event()  # for the next time, which may be in another event loop
 
     @contextlib.asynccontextmanager
-    async def _started(self, broker: Broker | None, *, waits: bool) -> AsyncIterator[WorkLoop | None]:
+    async def _started(
+        self, broker: Broker | None, *, waits: bool, health: HealthServer | None = None
+    ) -> AsyncIterator[WorkLoop | None]:
         """The loop, connected and following its settings; None when told to stop before there was a connection.
 
         One that `waits` does so for the queue and its only group; else they are refused where they are missing.
         """
-        queue, group = self._options.read_names()
-        if not self._handlers:
-            raise ConfigurationError("the worker has no handler: decorate a function with @worker.handler")
-        concurrency = self._options.read_concurrency()
-        self._options.read_grace_s()  # refuses an invalid one now instead of when the worker stops
+        queue, group, concurrency = self.identity()
         async with contextlib.AsyncExitStack() as stack:
             connected = broker or await connected_broker(ConnectionOptions.read(*self._connection), self._stop)
             if connected is not None and broker is None:
@@ -213,11 +222,12 @@ class Worker(HandlerRegistration):
             if connected is None or group is None:
                 yield None
                 return
-            yield await self._begun(connected, group, concurrency, stack)
+            yield await self._begun(connected, group, concurrency, stack, health)
 
     async def _begun(
-        self, connected: Broker, group: GroupName, concurrency: int, stack: contextlib.AsyncExitStack
-    ) -> WorkLoop:
+        self, connected: Broker, group: GroupName, concurrency: int, stack: contextlib.AsyncExitStack,
+        health: HealthServer | None,
+    ) -> WorkLoop:  # fmt: skip
         """The loop, with all that has to end when the stack unwinds."""
         metrics = WorkerMetrics(str(group.queue), group.name)
         self._handlers.begin(concurrency)
@@ -233,7 +243,8 @@ class Worker(HandlerRegistration):
         stack.callback(executors.close)
         executors.resources = await stack.enter_async_context(self._handlers.lifespan())
         self._settings = settings = SettingsWatch(connected, group, loop)
-        await HealthServer.from_environment(stack, metrics.registry, connected, loop, settings)
+        if (server := health or HealthServer.from_environment(stack)) is not None:
+            server.add(Probed(str(group), metrics.registry, connected, loop, settings), stack)
         following = asyncio.create_task(settings.run())
         following.add_done_callback(self._follow_ended)
         stack.push_async_callback(cancel, following)
@@ -244,3 +255,11 @@ class Worker(HandlerRegistration):
         if not following.cancelled() and (error := following.exception()) is not None:
             log.error("stopping: watching the settings failed", exc_info=error)
             self._stop.set()
+
+    def identity(self) -> tuple[QueueName, GroupName | None, int]:
+        """The queue, the group if it is named, and the concurrency; raises ConfigurationError."""
+        queue, group = self._options.read_names()
+        if not self._handlers:
+            raise ConfigurationError("the worker has no handler: decorate a function with @worker.handler")
+        self._options.read_grace_s()  # refuses an invalid one now instead of when the worker stops
+        return queue, group, self._options.read_concurrency()

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -128,6 +128,12 @@ class NewMessage(Input):
         description="At most one message of this key waits, is scheduled or runs; a second one is not stored.",
     )
     unique_until: Literal["end", "start"] = Field("end", description="Until when it keeps its key from others.")
+    replace: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="It takes the place of the message of this key that is not yet due, which never runs.",
+    )
 
     @model_validator(mode="after")
     def _one_payload(self) -> "NewMessage":
@@ -154,7 +160,7 @@ class NewMessage(Input):
         return NewTask(
             payload, self.type, self.priority, delay, self.at, self.expires, self.dedup_id or dedup_id,
             self.ordering_key, self.metadata, None if self.retry is None else self.retry.retries(), self.unique,
-            self.unique_until, self.fairness_key,
+            self.unique_until, self.fairness_key, self.replace,
         )  # fmt: skip
 
 
@@ -309,11 +315,16 @@ class LettersQuery(PageQuery):
     group: Label | None = Field(None, description="Those of one consumer group.")
 
 
+_State: TypeAlias = Literal[
+    "Scheduled", "Waiting", "Retrying", "Done", "Dead", "Cancelled", "Expired", "Replaced"
+]  # fmt: skip
+
+
 class TasksQuery(PageQuery):
-    state: Literal["Scheduled", "Waiting", "Retrying", "Done", "Dead", "Cancelled", "Expired"] | None = Field(
+    state: _State | None = Field(
         None,
         description="Waiting: for a worker or with one (Running is refused: workers alone know, and are asked for one "
-        "task by GET /queues/{queue}/tasks/{id}). Absent: what has ended. The last four need spec.history of the "
+        "task by GET /queues/{queue}/tasks/{id}). Absent: what has ended. The last five need spec.history of the "
         "Queue; Dead does not.",
     )
     type: str | None = Field(None, max_length=256, description="Of this task type.")

@@ -26,13 +26,14 @@ _IDEMPOTENCY = {"Idempotency-Key": "The dedupId of a message that has none of it
 _ITEM = re.compile(r"item ([0-9]+) of the batch, counted from 0: ")
 _IDEMPOTENCY_KEY = re.compile("[!-~]{1,200}")
 _TASK_ID = "01j9zk3v5w8x7y6t5s4r3q2p1n"
+_STORED = {"id": _TASK_ID, "duplicate": False, "matched": None, "replaced": None}
 _MESSAGE = {"payload": {"to": "ada@example.org"}, "type": "welcome", "priority": 5}
 
 
 @operations.add(
     "POST", "/queues/{queue}/messages", "Enqueue a message", Action.ENQUEUE, tag="messages",
     body=inputs.NewMessage, headers=_IDEMPOTENCY, example=_MESSAGE,
-    answers={201: Answer("It is stored.", outputs.Stored, {"id": _TASK_ID, "duplicate": False, "matched": None})},
+    answers={201: Answer("It is stored.", outputs.Stored, _STORED)},
     problems=["QueueNotFound", "QueueFull"],
 )  # fmt: skip
 async def enqueue(call: Call) -> Response:
@@ -45,7 +46,7 @@ async def enqueue(call: Call) -> Response:
     "POST", "/queues/{queue}/messages/batch", "Enqueue several messages, all or none", Action.ENQUEUE, tag="messages",
     body=inputs.NewMessages, headers=_IDEMPOTENCY, example={"messages": [_MESSAGE, {"payload": 2, "delay": "5m"}]},
     answers={201: Answer(
-        "All are stored.", outputs.StoredAll, {"messages": [{"id": _TASK_ID, "duplicate": False, "matched": None}]},
+        "All are stored.", outputs.StoredAll, {"messages": [_STORED]},
     )},
     problems=["QueueNotFound", "QueueFull"],
 )  # fmt: skip
@@ -67,7 +68,10 @@ _MATCHED = {"dedup_id": "dedupId", "unique": "unique"}
 
 
 def _stored(receipt: Receipt) -> dict[str, Any]:
-    return {"id": receipt.id, "duplicate": receipt.duplicate, "matched": _MATCHED.get(receipt.matched)}
+    return {
+        "id": receipt.id, "duplicate": receipt.duplicate, "matched": _MATCHED.get(receipt.matched),
+        "replaced": receipt.replaced or None,
+    }  # fmt: skip
 
 
 def _of_batch(error: ProtoQueueError) -> Problem:

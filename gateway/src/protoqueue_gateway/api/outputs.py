@@ -17,6 +17,7 @@ class Stored(Output):
     id: str
     duplicate: bool
     matched: Literal["dedupId", "unique"] | None = Field(None, description="Of a duplicate: what it has in common.")
+    replaced: str | None = Field(None, description="The id of the task of its replace key that was not yet due.")
 
 
 class StoredAll(Output):
@@ -216,7 +217,7 @@ class TaskSummary(Output):
 
     id: str
     state: str = Field(
-        description="Scheduled, Waiting, Running, Retrying, Done, Dead, Cancelled or Expired.",
+        description="Scheduled, Waiting, Running, Retrying, Done, Dead, Cancelled, Expired or Replaced.",
     )
     type: str
     attempts: int = Field(description="How many were begun.")
@@ -251,7 +252,9 @@ class Attempt(Output):
     """One attempt that ended."""
 
     attempt: int
-    outcome: str = Field(description="Done, Retried, Snoozed, Throttled, Dead, Cancelled, Expired or Redriven.")
+    outcome: str = Field(
+        description="Done, Retried, Snoozed, Throttled, Dead, Cancelled, Expired, Redriven or Replaced."
+    )
     group: str
     worker: str
     started_at: datetime | None

@@ -23,6 +23,7 @@ _ENDED = {
     AttemptOutcome.DEAD: TaskState.DEAD,
     AttemptOutcome.CANCELLED: TaskState.CANCELLED,
     AttemptOutcome.EXPIRED: TaskState.EXPIRED,
+    AttemptOutcome.REPLACED: TaskState.REPLACED,
 }
 _NOT_DUE = (TaskState.SCHEDULED, TaskState.RETRYING)
 _MOST_SEARCHED = 1000

@@ -98,8 +98,8 @@ class History:
 class Decision:
     replicas: int
     reason: str
-    """ScaledUp, ScaledDown, Stable, AtMaximum, InFlightLimited, ScaleUpLimited, Throttled, Idle, BelowActivation or
-    BacklogUnknown: the reason of the condition Scaling."""
+    """ScaledUp, ScaledDown, Stable, AtMaximum, InFlightLimited, ScaleUpLimited, SharedTarget, Throttled, Idle,
+    BelowActivation or BacklogUnknown: the reason of the condition Scaling."""
     message: str
     history: History
 

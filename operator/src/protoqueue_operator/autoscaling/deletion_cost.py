@@ -7,6 +7,7 @@ from the pods' annotations. This is best effort: no failure or delay holds up th
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 
 from protoqueue.protocol.worker_status import WorkerStatus
@@ -31,11 +32,12 @@ class DeletionCosts:
         self._kubernetes = kubernetes
         self._brokers = brokers
 
-    async def write(self, group: Group, selector: str, workers: int) -> None:
-        """Mark the pods that `selector` finds. Raises nothing."""
+    async def write(self, group: Group, selector: str, workers: int, partners: Sequence[Group] = ()) -> None:
+        """Mark the pods that `selector` finds, which may work for `partners` too. Raises nothing."""
         try:
             async with asyncio.timeout(_LIMIT_S):
-                running = await self._running(group, workers)
+                found = await asyncio.gather(*(self._running(each, workers) for each in (group, *partners)))
+                running = sum(found, Counter[str]())
                 if running:
                     await self._mark(group, selector, running)
         except (TimeoutError, BrokerUnavailable, ApiError) as error:

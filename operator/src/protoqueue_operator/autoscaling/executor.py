@@ -1,7 +1,7 @@
 """Brings a group's workers to the size decided, through the scale subresource."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -17,8 +17,9 @@ from protoqueue_operator.autoscaling.deletion_cost import DeletionCosts
 from protoqueue_operator.autoscaling.load import ConsumerState, has_work, load_of
 from protoqueue_operator.autoscaling.scale_target import ScaleTargets
 from protoqueue_operator.autoscaling.scaling_conditions import contended, scaling, uncontended
+from protoqueue_operator.autoscaling.shared_target import Wish, largest
 from protoqueue_operator.autoscaling.state import GroupState, GroupStates, LastApplied, Size
-from protoqueue_operator.autoscaling.target_claims import TargetClaims
+from protoqueue_operator.autoscaling.target_claims import TargetClaims, named_target
 from protoqueue_operator.autoscaling.throttles import said
 from protoqueue_operator.runtime.cache import Cache
 from protoqueue_operator.runtime.client import ApiError, Kubernetes
@@ -136,16 +137,19 @@ class Executor:
         if taken := self._claims.taken_by_another(group):
             self._say_unscaled(group, str(taken))
             return None
-        async with state.lock:
+        partners = self._claims.partners_of(group)
+        async with state.lock, self._targets.turn(group):
             size = await self._size(group, state)
             if size is None:
                 state.written = None
                 return None
             await self._notice_others(group, size, state)
             decision = self._decide(applied, load, size, state)
+            state.wish = _wish(applied.spec, decision)
+            decision = self._of_all(group, decision, size, state, partners)
             if decision.replicas != size.wanted and (
                 _was_refused(state, self._monotonic())
-                or not await self._write_size(group, applied.spec, size, decision, state)
+                or not await self._write_size(group, applied.spec, size, decision, state, partners)
             ):
                 return size.wanted
             state.history = decision.history
@@ -162,6 +166,15 @@ class Executor:
         # Otherwise the status would say that there is no work while tasks wait.
         return replace(decision, message=f"paused: {decision.message}") if applied.paused else decision
 
+    def _of_all(
+        self, group: Group, decision: Decision, size: Size, state: GroupState, partners: Sequence[Group]
+    ) -> Decision:
+        """What is decided together with those that share the target."""
+        if not partners:
+            return decision
+        wishes = [Wish(each.meta.name, self._states.of(each).wish) for each in partners]
+        return largest(decision, size.wanted, wishes, str(named_target(group)), state.history)
+
     async def _size(self, group: Group, state: GroupState) -> Size | None:
         assert state.last_applied
         await self._targets.observe(group, state.last_applied.spec, state)
@@ -170,14 +183,17 @@ class Executor:
         return self.known_size(group, state)
 
     async def _write_size(
-        self, group: Group, spec: ConsumerGroupSpec, size: Size, decision: Decision, state: GroupState
-    ) -> bool:
+        self, group: Group, spec: ConsumerGroupSpec, size: Size, decision: Decision, state: GroupState,
+        partners: Sequence[Group],
+    ) -> bool:  # fmt: skip
         assert spec.worker
         target = spec.worker.scale_target_ref or ScaleTarget(name=group.meta.name)
-        state.attempted = decision.replicas
+        shared_by = [self._states.of(each) for each in partners]
+        for each in (state, *shared_by):
+            each.attempted = decision.replicas
         # A StatefulSet removes its last pod, busy or not.
         if 0 < decision.replicas < size.observed and size.selector and target.kind != "StatefulSet":
-            await self._deletion_costs.write(group, size.selector, size.observed)
+            await self._deletion_costs.write(group, size.selector, size.observed, partners)
         try:
             answer = await self._kubernetes.set_scale(
                 target.api_version, target.kind, group.meta.namespace, target.name, decision.replicas
@@ -189,6 +205,9 @@ class Executor:
                 self._complain(group, f"{target.kind} {target.name} cannot be scaled: {error}")
             return False
         self._remember(group, spec, answer["metadata"].get("resourceVersion", ""), decision.replicas, state)
+        for each in shared_by:
+            each.written = decision.replicas
+            each.scale = replace(each.scale, replicas=decision.replicas) if each.scale else None
         logger.info(
             "scaled: object=%s from=%d to=%d reason=%s",
             group.meta.key,
@@ -283,6 +302,11 @@ def _fixed(stated: int | None, current: int, history: History) -> Decision:
         message = f"neither spec.autoscale nor spec.replicas is set: keeping {counted(current, 'worker')}"
         return Decision(current, "Disabled", message, history)
     return Decision(stated, "Disabled", "spec.autoscale is not set: using spec.replicas", history)
+
+
+def _wish(spec: ConsumerGroupSpec, decision: Decision) -> int:
+    """What a group wants of an object that it shares: nothing where it states no size."""
+    return 0 if spec.autoscale is None and spec.replicas is None else decision.replicas
 
 
 def _was_refused(state: GroupState, now: float) -> bool:

@@ -1,8 +1,10 @@
 """The object that `scaleTargetRef` names: its size, and which group may size it."""
 
+import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from protoqueue_operator.api.v1alpha1.consumer_group import ConsumerGroupSpec, ScaleTarget
 from protoqueue_operator.api.v1alpha1.deployment import Deployment
@@ -10,7 +12,14 @@ from protoqueue_operator.api.v1alpha1.errors import ScaleTargetTaken
 from protoqueue_operator.api.v1alpha1.managed_fields import last_writer
 from protoqueue_operator.api.v1alpha1.objects import Group, parse_group
 from protoqueue_operator.autoscaling.state import GroupState, ObservedScale, Size
-from protoqueue_operator.autoscaling.target_claims import TargetClaims, comes_before, named_target, own_target, taken
+from protoqueue_operator.autoscaling.target_claims import (
+    Target,
+    TargetClaims,
+    comes_before,
+    named_target,
+    own_target,
+    taken,
+)
 from protoqueue_operator.runtime.cache import Cache
 from protoqueue_operator.runtime.client import ApiError, Kubernetes
 
@@ -24,6 +33,12 @@ class ScaleTargets:
         self._kubernetes = kubernetes
         self._deployments = deployments
         self._claims = claims
+        self._turns: WeakValueDictionary[Target, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, group: Group) -> asyncio.Lock:
+        """Held while the size of what the group names is read and written: others may share it."""
+        target = named_target(group) or own_target(group)
+        return self._turns.setdefault(target, asyncio.Lock())
 
     async def observe(self, group: Group, spec: ConsumerGroupSpec, state: GroupState) -> None:
         """Read the target's scale if that has not been done; from then on the poller does. Raises nothing."""

@@ -47,7 +47,7 @@ class ScaleTargetPoller:
         if group is None or group.meta.deleting_since or self._claims.taken_by_another(group):
             return
         state = self._states.of(group)
-        async with state.lock:
+        async with state.lock, self._targets.turn(group):
             before, last_applied = state.scale, state.last_applied
             if before is None or last_applied is None:  # it is about to be evaluated, or was refused
                 return

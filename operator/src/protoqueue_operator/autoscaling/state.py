@@ -95,6 +95,8 @@ class GroupState:
     failure_at: float = 0.0
     is_refused: bool = False
     """Whether the present specification is refused: what was last applied is then an earlier one."""
+    wish: int | None = None
+    """How many workers it wants itself; None while that is not known."""
     throttle: ThrottledUntil | None = None
     """While a handler keeps the group from starting tasks."""
     is_counted: bool = False

@@ -1,4 +1,4 @@
-"""Which object a group sizes. Several groups may name one object, but only one of them may size it."""
+"""Which object a group sizes. Of several groups that name one object only one sizes it, unless all of them share it."""
 
 from dataclasses import dataclass
 
@@ -36,6 +36,12 @@ def named_target(group: Group) -> Target | None:
     return Target(api_group, Key(reference.kind, group.meta.namespace, reference.name))
 
 
+def shares_target(group: Group) -> bool:
+    """Whether it lets others that say so too size what it names."""
+    worker = _worker(group)
+    return bool(worker and worker.scale_target_ref and worker.scale_target_ref.shared)
+
+
 class TargetClaims:
     """Which of the known groups sizes what."""
 
@@ -66,7 +72,25 @@ class TargetClaims:
         """Why the group may not size what it names; None if it may, or names nothing."""
         target = named_target(group)
         sizer = self.sizer_of(target) if target else None
-        return taken(target, sizer) if target and sizer and sizer.meta.key != group.meta.key else None
+        if not target or not sizer or sizer.meta.key == group.meta.key or _share(sizer, group):
+            return None
+        return taken(target, sizer)
+
+    def partners_of(self, group: Group) -> list[Group]:
+        """The other groups that size what it names together with it."""
+        target = named_target(group)
+        if target is None or self.taken_by_another(group):
+            return []
+        return [
+            other
+            for other in self.naming(target)
+            if other.meta.key != group.meta.key and _share(other, group) and not other.meta.deleting_since
+        ]
+
+    def claim_of(self, group: Key) -> tuple[Target, bool] | None:
+        """What the group sizes, or would if it were the only one, and whether it shares that."""
+        target, known = self.target_of(group), self._groups.get(group)
+        return (target, shares_target(known)) if target and known else None
 
     def _has_made(self, group: Group) -> bool:
         deployment = self._deployments.get(own_target(group).key)
@@ -75,7 +99,8 @@ class TargetClaims:
 
 def taken(target: Target, sizer: Group) -> ScaleTargetTaken:
     return ScaleTargetTaken(
-        f"{target} is already scaled by the ConsumerGroup {sizer.meta.name}: use another target in one of the two",
+        f"{target} is already scaled by the ConsumerGroup {sizer.meta.name}: use another target in one of the two, "
+        "or set scaleTargetRef.shared in both",
         field="spec.worker.scaleTargetRef",
     )
 
@@ -85,7 +110,11 @@ def comes_before(other: Group, group: Group, target: Target) -> bool:
     worker = _worker(other)
     if worker and worker.template is not None:
         return own_target(other) == target
-    return named_target(other) == target and seniority(other) < seniority(group)
+    return named_target(other) == target and seniority(other) < seniority(group) and not _share(other, group)
+
+
+def _share(one: Group, other: Group) -> bool:
+    return shares_target(one) and shares_target(other)
 
 
 def _worker(group: Group) -> WorkerSource | None:

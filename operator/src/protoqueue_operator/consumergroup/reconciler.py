@@ -98,8 +98,8 @@ class GroupReconciler:
         self._layout = layout
         self._requeue = requeue
         self._count_error = count_error
-        self._target_of: dict[Key, Target] = {}
-        """What each group last sized, or named."""
+        self._claim_of: dict[Key, tuple[Target, bool]] = {}
+        """What each group last sized, or named, and whether it shares that."""
 
     async def reconcile(self, group: Group) -> Requeue | None:
         """Raises ApiError."""
@@ -269,12 +269,12 @@ class GroupReconciler:
 
     def _requeue_rivals(self, group: Key) -> None:
         """If the group now sizes another object than before, or none, requeue the groups that gain or lose theirs."""
-        before, now = self._target_of.pop(group, None), self._claims.target_of(group)
+        before, now = self._claim_of.pop(group, None), self._claims.claim_of(group)
         if now:
-            self._target_of[group] = now
+            self._claim_of[group] = now
         if before == now:
             return
-        for target in filter(None, (before, now)):
+        for target, _ in filter(None, (before, now)):
             for rival in self._claims.naming(target):
                 if rival.meta.key != group:
                     self._requeue(rival.meta.key)

@@ -139,3 +139,94 @@ async def test_nobody_else_asks() -> None:
     group = wired.group(body("mine", naming("x")))
     await wired.wiring.targets.refuse_taken(group, wired.state_of(group))
     assert not api.listed
+
+
+def shared(name: str, created: str = NEW, **more: Any) -> dict[str, Any]:
+    return body(name, {"scaleTargetRef": {"name": "x", "shared": True}}, created, **more)
+
+
+def test_groups_that_all_say_so_share_an_object_and_others_do_not() -> None:
+    wired = Wired()
+    first, second = wired.group(shared(name="a", created=OLD)), wired.group(shared(name="b"))
+    third = wired.group(body("c", naming("x")))
+    claims = wired.wiring.claims
+    assert [claims.taken_by_another(each) is None for each in (first, second, third)] == [True, True, False]
+    assert [each.meta.name for each in claims.partners_of(first)] == ["b"]
+    assert [each.meta.name for each in claims.partners_of(second)] == ["a"]
+    assert claims.partners_of(third) == []
+    wired.group(body("a", naming("x"), OLD, generation=2))
+    assert "set scaleTargetRef.shared in both" in str(claims.taken_by_another(second))
+    assert claims.partners_of(second) == []
+
+
+def test_a_group_that_comes_to_share_what_it_names_calls_its_rivals() -> None:
+    wired = Wired()
+    alone = wired.group(body("a", naming("x"), OLD))
+    before = wired.wiring.claims.claim_of(alone.meta.key)
+    wired.group(shared(name="a", created=OLD, generation=2))
+    assert before != wired.wiring.claims.claim_of(alone.meta.key)
+
+
+class Scale:
+    """One Deployment of so many workers."""
+
+    def __init__(self, replicas: int) -> None:
+        self.replicas = replicas
+        self.written: list[int] = []
+
+    async def scale(self, *_: str) -> dict[str, Any]:
+        return {"spec": {"replicas": self.replicas}, "status": {"replicas": self.replicas}}
+
+    async def set_scale(self, *where: Any) -> dict[str, Any]:
+        self.replicas = where[-1]
+        self.written.append(self.replicas)
+        return {"metadata": {"resourceVersion": "1"}}
+
+    async def get(self, *_: object) -> dict[str, Any]:
+        raise AssertionError("nobody else has sized it")
+
+
+class Told(Said):
+    def event(self, *_: object, **__: object) -> None: ...
+
+
+def sharing(name: str, created: str) -> dict[str, Any]:
+    autoscale = {"minReplicas": 0, "maxReplicas": 20, "scaleDownDelay": "0s", "target": {"tasksPerWorker": 1}}
+    worker = {"scaleTargetRef": {"name": "x", "shared": True}}
+    return group_body({"worker": worker, "autoscale": autoscale}, name=name, creationTimestamp=created)
+
+
+async def test_the_largest_wish_wins_and_the_reason_says_whose_it_is() -> None:
+    api = Scale(1)
+    wired = Wired(api, said=Told())
+    first, second = wired.group(sharing("a", OLD)), wired.group(sharing("b", NEW))
+    for group in (first, second):
+        wired.applied(group)
+    assert await wired.executor.scale(first, Load(waiting=2)) == 2
+    assert await wired.executor.scale(second, Load(waiting=9)) == 9
+    assert await wired.executor.scale(first, Load(waiting=3)) == 9
+    reason, message = wired.said[-1]
+    assert reason == "SharedTarget"
+    assert message == (
+        "the Deployment x is shared, and the ConsumerGroup b wants 9 workers, this one 3: holding 9 workers"
+    )
+    assert await wired.executor.scale(second, Load(waiting=1)) == 3
+    assert "the ConsumerGroup a wants 3 workers, this one 1: 9 → 3 workers" in wired.said[-1][1]
+    assert await wired.executor.scale(first, Load(waiting=2)) == 2
+    assert api.written == [2, 9, 3, 2]
+    assert "Contended" not in {reason for reason, _ in wired.said}
+
+
+async def test_while_the_wish_of_another_is_unknown_there_are_not_fewer() -> None:
+    """As after a start, or while its NATS is away."""
+    wired = Wired(Scale(5), said=Told())
+    first, second = wired.group(sharing("a", OLD)), wired.group(sharing("b", NEW))
+    wired.applied(first)
+    assert await wired.executor.scale(first, Load(waiting=1)) == 5
+    assert "what the ConsumerGroup b wants is not known yet, this one 1: holding 5 workers" in wired.said[-1][1]
+    wired.applied(second)
+    assert await wired.executor.scale(second, None) == 5
+    assert await wired.executor.scale(first, Load(waiting=1)) == 5
+    assert await wired.executor.scale(first, Load(waiting=8)) == 8
+    wired.caches.groups.remove(second.meta.key, second.meta.uid)
+    assert await wired.executor.scale(first, Load(waiting=1)) == 1

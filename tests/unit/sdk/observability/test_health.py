@@ -1,6 +1,7 @@
 """What probes are told."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from protoqueue.broker import Inbox
 from protoqueue.consumer.isolation import Isolation
 from protoqueue.consumer.prefetch import Prefetcher
 from protoqueue.consumer.throttle import GroupThrottle
-from protoqueue.observability.health import DEAF_AFTER_S, STALLED_AFTER_S, HealthServer
+from protoqueue.observability.health import DEAF_AFTER_S, STALLED_AFTER_S, HealthServer, Probed
 from protoqueue.protocol.config import Consumer, GroupSettings, QueueSettings
 from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.ratelimit import Limiter
@@ -42,8 +43,10 @@ async def worker() -> Worker:
 
 @pytest_asyncio.fixture
 async def health(worker: Worker) -> AsyncIterator[HealthServer]:
-    server = HealthServer(0, CollectorRegistry(), worker, worker, worker, asyncio.get_running_loop())
-    yield server
+    server = HealthServer(0, asyncio.get_running_loop())
+    async with contextlib.AsyncExitStack() as stack:
+        server.add(Probed("default/q/mailers", CollectorRegistry(), worker, worker, worker), stack)
+        yield server
     server._server.server_close()
 
 

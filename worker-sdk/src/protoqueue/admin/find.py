@@ -26,7 +26,12 @@ async def find_scheduled(
 ) -> list[tuple[Place, StoredMessage]]:
     """The task's messages that are not yet due (delayed, or retries), and where each is stored."""
     delayed = queue.name.scheduled(scheduled_task(task_id))
-    subjects = (delayed, f"{delayed}.>", queue.name.unique_scheduled("*", task_id))
+    subjects = (
+        delayed,
+        f"{delayed}.>",
+        queue.name.unique_scheduled("*", task_id),
+        queue.name.replaceable("*", task_id),
+    )
     places = [(stream, subject) for stream in queue.streams for subject in subjects]
     return list((await first_messages(broker, dict.fromkeys(places, 1), timeout_s)).items())
 

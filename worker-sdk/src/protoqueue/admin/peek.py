@@ -6,7 +6,7 @@ from datetime import datetime
 from protoqueue.admin.places import Place, first_messages, stored_messages
 from protoqueue.broker import Broker, StoredMessage
 from protoqueue.protocol.config import QueueSettings
-from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.schedule_header import due_at
 from protoqueue.protocol.task_codec import read_task
 from protoqueue.task import Task
 
@@ -44,12 +44,5 @@ async def scheduled_tasks(broker: Broker, queue: QueueSettings, limit: int, time
             if len(found) >= limit:
                 break
             task = read_task(message.data, message.headers, message.sequence, message.stream)
-            found.append(ScheduledTask(task, _due(message)))
+            found.append(ScheduledTask(task, due_at(message.headers)))
     return sorted(found, key=lambda one: (one.due_at is None, one.due_at))
-
-
-def _due(message: StoredMessage) -> datetime | None:
-    try:
-        return datetime.fromisoformat(message.headers.get(Header.SCHEDULE, "").removeprefix("@at "))
-    except ValueError:
-        return None

@@ -22,7 +22,7 @@ async def _hasten(broker: Broker, message: StoredMessage, timeout_s: float) -> b
     The message has no id, as that of the earlier schedule would make it a duplicate. Its expected sequence ensures that
     it is stored once, and not after the task has come due by itself.
     """
-    left = (Header.MSG_ID, Header.EXPECTED_SUBJECT)
+    left = (Header.MSG_ID, Header.EXPECTED_SUBJECT, Header.SCHEDULER, Header.SCHEDULE_NEXT)
     headers = {name: text for name, text in message.headers.items() if name not in left}
     headers |= {Header.SCHEDULE: schedule_at(broker.now()), Header.EXPECTED_SEQUENCE: str(message.sequence)}
     try:

@@ -60,6 +60,9 @@ def enqueue(
     unique: Annotated[
         str | None, typer.Option(help="Key of which at most one task waits, is scheduled or runs.")
     ] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="Key: the task takes the place of the one of this key that is not yet due.")
+    ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Attempts of this task, whatever handler, group and queue say.")
     ] = None,
@@ -85,19 +88,23 @@ def enqueue(
     }
     if unique is not None and len(lines) > 1:
         fail("--unique is for one task: all lines would be duplicates of the first")
+    if replace is not None and len(lines) > 1:
+        fail("--replace is for one task: each line would replace the one before")
     if dedup_id is not None and len(lines) > 1:
         fail("--dedup-id is for one task: all lines would be duplicates of the first")
-    items = [NewTask(_payload(line, raw), dedup_id=dedup_id, unique=unique, **options) for line in lines]
+    items = [
+        NewTask(_payload(line, raw), dedup_id=dedup_id, unique=unique, replace=replace, **options) for line in lines
+    ]
 
     async def act(target: TargetQueue) -> Sequence[Receipt]:
         return await target.enqueue_batch(items)
 
     receipts = with_target(queue, act, f"enqueuing {len(items)} tasks")
     if output is not Format.TABLE:
-        print_data([{"id": receipt.id, "duplicate": receipt.duplicate} for receipt in receipts], output)
+        print_data([{"id": r.id, "duplicate": r.duplicate, "replaced": r.replaced} for r in receipts], output)
     else:
-        rows = [(r.id, "yes" if r.duplicate else "") for r in receipts]
-        print_table(("ID", "DUPLICATE"), rows, "the input has no lines: nothing was enqueued")
+        rows = [(r.id, "yes" if r.duplicate else "", r.replaced) for r in receipts]
+        print_table(("ID", "DUPLICATE", "REPLACED"), rows, "the input has no lines: nothing was enqueued")
 
 
 def _lines(payload: str, file: Path | None) -> list[str]:

@@ -13,6 +13,7 @@ from protoqueue.cli.failure import errors_reported, fail
 from protoqueue.errors import ConfigurationError
 from protoqueue.observability.log import configure_logging
 from protoqueue.worker import Worker
+from protoqueue.workers import run_workers
 
 
 def register(app: typer.Typer) -> None:
@@ -20,26 +21,32 @@ def register(app: typer.Typer) -> None:
 
 
 def run_worker(
-    target: Annotated[
-        str, typer.Argument(metavar="MODULE:WORKER", help="The Worker to run, as package.module:worker.")
+    targets: Annotated[
+        list[str], typer.Argument(metavar="MODULE:WORKER…", help="The Workers to run, as package.module:worker.")
     ],
     queue: Annotated[str | None, typer.Option(help="Queue, as namespace/name; overrides the Worker's.")] = None,
     group: Annotated[str | None, typer.Option(help="Consumer group; overrides the Worker's.")] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of tasks at once; overrides the Worker's.")
+        int | None, typer.Option(min=1, help="Maximum number of tasks at once, of each; overrides the Worker's.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="Log level: debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="Log format: text or json.")] = os.environ.get(
         "PROTOQUEUE_LOG_FORMAT", "text"
     ),
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C. The current directory is searched for modules, too."""
+    """Run workers in one process until SIGTERM or Ctrl-C. The current directory is searched for modules, too."""
     with errors_reported():
         configure_logging(log_level, log_format)
-    worker = load_worker(target)
-    worker.override(queue=queue, group=group, concurrency=concurrency)
+    if len(targets) > 1 and (queue or group):
+        fail(f"{'--queue' if queue else '--group'} is for one worker: of several, each states its own")
+    workers = [load_worker(target) for target in targets]
+    for worker in workers:
+        worker.override(queue=queue, group=group, concurrency=concurrency)
     with errors_reported():
-        worker.run()
+        if len(workers) == 1:
+            workers[0].run()
+        else:
+            run_workers(*workers)
     logging.shutdown()
 
 

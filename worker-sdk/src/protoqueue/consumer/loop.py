@@ -33,6 +33,7 @@ from protoqueue.settlement.attempt_count import NO_PAST, RETURNED, TRIAL, TRIAL_
 from protoqueue.settlement.firings import Firings
 from protoqueue.settlement.ledger import Ledger
 from protoqueue.settlement.outcome import CANCELLED, HAND_BACK, Dead, Done, Executed, HandBack, Throttled
+from protoqueue.settlement.replaced import is_replaceable, replaced_meanwhile
 from protoqueue.settlement.retry_forever import retry_forever
 from protoqueue.settlement.settle import Settler, process_name
 from protoqueue.settlement.unique_keys import claiming, may_start, must_claim
@@ -285,6 +286,8 @@ class WorkLoop:
                 return ended
         if must_claim(item.delivery, queue):
             return claiming(item.delivery)
+        if is_replaceable(item.delivery) and (gone := await replaced_meanwhile(self._broker, item.delivery, queue)):
+            return gone
         if self._throttle.is_closed or (self._limiter.limited and not await self._limiter.acquire()):
             return Executed(HAND_BACK, None)
         past = NO_PAST

@@ -33,9 +33,13 @@ class WorkerOptions:
         self.concurrency = concurrency or self.concurrency
 
     def read_names(self) -> tuple[QueueName, GroupName | None]:
-        """The queue, and the group if one is named. Raises ConfigurationError."""
-        queue = self.queue or os.environ.get("PROTOQUEUE_QUEUE")
-        group = self.group or os.environ.get("PROTOQUEUE_GROUP")
+        """The queue, and the group if one is named. Raises ConfigurationError.
+
+        The group of the environment is one of the queue that the environment names.
+        """
+        stated = os.environ.get("PROTOQUEUE_QUEUE")
+        queue = self.queue or stated
+        group = self.group or (os.environ.get("PROTOQUEUE_GROUP") if stated in (None, "", queue) else None)
         if not queue:
             raise ConfigurationError("no queue given: pass Worker('namespace/name'), or set PROTOQUEUE_QUEUE")
         queue_name = parsed("queue" if self.queue else "PROTOQUEUE_QUEUE", str(queue), QueueName.parse)

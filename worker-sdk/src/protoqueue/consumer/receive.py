@@ -24,6 +24,7 @@ from protoqueue.settlement.attempt_count import TRIAL, AttemptCounts, Past
 from protoqueue.settlement.firings import Firings
 from protoqueue.settlement.ledger import Ledger
 from protoqueue.settlement.outcome import DONE, Executed, Outcome, outcome_of
+from protoqueue.settlement.replaced import replaced_meanwhile
 from protoqueue.settlement.settle import Settler, process_name
 from protoqueue.settlement.unique_keys import claiming, may_start, must_claim
 from protoqueue.task import Task
@@ -341,6 +342,9 @@ async def _accepted(delivery: Delivery, past: Past, holder: LeaseContext, arrive
         return None
     if must_claim(delivery, holder.queue):
         await holder.settle(delivery, claiming(delivery))
+        return None
+    if gone := await replaced_meanwhile(holder.broker, delivery, holder.queue):
+        await holder.settle(delivery, gone)
         return None
     delivery = holder.attempt_counts.counted(delivery, past)
     read = read_delivery(delivery, holder.group, past, holder.broker.now)

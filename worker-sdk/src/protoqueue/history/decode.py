@@ -20,6 +20,7 @@ _OUTCOMES = {
     task_pb2.TASK_OUTCOME_EXPIRED: AttemptOutcome.EXPIRED,
     task_pb2.TASK_OUTCOME_THROTTLED: AttemptOutcome.THROTTLED,
     task_pb2.TASK_OUTCOME_REDRIVEN: AttemptOutcome.REDRIVEN,
+    task_pb2.TASK_OUTCOME_REPLACED: AttemptOutcome.REPLACED,
 }
 
 

@@ -21,6 +21,7 @@ from protoqueue.settlement.outcome import (
     Failure,
     Outcome,
     Redriven,
+    Replaced,
     RetryLater,
     Skipped,
     Snoozed,
@@ -45,6 +46,7 @@ _NUMBERS = {
     AttemptOutcome.EXPIRED: task_pb2.TASK_OUTCOME_EXPIRED,
     AttemptOutcome.THROTTLED: task_pb2.TASK_OUTCOME_THROTTLED,
     AttemptOutcome.REDRIVEN: task_pb2.TASK_OUTCOME_REDRIVEN,
+    AttemptOutcome.REPLACED: task_pb2.TASK_OUTCOME_REPLACED,
 }
 _ID_DIGITS = 32
 _HEAD = Struct("<2s32scQcQcQ")
@@ -71,6 +73,8 @@ def recorded_outcome(outcome: Outcome) -> AttemptOutcome | None:
             return AttemptOutcome.CANCELLED
         case Redriven():
             return AttemptOutcome.REDRIVEN
+        case Replaced():
+            return AttemptOutcome.REPLACED
     return None
 
 

@@ -24,6 +24,8 @@ class TaskState(StrEnum):
     DEAD = "Dead"
     CANCELLED = "Cancelled"
     EXPIRED = "Expired"
+    REPLACED = "Replaced"
+    """A later one of its replace key was stored in its place before it was due."""
     UNKNOWN = "Unknown"
     """There is no such task, or what became of it is not known any more."""
 
@@ -41,6 +43,8 @@ class AttemptOutcome(StrEnum):
     THROTTLED = "Throttled"
     REDRIVEN = "Redriven"
     """It was a dead letter, and went back to the queue that it came from."""
+    REPLACED = "Replaced"
+    """Before there was one: a later task of its replace key was stored in its place."""
 
     @property
     def token(self) -> str:

@@ -14,7 +14,7 @@ from protoqueue.history.results import Results
 from protoqueue.history.status import read_status
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.names import QueueName
-from protoqueue.settlement.outcome import CANCELLED, Executed
+from protoqueue.settlement.outcome import CANCELLED, REPLACED, Executed
 from protoqueue.task import Task
 
 
@@ -33,6 +33,10 @@ class QueueHistory:
     def cancelled(self, queue: QueueSettings, task: Task) -> None:
         """Record that a task was cancelled before a worker had it."""
         self.finished(queue, "", "", Executed(CANCELLED, task), _NO_DELIVERY, None)
+
+    def replaced(self, queue: QueueSettings, task: Task) -> None:
+        """Record that another task was stored in its place before it was due."""
+        self.finished(queue, "", "", Executed(REPLACED, task), _NO_DELIVERY, None)
 
     def finished(
         self, queue: QueueSettings, group: str, worker: str, executed: Executed, delivery: Delivery, ran_s: float | None

@@ -15,7 +15,7 @@ from protoqueue.protocol.names import QueueName
 MOST_TASKS_AT_ONCE = 100
 """The answer to one request has at most 1000 records, and a task one for each of its outcomes."""
 
-_AT_ONCE = (AttemptOutcome.DONE, AttemptOutcome.CANCELLED)
+_AT_ONCE = (AttemptOutcome.DONE, AttemptOutcome.CANCELLED, AttemptOutcome.REPLACED)
 _FIRST_WINDOW, _LARGEST_WINDOW, _GROWTH = 200, 20_000, 4
 
 

@@ -17,6 +17,7 @@ from protoqueue.protocol.config import QueueSettings, parse_queue
 from protoqueue.protocol.consumer_names import group_of_consumer, slot_of_consumer
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.names import GroupName
+from protoqueue.protocol.schedule_header import due_at
 from protoqueue.protocol.subjects import number_of, slot_of
 from protoqueue.protocol.task_codec import attempt_of, read_task
 from protoqueue.protocol.task_ids import made_at
@@ -33,6 +34,7 @@ _STATES = {
     AttemptOutcome.DEAD: TaskState.DEAD,
     AttemptOutcome.CANCELLED: TaskState.CANCELLED,
     AttemptOutcome.EXPIRED: TaskState.EXPIRED,
+    AttemptOutcome.REPLACED: TaskState.REPLACED,
 }
 _FOR_GOOD = (AttemptOutcome.DONE, AttemptOutcome.REDRIVEN, AttemptOutcome.CANCELLED)
 """What does not come back; dead letters do when they are redriven."""
@@ -192,7 +194,7 @@ def _scheduled(found: Sequence[tuple[Place, StoredMessage]]) -> TaskStatus:
     state = TaskState.RETRYING if failed else TaskState.SCHEDULED
     if Header.UNFIT_SINCE in message.headers:
         state = TaskState.WAITING
-    return replace(_of_task(_task_of(message), state, failed), due_at=_due(message))
+    return replace(_of_task(_task_of(message), state, failed), due_at=due_at(message.headers))
 
 
 def _delivered(state: ConsumerState, message: StoredMessage) -> str | None:
@@ -230,10 +232,3 @@ def _of_task(task: Task, state: TaskState, attempts: int) -> TaskStatus:
 
 def _task_of(message: StoredMessage) -> Task:
     return read_task(message.data, message.headers, message.sequence, message.stream)
-
-
-def _due(message: StoredMessage) -> datetime | None:
-    try:
-        return datetime.fromisoformat(message.headers.get(Header.SCHEDULE, "").removeprefix("@at "))
-    except ValueError:
-        return None

@@ -15,10 +15,14 @@ _Type: TypeAlias = type[_Kind]  # of a message `type` is a field
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """A stored message. `duplicate`: one of the same `dedup_id` or `unique` was there, and nothing was stored."""
+    """A stored message. `duplicate`: one of the same `dedup_id` or `unique` was there, and nothing was stored.
+
+    `replaced` is the id of the message in whose place this one was stored.
+    """
 
     id: str
     duplicate: bool = False
+    replaced: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,9 @@ class Queues:
 
         Options are `priority` (1 to 10, higher is more urgent), `delay` or `at`, `expires`, `dedup_id` (a message of
         the same id within the queue's window is stored once), `ordering_key`, `fairness_key`, `unique` and
-        `unique_until` ("end" or "start"), `type`,
-        `metadata` and `retry` (a `protoqueue.Retries`). Raises QueueFull when the queue's limits are reached and stay
-        so, InvalidTask for a payload that cannot be encoded.
+        `unique_until` ("end" or "start"), `replace` (it takes the place of the message of this key that is not yet
+        due), `type`, `metadata` and `retry` (a `protoqueue.Retries`). Raises QueueFull when the queue's limits are
+        reached and stay so, InvalidTask for a payload that cannot be encoded.
         """
         return self._send(calls.enqueue(queue, payload, options))
 

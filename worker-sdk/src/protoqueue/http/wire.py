@@ -54,6 +54,7 @@ class MessageOptions(TypedDict, total=False):
     fairness_key: str | None
     unique: str | None
     unique_until: UniqueUntil
+    replace: str | None
     type: str | None
     metadata: Mapping[str, Any] | None
     content_type: str | None
@@ -84,6 +85,7 @@ def encode_message(payload: Any, **options: Unpack[MessageOptions]) -> dict[str,
         "fairnessKey": options.get("fairness_key"),
         "unique": options.get("unique"),
         "uniqueUntil": options.get("unique_until"),
+        "replace": options.get("replace"),
         "type": options.get("type"),
         "metadata": options.get("metadata"),
         "retry": _retry(options.get("retry")),
@@ -111,7 +113,8 @@ def decode_enqueued(value: object, *, made_here: bool) -> Enqueued:
     """What was stored. A duplicate of an id that the client made is the client's own repeated request."""
     item = _object(value, "a stored message")
     is_another = not made_here or item.get("matched") == "unique"
-    return Enqueued(_text(item, "id"), duplicate=item.get("duplicate") is True and is_another)
+    is_duplicate = item.get("duplicate") is True and is_another
+    return Enqueued(_text(item, "id"), is_duplicate, str(item.get("replaced") or ""))
 
 
 def decode_queue(value: object) -> QueueInfo:

@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 from asyncio import AbstractEventLoop, TimerHandle, get_running_loop
+from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from typing import Protocol
@@ -16,6 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from protoqueue.errors import ConfigurationError
+from protoqueue.observability.metrics import merged
 
 log = logging.getLogger(__name__)
 
@@ -70,22 +73,51 @@ def _listen(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPSe
     return ThreadingHTTPServer(("", port), handler)
 
 
+@dataclass(frozen=True)
+class Probed:
+    """A worker, as it is asked about."""
+
+    name: str
+    registry: CollectorRegistry
+    connection: _Connection
+    pulling: _Pulling
+    settings: _Settings
+
+
+def _unhealthy(worker: Probed) -> dict[str, str]:
+    problems = {}
+    if worker.connection.connected and (unheard_s := worker.pulling.unheard_s) > DEAF_AFTER_S:
+        problems["pulling"] = f"NATS is connected and has answered nothing for {unheard_s:.0f} s"
+    if left_behind := worker.pulling.left_behind:
+        problems["handlers"] = f"{left_behind} plain functions run on after their timeout: few threads are left"
+    return problems
+
+
+def _unready(worker: Probed) -> dict[str, str]:
+    if not worker.connection.connected:
+        return {"nats": "not connected"}
+    if refused := worker.connection.acks_refused:
+        return {"acks": f"NATS refuses them: {refused}"}
+    if missing := worker.settings.missing:
+        return {"settings": missing}
+    if unsettled := worker.pulling.unsettled:
+        return {"outcomes": unsettled}
+    stalled_s = worker.pulling.stalled_s
+    return {"pulling": f"no answer for {stalled_s:.0f} s"} if stalled_s > STALLED_AFTER_S else {}
+
+
 class HealthServer:
     """`/metrics`, `/readyz` (tasks can come) and `/healthz` (a new process would do no better).
 
-    The metrics are the worker's, and what the process has in prometheus_client's default registry: its own and users'.
+    It tells of all workers of a process, `expected` of them; what is wrong with one of several is told by its name.
+    The metrics are the workers', and what the process has in prometheus_client's default registry: its own and users'.
     Without NATS, its Queue and ConsumerGroup, or their consumers, a worker is not ready, and a restart would not help.
     It answers from a thread of its own: a stuck event loop is one of the things to report.
     """
 
-    def __init__(
-        self, port: int, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling, settings: _Settings,
-        loop: AbstractEventLoop,
-    ) -> None:  # fmt: skip
-        self._registry = registry
-        self._connection = connection
-        self._pulling = pulling
-        self._settings = settings
+    def __init__(self, port: int, loop: AbstractEventLoop, expected: int = 1) -> None:
+        self._workers: list[Probed] = []
+        self._expected = expected
         self._loop = loop
         self._turned_at = monotonic()
         self._turning: TimerHandle | None = None
@@ -94,11 +126,8 @@ class HealthServer:
         self._thread = threading.Thread(target=self._server.serve_forever, name="protoqueue-health", daemon=True)
 
     @classmethod
-    async def from_environment(
-        cls, stack: contextlib.AsyncExitStack, registry: CollectorRegistry, connection: _Connection, pulling: _Pulling,
-        settings: _Settings,
-    ) -> None:  # fmt: skip
-        """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds.
+    def from_environment(cls, stack: contextlib.AsyncExitStack, expected: int = 1) -> "HealthServer | None":
+        """Serve on `PROTOQUEUE_METRICS_PORT`, if set, until the stack unwinds; to be called in the event loop.
 
         A port that is taken is said and otherwise let be: where pods share a machine's ports, as in the devcluster,
         only one of several replicas gets it, and the others work all the same. Raises ConfigurationError for what is
@@ -106,17 +135,23 @@ class HealthServer:
         """
         port = os.environ.get("PROTOQUEUE_METRICS_PORT")
         if not port:
-            return
+            return None
         try:
-            server = cls(int(port), registry, connection, pulling, settings, get_running_loop())
+            server = cls(int(port), get_running_loop(), expected)
         except (ValueError, OverflowError) as error:
             raise ConfigurationError(f"PROTOQUEUE_METRICS_PORT={port!r}: must be a port, 1 to 65535") from error
         except OSError as error:
             log.error("metrics and probes are not served: cannot listen on port %s: %s", port, error)
-            return
+            return None
         server._thread.start()
         stack.callback(server.close)
         server._turn()
+        return server
+
+    def add(self, worker: Probed, stack: contextlib.AsyncExitStack) -> None:
+        """Tell of a worker too, until the stack unwinds."""
+        self._workers.append(worker)
+        stack.callback(self._workers.remove, worker)
 
     def close(self) -> None:
         if self._turning is not None:
@@ -131,7 +166,8 @@ class HealthServer:
     def answer(self, path: str) -> tuple[int, str, bytes]:
         """Status, content type and body for a path."""
         if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest(self._registry) + generate_latest(REGISTRY)
+            workers = merged(worker.registry for worker in self._workers)
+            return 200, CONTENT_TYPE_LATEST, generate_latest(workers) + generate_latest(REGISTRY)
         if path == "/healthz":
             problems = self._unhealthy()
         elif path == "/readyz":
@@ -144,23 +180,18 @@ class HealthServer:
         problems = {}
         if (stuck_s := monotonic() - self._turned_at) > STALLED_AFTER_S:
             problems["event loop"] = f"stuck for {stuck_s:.0f} s: does an async handler block?"
-        if self._connection.connected and (unheard_s := self._pulling.unheard_s) > DEAF_AFTER_S:
-            problems["pulling"] = f"NATS is connected and has answered nothing for {unheard_s:.0f} s"
-        if left_behind := self._pulling.left_behind:
-            problems["handlers"] = f"{left_behind} plain functions run on after their timeout: few threads are left"
-        return problems
+        return problems | self._of_all(_unhealthy)
 
     def _unready(self) -> dict[str, str]:
-        if not self._connection.connected:
-            return {"nats": "not connected"}
-        if refused := self._connection.acks_refused:
-            return {"acks": f"NATS refuses them: {refused}"}
-        if missing := self._settings.missing:
-            return {"settings": missing}
-        if unsettled := self._pulling.unsettled:
-            return {"outcomes": unsettled}
-        stalled_s = self._pulling.stalled_s
-        return {"pulling": f"no answer for {stalled_s:.0f} s"} if stalled_s > STALLED_AFTER_S else {}
+        problems = self._of_all(_unready)
+        if (missing := self._expected - len(self._workers)) > 0:
+            problems["workers"] = f"{missing} of {self._expected} have not started"
+        return problems
+
+    def _of_all(self, look: Callable[[Probed], dict[str, str]]) -> dict[str, str]:
+        if self._expected == 1:
+            return {what: problem for worker in self._workers for what, problem in look(worker).items()}
+        return {f"{worker.name} {what}": problem for worker in self._workers for what, problem in look(worker).items()}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         answer = self.answer

@@ -6,7 +6,7 @@ makes metrics on demand: prometheus_client's own histograms would cost more per 
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -39,6 +39,26 @@ class Durations:
         family = HistogramMetricFamily(name, text, labels=_WHERE)
         family.add_metric(where, buckets, self._sum)
         return family
+
+
+class _Merged(Collector):
+    def __init__(self, registries: Iterable[CollectorRegistry]) -> None:
+        self._registries = tuple(registries)
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for registry in self._registries:
+            for family in registry.collect():
+                if (known := families.setdefault(family.name, family)) is not family:
+                    known.samples.extend(family.samples)
+        yield from families.values()
+
+
+def merged(registries: Iterable[CollectorRegistry]) -> CollectorRegistry:
+    """One with the series of all: each metric is described once, as Prometheus wants it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Merged(registries))
+    return registry
 
 
 class WorkerMetrics(Collector):

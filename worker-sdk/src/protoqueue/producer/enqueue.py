@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from protoqueue.broker import Broker
@@ -12,7 +13,7 @@ from protoqueue.producer.prepare import Prepared, combined, prepare, wrong_argum
 from protoqueue.producer.publish import publish, publish_all
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.task_ids import new_task_id, new_task_ids
-from protoqueue.task import NewTask, Receipt
+from protoqueue.task import NewTask, Receipt, Task
 
 _NO_OPTIONS = NewTask(None)
 """The options of a batch item that states none. One object for all: to make one costs as much as encoding JSON."""
@@ -23,13 +24,14 @@ class Producer:
 
     def __init__(
         self, broker: Broker, tracing: Tracing | None, explain: Callable[[QueueFull], Awaitable[QueueFull]],
-        lane_loads: LaneLoads,
+        lane_loads: LaneLoads, replaced: Callable[[QueueSettings, Task], None],
     ) -> None:  # fmt: skip
-        """`explain` adds to a QueueFull what keeps the queue full; it raises nothing."""
+        """`explain` adds to a QueueFull what keeps the queue full; it raises nothing. `replaced` is told of tasks."""
         self._broker = broker
         self._tracing = tracing
         self._explain = explain
         self._lane_loads = lane_loads
+        self._replaced = replaced
 
     async def enqueue(self, queue: QueueSettings, new_task: NewTask, timeout_s: float | None) -> Receipt:
         """Store a task; its payload may be a NewTask too, whose options those of `new_task` replace."""
@@ -42,7 +44,7 @@ class Producer:
                 await self._lane_loads.refresh(queue)
             prepared = self._prepare(queue, new_task, task_id, now, trace)
             try:
-                return await publish(self._broker, queue, prepared, timeout_s)
+                return await publish(self._broker, queue, prepared, timeout_s, partial(self._replaced, queue))
             except QueueFull as error:
                 raise await self._explain(error) from error.__cause__
 
@@ -57,7 +59,9 @@ class Producer:
             if queue.lanes:
                 await self._lane_loads.refresh(queue)
             prepared = self._prepare_all(queue, items, trace)
-            receipts, failure = await publish_all(self._broker, queue, prepared, timeout_s)
+            receipts, failure = await publish_all(
+                self._broker, queue, prepared, timeout_s, partial(self._replaced, queue)
+            )
             if failure is None:
                 return [receipts[one.task_id] for one in prepared]
             if isinstance(failure, ProtoQueueError):

@@ -14,7 +14,7 @@ from protoqueue.protocol.message_ids import dedup_message_id
 from protoqueue.protocol.payloads import encode_payload
 from protoqueue.protocol.subjects import lane_slot, lanes_of, level_of, partition_of, slot_of, unique_token
 from protoqueue.protocol.task_codec import encode_task
-from protoqueue.task import NewTask, Retries
+from protoqueue.task import NewTask, Retries, Task
 
 HEADROOM = 4096
 """Bytes reserved below the server's limit, so that a task that fits also fits as a retry and as a dead letter."""
@@ -24,7 +24,7 @@ _MAX_DEDUP_ID = 256
 _KINDS: dict[str, type] = {
     "type": str, "priority": int, "at": datetime, "dedup_id": str, "ordering_key": str, "metadata": Mapping,
     "retry": Retries,
-    "unique": str, "unique_until": str, "fairness_key": str,
+    "unique": str, "unique_until": str, "fairness_key": str, "replace": str,
 }  # fmt: skip
 
 
@@ -49,6 +49,15 @@ class Prepared(Message):
     dedup_id: str | None = None
     unique: str = ""
     """A pattern of the subjects of tasks with its unique key; empty without one."""
+    replaceable: str = ""
+    """A pattern of the subjects of tasks with its replace key; empty without one."""
+    replaced: Task | None = None
+    """The task in whose place it is to be stored."""
+
+    @property
+    def key(self) -> str:
+        """The pattern on which JetStream compares sequences before it stores the task; empty without one."""
+        return self.unique or self.replaceable
 
     def expecting(self, sequence: int) -> "Prepared":
         """The same task, to be stored only if the last one of its unique key is at this sequence."""
@@ -79,8 +88,13 @@ def prepare(
         headers = {Header.MSG_ID: task_id, **trace}
     else:
         headers = {Header.MSG_ID: dedup_message_id(dedup_id), Header.DEDUP_ID: dedup_id, **trace}
-    due, unique = _due(new_task, now), ""
-    if new_task.unique is not None:
+    due, unique, replaceable = _due(new_task, now), "", ""
+    if new_task.replace is not None:
+        token = unique_token(_replace_key(new_task))
+        target, scheduled = queue.name.due(subject), queue.name.replaceable(token, task_id)
+        replaceable, due = queue.name.replaceable(token, "*"), due or now
+        headers |= {Header.REPLACE: new_task.replace, **_expecting_none(replaceable)}
+    elif new_task.unique is not None:
         token = unique_token(_unique_key(new_task, queue))
         target, stream = queue.name.unique_waiting(token, slot_of(subject)), queue.later_stream
         subject, scheduled = target, queue.name.unique_scheduled(token, task_id)
@@ -96,7 +110,10 @@ def prepare(
         if queue.max_age_s is not None:
             headers[Header.SCHEDULE_TTL] = time_to_live(queue.max_age_s)
     headers |= _expiry(new_task, now, due, queue)
-    prepared = Prepared(subject, encoded, headers, task_id=task_id, stream=stream, dedup_id=dedup_id, unique=unique)
+    prepared = Prepared(
+        subject, encoded, headers, task_id=task_id, stream=stream, dedup_id=dedup_id, unique=unique,
+        replaceable=replaceable,
+    )  # fmt: skip
     _check_size(prepared, queue, max_payload)
     return prepared
 
@@ -209,12 +226,25 @@ def _dedup_id(new_task: NewTask) -> str | None:
     return dedup_id
 
 
-def _unique_key(new_task: NewTask, queue: QueueSettings) -> str:
-    key = new_task.unique
+def _checked_key(name: str, key: object) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= _MAX_DEDUP_ID or not key.isprintable() or key != key.strip():
         raise InvalidTask(
-            f"unique must be 1 to {_MAX_DEDUP_ID} printable characters without spaces around, not {key!r}"
+            f"{name} must be 1 to {_MAX_DEDUP_ID} printable characters without spaces around, not {key!r}"
         )
+    return key
+
+
+def _replace_key(new_task: NewTask) -> str:
+    key = _checked_key("replace", new_task.replace)
+    if new_task.unique is not None:
+        raise InvalidTask(
+            "replace and unique are mutually exclusive: with unique the task that is there stays, with replace it goes"
+        )
+    return key
+
+
+def _unique_key(new_task: NewTask, queue: QueueSettings) -> str:
+    key = _checked_key("unique", new_task.unique)
     if not queue.takes_unique:
         what = "is Broadcast" if queue.broadcast else "is ordered"
         raise InvalidTask(f"queue {queue.name} {what} and takes no unique tasks: remove unique")
@@ -225,12 +255,15 @@ def _unique_key(new_task: NewTask, queue: QueueSettings) -> str:
 
 def _lock(new_task: NewTask, unique: str) -> dict[str, str]:
     """Headers of a task that is stored only if no other holds its key."""
-    headers = {
-        Header.UNIQUE: str(new_task.unique), Header.EXPECTED_SEQUENCE: "0", Header.EXPECTED_SUBJECT: unique,
-    }  # fmt: skip
+    headers = {Header.UNIQUE: str(new_task.unique), **_expecting_none(unique)}
     if new_task.unique_until == "start":
         headers[Header.UNIQUE_UNTIL] = "start"
     return headers
+
+
+def _expecting_none(subjects: str) -> dict[str, str]:
+    """Headers of what is stored only if nothing lies on subjects that match."""
+    return {Header.EXPECTED_SEQUENCE: "0", Header.EXPECTED_SUBJECT: subjects}
 
 
 def _check_size(message: Message, queue: QueueSettings, max_payload: int) -> None:

@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from protoqueue.broker import Broker, DuplicateInBatch, Turn, WrongRevision
 from protoqueue.errors import PermissionDenied
 from protoqueue.producer.freed_ids import is_free
 from protoqueue.producer.prepare import Prepared
+from protoqueue.producer.replace import all_in_place, publish_replacing
 from protoqueue.producer.unique import publish_unique
 from protoqueue.protocol.config import QueueSettings
 from protoqueue.protocol.message_headers import Header
 from protoqueue.protocol.task_codec import read_task
-from protoqueue.task import Receipt
+from protoqueue.task import Receipt, Task
 
 BATCH_SIZE = 1000
 """The most messages JetStream stores atomically."""
@@ -27,16 +28,28 @@ _LOOK_S = 5.0
 _Item = TypeVar("_Item")
 
 
-async def publish(broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float | None) -> Receipt:
+Note: TypeAlias = Callable[[Task], None]
+"""What is told of each task that another was stored in place of."""
+
+
+async def publish(
+    broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float | None, replaced: Note
+) -> Receipt:
     """Store one task, unless the queue has one of its `dedup_id` or `unique`; raises what publishing raises."""
+
+    async def store(task: Prepared, left_s: float | None) -> Receipt:
+        return await _publish(broker, queue, task, left_s, replaced)
+
     if prepared.unique:
-        return await publish_unique(
-            broker, queue, prepared, timeout_s, lambda task, left_s: _publish(broker, queue, task, left_s)
-        )
-    return await _publish(broker, queue, prepared, timeout_s)
+        return await publish_unique(broker, queue, prepared, timeout_s, store)
+    if prepared.replaceable:
+        return await publish_replacing(broker, prepared, timeout_s, store)
+    return await store(prepared, timeout_s)
 
 
-async def _publish(broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float | None) -> Receipt:
+async def _publish(
+    broker: Broker, queue: QueueSettings, prepared: Prepared, timeout_s: float | None, replaced: Note
+) -> Receipt:
     """The same, of its `dedup_id` alone.
 
     A duplicate with the task's own id is the task itself, stored by an earlier try. If a task of its `dedup_id` was
@@ -45,7 +58,9 @@ async def _publish(broker: Broker, queue: QueueSettings, prepared: Prepared, tim
     """
     while True:
         published = await broker.publish(prepared, timeout_s)
-        if not published.duplicate or prepared.dedup_id is None:
+        if not published.duplicate:
+            return _stored(prepared, replaced)
+        if prepared.dedup_id is None:
             return Receipt(prepared.task_id)
         look_s, sequence, is_later = timeout_s or _LOOK_S, published.sequence, Header.SCHEDULE in prepared.headers
         if (stored_id := await _stored_id(broker, published.stream, sequence, look_s)) is not None:
@@ -55,6 +70,14 @@ async def _publish(broker: Broker, queue: QueueSettings, prepared: Prepared, tim
         ):
             return _duplicate("")
         prepared = prepared.after(sequence)
+
+
+def _stored(prepared: Prepared, replaced: Note) -> Receipt:
+    before = prepared.replaced
+    if before is None:
+        return Receipt(prepared.task_id)
+    replaced(before)
+    return Receipt(prepared.task_id, replaced=before.id)
 
 
 def _duplicate(task_id: str) -> Receipt:
@@ -73,7 +96,7 @@ async def _stored_id(broker: Broker, stream: str, sequence: int, timeout_s: floa
 
 
 async def publish_all(
-    broker: Broker, queue: QueueSettings, prepared: Sequence[Prepared], timeout_s: float | None
+    broker: Broker, queue: QueueSettings, prepared: Sequence[Prepared], timeout_s: float | None, replaced: Note
 ) -> tuple[dict[str, Receipt], Exception | None]:
     """Receipts by the new task's id, and the error that ended it; each batch has a timeout of its own.
 
@@ -84,13 +107,17 @@ async def publish_all(
     at_once, singles_at_once = (1, 1) if queue.partitions else (BATCHES_AT_ONCE, _SINGLES_AT_ONCE)
 
     async def publish_one(one: Prepared) -> None:
-        receipts[one.task_id] = await publish(broker, queue, one, timeout_s)
+        receipts[one.task_id] = await publish(broker, queue, one, timeout_s, replaced)
 
     async def publish_batch(batch: Sequence[Prepared], turn: Turn) -> None:
         if len(batch) > 1:
             with contextlib.suppress(DuplicateInBatch, WrongRevision):
-                await broker.publish_atomic(batch, timeout_s, turn)
-                receipts.update((one.task_id, Receipt(one.task_id)) for one in batch)
+                placed = batch
+                if any(one.replaceable for one in batch):
+                    await turn()  # what the batch before stores may be what this one replaces
+                    placed = await all_in_place(broker, batch, timeout_s)
+                await broker.publish_atomic(placed, timeout_s, turn)
+                receipts.update((one.task_id, _stored(one, replaced)) for one in placed)
                 return
         await turn()
         await _each(publish_one, iter(batch), min(singles_at_once, len(batch)))
@@ -164,12 +191,12 @@ def _batches(prepared: Sequence[Prepared]) -> Iterator[Sequence[Prepared]]:
         held: set[str] = set()
         for one in ones:
             if (
-                len(batch) == BATCH_SIZE or one.unique in held
+                len(batch) == BATCH_SIZE or one.key in held
             ):  # JetStream does not compare the members of a batch with each other
                 yield batch
                 batch, held = [], set()
             batch.append(one)
-            if one.unique:
-                held.add(one.unique)
+            if one.key:
+                held.add(one.key)
         if batch:
             yield batch

@@ -27,6 +27,8 @@ class Header:
     EXPIRES_AFTER = "Pq-Expires-After"
     UNIQUE = "Pq-Unique"
     UNIQUE_UNTIL = "Pq-Unique-Until"
+    REPLACE = "Pq-Replace"
+    REPLACED = "Pq-Replaced"
     ATTEMPT = "Pq-Attempt"
     REDRIVES = "Pq-Redrives"
     EXPIRES_AT = "Pq-Expires-At"

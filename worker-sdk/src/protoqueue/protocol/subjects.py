@@ -18,6 +18,7 @@ MOST_EXACT_PARTITIONS = 32
 """Up to this many partitions a queue's streams accept exactly the subjects that its groups consume."""
 
 _UNIQUE_DIGITS = 32
+_REPLACE = "replace-"
 
 
 class QueueSubjects:
@@ -125,6 +126,16 @@ class QueueSubjects:
         """Matches the task of a unique key wherever it is, and nothing else: its presence locks the key."""
         return f"{self._prefix}.*.unique.{token}.*"
 
+    def replaceable(self, token: str, task_id: str) -> str:
+        """Where a task with a replace key lies until it is due; `*` as id or token matches every one.
+
+        Each task has a subject of its own: what fires just now removes the schedule on its own subject, whichever that
+        is by then.
+        """
+        every = token == "*"  # noqa: S105
+        key = "*" if every else f"{_REPLACE}{token}"
+        return f"{self._prefix}.scheduled.{key}.{task_id if task_id == '*' else scheduled_task(task_id)}"
+
     def cron(self, schedule: str) -> str:
         return f"{self._prefix}.cron.{schedule}"
 
@@ -213,7 +224,7 @@ def schedule_unique_key(schedule: str) -> str:
 
 
 def unique_token(key: str) -> str:
-    """The token of a unique key in subjects."""
+    """The token of a unique key or a replace key in subjects."""
     return hashlib.sha256(key.encode()).hexdigest()[:_UNIQUE_DIGITS]
 
 
@@ -221,6 +232,13 @@ def unique_token_of(subject: str) -> str | None:
     """The token in a task's subject; None if the task locks no key."""
     tokens = subject.split(".", 7)
     return tokens[5] if len(tokens) == 7 and tokens[4] == "unique" and tokens[3] in ("due", "scheduled") else None
+
+
+def replace_token_of(schedule: str) -> str | None:
+    """The token of the replace key of a task that the schedule on this subject fired; None without such a key."""
+    tokens = schedule.split(".", 6)
+    is_replaceable = len(tokens) == 6 and tokens[3] == "scheduled" and tokens[4].startswith(_REPLACE)
+    return tokens[4].removeprefix(_REPLACE) if is_replaceable else None
 
 
 def scheduled_task(task_id: str) -> str:

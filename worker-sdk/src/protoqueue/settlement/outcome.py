@@ -106,6 +106,11 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Replaced:
+    """A later task of its replace key is stored in its place: ack it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimKey:
     """It was redriven, or fired by a schedule: it must lock its unique key before it runs."""
 
@@ -114,6 +119,7 @@ Outcome: TypeAlias = (
     Done
     | Cancelled
     | Skipped
+    | Replaced
     | RetryLater
     | Snoozed
     | Throttled
@@ -130,6 +136,7 @@ _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0
 DONE = Done()
 CANCELLED = Cancelled()
 SKIPPED = Skipped()
+REPLACED = Replaced()
 HAND_BACK = HandBack()
 CLAIM_KEY = ClaimKey()
 

@@ -29,6 +29,7 @@ from protoqueue.settlement.outcome import (
     Executed,
     HandBack,
     Redriven,
+    Replaced,
     RetryLater,
     Skipped,
     Snoozed,
@@ -111,7 +112,7 @@ class Settler:
         if isinstance(outcome, Done):
             again = itertools.count(int(self._retries_forever))  # otherwise `try_done` was the first try
             await self._retry(lambda: self._done(delivery, executed, group, again=next(again) > 0), _WHAT)
-        elif isinstance(outcome, Cancelled | Skipped):
+        elif isinstance(outcome, Cancelled | Skipped | Replaced):
             await self._answer(delivery, ACK)
         elif isinstance(outcome, ClaimKey):
             await self._claim_key(delivery, executed, queue, group)

@@ -20,6 +20,7 @@ from protoqueue.broker import (
 )
 from protoqueue.errors import QueueFull
 from protoqueue.protocol.message_headers import Header
+from protoqueue.protocol.replaced_header import REMOVED
 
 
 @dataclass
@@ -108,10 +109,10 @@ class Stream:
         expires_at = now + float(ttl.removesuffix("s")) if ttl else float("inf")
         if message_id:
             self._ids[message_id] = (self.last_sequence, now)
+        if message.headers.get(Header.SCHEDULE_NEXT) == REMOVED:
+            self._remove_schedule(message.headers.get(Header.SCHEDULER, ""))
         if Header.SCHEDULE in message.headers:  # a subject holds one schedule: the newest
-            for _, sequence in self._schedules:
-                if sequence in self.entries and self.entries[sequence].message.subject == message.subject:
-                    self.remove(sequence)
+            self._remove_schedule(message.subject)
         wanted = self._retention != "interest" or any(c.takes(message.subject) for c in self.consumers.values())
         if wanted:
             entry = self.entries[self.last_sequence] = Entry(self.last_sequence, message, now, expires_at)
@@ -122,6 +123,11 @@ class Stream:
             if (schedule := message.headers.get(Header.SCHEDULE)) is not None:
                 heappush(self._schedules, (_moment(schedule), entry.sequence))
         return Published(self.last_sequence, stream=self.name)
+
+    def _remove_schedule(self, subject: str) -> None:
+        for _, sequence in self._schedules:
+            if sequence in self.entries and self.entries[sequence].message.subject == subject:
+                self.remove(sequence)
 
     def _check_last(self, message: Message) -> None:
         expected = message.headers.get(Header.EXPECTED_SEQUENCE)

@@ -79,6 +79,11 @@ class ScaleTarget(Model):
         "operator may read and write.",
     )
     name: ObjectName = Field(description="Name of the object in the same namespace.")
+    shared: bool = Field(
+        False,
+        description="Whether other groups that say so too scale the object as well, as where its workers serve the "
+        "queues of all: it then has the largest size that any of them wants.",
+    )
 
 
 class WorkerSource(Model):

@@ -22,6 +22,7 @@ class TaskOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_OUTCOME_EXPIRED: _ClassVar[TaskOutcome]
     TASK_OUTCOME_REDRIVEN: _ClassVar[TaskOutcome]
     TASK_OUTCOME_THROTTLED: _ClassVar[TaskOutcome]
+    TASK_OUTCOME_REPLACED: _ClassVar[TaskOutcome]
 TASK_OUTCOME_UNSPECIFIED: TaskOutcome
 TASK_OUTCOME_DONE: TaskOutcome
 TASK_OUTCOME_RETRIED: TaskOutcome
@@ -31,6 +32,7 @@ TASK_OUTCOME_CANCELLED: TaskOutcome
 TASK_OUTCOME_EXPIRED: TaskOutcome
 TASK_OUTCOME_REDRIVEN: TaskOutcome
 TASK_OUTCOME_THROTTLED: TaskOutcome
+TASK_OUTCOME_REPLACED: TaskOutcome
 
 class TaskMetadata(_message.Message):
     __slots__ = ("priority", "timestamp", "retries", "custom_metadata", "whole_floats")
