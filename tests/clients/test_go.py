@@ -9,6 +9,8 @@ import pytest
 
 from clients.toolchains import GO, run
 
+pytestmark = pytest.mark.timeout(1000)  # the first time, all of Go's own packages are compiled
+
 GOFMT = Path(sysconfig.get_path("purelib")) / "go" / "bin" / "gofmt"
 
 

@@ -4,8 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from clients.toolchains import GO, TYPESCRIPT, build_typescript, locked, run
 from docs.fences import Fence, all_fences, fences
+
+pytestmark = pytest.mark.timeout(1000)  # the first time, all of Go's own packages are compiled
 
 README = Path(__file__).parent / "readme"
 

@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, **go, "PATH": path, "PYTHON": sys.executable}
 
 
-def run(*command: str, folder: Path, timeout_s: float = 240, **more: str) -> str:
+def run(*command: str, folder: Path, timeout_s: float = 900, **more: str) -> str:
     """What a command printed; where it fails, an AssertionError has that."""
     done = subprocess.run(
         command,
