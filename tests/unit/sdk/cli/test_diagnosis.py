@@ -465,3 +465,11 @@ def test_a_cause_is_said_once() -> None:
     seen = facts(stats=None, resource=not_ready("SecretInvalid", "the Secret account has no key url"))
     line = next(line for line in screen(seen, diagnose(seen), None) if "account" in line)
     assert line == "SecretInvalid: the queue email is not Ready: the Secret account has no key url"
+
+
+def test_while_nothing_is_delivered_what_would_hold_it_up_then_is_not_told() -> None:
+    held = group(600, 1, worker(0, rate_limited=True))
+    seen = facts(
+        held, stats=stats(600, paused=True), rate_limit=RateLimit(10, 60.0, 10, "Queue"), partitions=[busy(720)]
+    )
+    assert [found.cause for found in diagnose(seen)] == ["Paused"]
