@@ -73,7 +73,9 @@ class Evaluation:
         else:
             self.active.discard(queue.meta.key)
         by_name = {group.meta.name: total for (group, _), total in zip(states, totals, strict=True) if total}
-        self._tell_queue(queue, sample, by_name)
+        is_told = self._tell_queue(queue, sample, by_name)
+        for (_, state), total in zip(states, totals, strict=True):
+            state.is_counted |= is_told and sample.consumers is not None and total is not None
         await self._arm(queue, states)
         return works
 
@@ -91,7 +93,6 @@ class Evaluation:
             return None
         if sample.consumers is not None:
             total = backlog_of(applied.consumers, sample.consumers)
-            state.is_counted = state.is_counted or total is not None
         else:
             total = NOTHING if sample.tasks else None
         await self._look_for_throttle(group, state, total)
@@ -149,10 +150,11 @@ class Evaluation:
         state.rates = measure(state.rates, total, workers, self._monotonic())
         return state.rates.has_moved
 
-    def _tell_queue(self, queue: Queue, sample: Sample, groups: Mapping[str, ConsumerState]) -> None:
-        """Without groups everything in the stream waits; without a stream nothing is known.
+    def _tell_queue(self, queue: Queue, sample: Sample, groups: Mapping[str, ConsumerState]) -> bool:
+        """Write the queue's counts and keep them as a sample; returns whether they are known.
 
-        Unknown counts keep their last value.
+        Without groups everything in the stream waits; without a stream nothing is known. Unknown counts keep their
+        last value.
         """
         stored, last = sample.tasks, queue.status.tasks
         if stored is not None:
@@ -160,7 +162,7 @@ class Evaluation:
         scheduled = last.scheduled if sample.scheduled is None and last else sample.scheduled
         dead = last.dead if sample.dead is None and last else sample.dead
         if stored is None or scheduled is None or dead is None:
-            return
+            return False
         in_flight = sum(total.in_flight for total in groups.values())
         waiting = sum(total.pending for total in groups.values()) if groups else stored.messages
         counts = (waiting, in_flight, scheduled, dead, sum(sample.stranded.values()))
@@ -177,6 +179,7 @@ class Evaluation:
         said = [condition for condition in conditions if condition]
         numbers = (*counts, oldest, *((each.type, each.message) for each in said))
         self._tell(queue, numbers, {"tasks": tasks(*counts), "oldestTaskTime": oldest}, said)
+        return True
 
     def _tell(
         self, resource: Queue | Group, numbers: object, fields: dict[str, object], said: Iterable[Condition] = ()
