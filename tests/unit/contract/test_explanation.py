@@ -16,7 +16,13 @@ from protoqueue_operator.api.v1alpha1.redrive import RedriveSpec
 from protoqueue_operator.api.v1alpha1.schema_docs import explained
 from protoqueue_operator.api.v1alpha1.validation import check_group, check_queue, check_redrive
 
-NEEDED: dict[str, dict[str, Any]] = {"rateLimit": {"tasks": 1}, "rate": {"tasks": 1}, "schedules[]": {"name": "x"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "scaleUpLimit": {"workers": 1},
+    "fallback": {"replicas": 1},
+    "rateLimit": {"tasks": 1},
+    "rate": {"tasks": 1},
+    "schedules[]": {"name": "x"},
+}
 
 
 def durations(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
