@@ -6,15 +6,21 @@ from the pods' annotations. This is best effort: no failure or delay holds up th
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from protoqueue.protocol.worker_status import WorkerStatus
 from protoqueue_operator.api.v1alpha1.errors import BrokerUnavailable
 from protoqueue_operator.api.v1alpha1.meta import Key
 from protoqueue_operator.api.v1alpha1.objects import Group
-from protoqueue_operator.autoscaling.deletion_order import DELETION_COST, WorkerPod, costs_to_write, parse_pod
+from protoqueue_operator.autoscaling.deletion_order import (
+    DELETION_COST,
+    WorkerPod,
+    costs_to_write,
+    parse_pod,
+    running_by_host,
+)
 from protoqueue_operator.jetstream.broker import Brokers
 from protoqueue_operator.runtime.client import ApiError, Conflict, Gone, Kubernetes
 
@@ -36,9 +42,8 @@ class DeletionCosts:
         """Mark the pods that `selector` finds, which may work for `partners` too. Raises nothing."""
         try:
             async with asyncio.timeout(_LIMIT_S):
-                found = await asyncio.gather(*(self._running(each, workers) for each in (group, *partners)))
-                running = sum(found, Counter[str]())
-                if running:
+                found = await asyncio.gather(*(self._answers(each, workers) for each in (group, *partners)))
+                if running := running_by_host(chain.from_iterable(found)):
                     await self._mark(group, selector, running)
         except (TimeoutError, BrokerUnavailable, ApiError) as error:
             logger.warning(
@@ -47,9 +52,9 @@ class DeletionCosts:
                 error,
             )
 
-    async def _running(self, group: Group, workers: int) -> Counter[str]:
-        """Tasks by pod."""
-        running: Counter[str] = Counter()
+    async def _answers(self, group: Group, workers: int) -> list[tuple[str, int]]:
+        """The host of each worker that answers, and how many tasks it runs."""
+        answers: list[tuple[str, int]] = []
         if broker := self._brokers.known(group.queue_key):
             for answer in await broker.connection.request_many(group.name.status_requests, workers, _ANSWER_S):
                 try:
@@ -57,10 +62,10 @@ class DeletionCosts:
                 except (ValueError, RecursionError) as error:
                     logger.warning("worker status not read: object=%s error=%s", group.meta.key, error)
                     continue
-                running[status.host] += status.running
-        return running
+                answers.append((status.host, status.running))
+        return answers
 
-    async def _mark(self, group: Group, selector: str, running: Counter[str]) -> None:
+    async def _mark(self, group: Group, selector: str, running: Mapping[str, int]) -> None:
         namespace = group.meta.namespace
         pods = [
             parse_pod(body)

@@ -24,6 +24,14 @@ def parse_pod(body: Mapping[str, Any]) -> WorkerPod:
     return WorkerPod(meta["name"], meta["uid"], (meta.get("annotations") or {}).get(DELETION_COST, ""))
 
 
+def running_by_host(answers: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The number of tasks of each host that answered, over all its workers: 0 for an idle one."""
+    running: dict[str, int] = {}
+    for host, tasks in answers:
+        running[host] = running.get(host, 0) + tasks
+    return running
+
+
 def costs_to_write(pods: Iterable[WorkerPod], running: Mapping[str, int]) -> dict[WorkerPod, str]:
     """`running` has the number of tasks of each pod that answered.
 
