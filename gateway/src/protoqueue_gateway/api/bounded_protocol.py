@@ -11,6 +11,9 @@ from protoqueue_gateway.api.problems import MEDIA_TYPE, Problem
 MAX_HEAD = 32 * 1024
 """Bytes of a request line with its headers."""
 MAX_HEADERS = 100
+LINGER_S = 5.0
+"""How long what a refused client still sends is read and dropped. Were the connection closed while there are bytes of
+it unread, TCP would reset it, and the client might never read why it was refused."""
 _TOO_LARGE = f"the head is larger than {MAX_HEAD} bytes or has more than {MAX_HEADERS} headers"
 
 
@@ -123,15 +126,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_timer()
         if self.transport.is_closing():
             return
-        if self._may_answer():
-            problem = Problem(code, detail)
-            content = bytes(problem.response("").body)
-            head = (
-                f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
-                f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + content)
-        self.transport.close()
+        if not self._may_answer():
+            self.transport.close()
+            return
+        problem = Problem(code, detail)
+        content = bytes(problem.response("").body)
+        head = (
+            f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}\r\n"
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Send nothing more, and close when the client does or `LINGER_S` are over."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected, self.cycle.waiting_for_100_continue = True, False
+            self.cycle.message_event.set()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _may_answer(self) -> bool:
         if self.cycle is None or self.cycle.response_complete:
