@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,14 +18,12 @@ WORKER = Path(__file__).with_name("worker.py")
 JITTER_S = 0.005
 """How late a print may follow the start it reports, beside what the machine lets a process wait."""
 
-SPREAD_S = 0.3
-"""By when a change has reached every process and the tokens of the old limit are spent."""
-
 
 class WorkerProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.starts: list[float] = []
+        self.changes: list[float] = []
         self.late_s = 0.0
         self._reading = asyncio.create_task(self._read())
 
@@ -42,12 +41,19 @@ class WorkerProcess:
         async for line in self._process.stdout:
             if line.startswith(b"late "):
                 self.late_s = float(line.split()[1])
+            elif line.startswith(b"changed "):
+                self.changes.append(float(line.split()[1]))
             else:
                 self.starts.append(float(line))
 
     def change(self, tasks: int, burst: int) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{tasks} {burst}\n".encode())
+
+    def most_within(self, seconds: float, since: float) -> int:
+        """How many tasks it has started in the busiest `seconds` after `since`."""
+        starts = [start for start in self.starts if start >= since]
+        return max((bisect_left(starts, start + seconds) - at for at, start in enumerate(starts)), default=0)
 
     def kill(self) -> None:
         self._process.kill()
@@ -73,6 +79,14 @@ class Crew(list[WorkerProcess]):
 
     async def all_started(self) -> None:
         await eventually(lambda: all(worker.starts for worker in self))
+
+    async def change(self, tasks: int, burst: int) -> float:
+        """By when the new limit holds in every process."""
+        times = len(self[0].changes) + 1
+        for worker in self:
+            worker.change(tasks, burst)
+        await eventually(lambda: all(len(worker.changes) == times for worker in self))
+        return max(worker.changes[-1] for worker in self)
 
 
 @contextlib.asynccontextmanager
@@ -114,18 +128,15 @@ async def test_a_process_that_is_killed_costs_the_others_at_most_what_it_had_lea
 async def test_a_change_takes_hold_in_all_processes(server):
     async with crew_of(3, server, 20, 5) as crew:
         await crew.all_started()
-        for worker in crew:
-            worker.change(300, 30)
-        await asyncio.sleep(SPREAD_S)
-        faster = time.monotonic()
-        await asyncio.sleep(1.5)
-        for worker in crew:
-            worker.change(50, 5)
-        await asyncio.sleep(SPREAD_S)
-        slower = time.monotonic()
-        await asyncio.sleep(1.5)
-    assert crew.within(faster, faster + 1.5) == pytest.approx(450, abs=30 + 300 * crew.jitter_s)
-    assert crew.within(slower, slower + 1.5) == pytest.approx(75, abs=5 + 50 * crew.jitter_s)
+        faster = await crew.change(300, 30)
+        await eventually(lambda: all(worker.most_within(1, faster) > 20 + 5 for worker in crew))
+        slower = await crew.change(50, 5)
+        await eventually(lambda: crew.within(slower, time.monotonic()) > 3 * 50)
+    saved_up = 30  # by when the limit was the faster one
+    after_faster = [start for start in crew.starts if faster <= start < slower]
+    after_slower = [start for start in crew.starts if start >= slower]
+    assert most_in_excess(after_faster, 300, 30) <= 300 * crew.jitter_s
+    assert most_in_excess(after_slower, 50, saved_up + 5) <= 50 * crew.jitter_s
 
 
 async def test_a_server_that_is_killed_and_comes_back_empty_brings_no_burst_and_the_rate_recovers(server):

@@ -1,7 +1,8 @@
 """A worker process: starts imaginary tasks as its limiter allows and prints when, by the machine's clock.
 
-Arguments: NATS URL, tasks, burst (per second). Each line on standard input, "tasks burst", changes the limit. A line
-"late S" says that the machine has let this process wait for S seconds, longer than ever before.
+Arguments: NATS URL, tasks, burst (per second). Each line on standard input, "tasks burst", changes the limit, and a
+line "changed TIME" says from when on it holds here. A line "late S" says that the machine has let this process wait for
+S seconds, longer than ever before.
 """
 
 import asyncio
@@ -27,14 +28,19 @@ def update(limiter: Limiter, tasks: str, burst: str) -> None:
 
 async def work(limiter: Limiter) -> None:
     while await limiter.acquire():
-        sys.stdout.write(f"{time.monotonic()!r}\n")
-        sys.stdout.flush()
+        say(repr(time.monotonic()))
         await asyncio.sleep(0)
 
 
 async def obey(limiter: Limiter) -> None:
     while line := await asyncio.to_thread(sys.stdin.readline):
         update(limiter, *line.split())
+        say(f"changed {time.monotonic()!r}")
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 async def watch() -> None:
@@ -44,8 +50,7 @@ async def watch() -> None:
         await asyncio.sleep(pause_s)
         if (late := time.monotonic() - began - pause_s) > longest:
             longest = late
-            sys.stdout.write(f"late {late!r}\n")
-            sys.stdout.flush()
+            say(f"late {late!r}")
 
 
 async def main(url: str, tasks: str, burst: str) -> None:
