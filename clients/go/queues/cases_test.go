@@ -196,8 +196,8 @@ func (p player) call(s step) (any, error) {
 		return p.client.Enqueue(queues.EnqueueParams{
 			Queue: text("queue"), Payload: m.Payload, ContentType: m.ContentType, Priority: m.Priority, Delay: m.Delay,
 			Expires: m.Expires, DedupID: m.DedupID, OrderingKey: m.OrderingKey, FairnessKey: m.FairnessKey, Unique: m.Unique,
-			UniqueUntil: m.UniqueUntil,
-			Type:        m.Type, Metadata: m.Metadata, Retry: m.Retry,
+			UniqueUntil: m.UniqueUntil, Replace: m.Replace,
+			Type: m.Type, Metadata: m.Metadata, Retry: m.Retry,
 		})
 	case "enqueueBatch":
 		params := queues.EnqueueBatchParams{Queue: text("queue")}
