@@ -14,6 +14,7 @@ from cluster.lab import Lab
 from cluster.operator_process import OperatorProcess
 from letters import bury, stored, task_id
 from nats_server import NatsServer
+from protoqueue.aio import cancel
 from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.task_codec import read_task
 from protoqueue_devcluster.kube.client import QUEUES, REDRIVES, ApiError
@@ -142,10 +143,10 @@ class Watched:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await cancel(self._task)
 
 
+@pytest.mark.timeout(900)  # the operator starts six times
 async def test_each_letter_is_moved_once_however_often_operator_and_nats_are_killed(
     email: Email, operator: OperatorProcess, server: NatsServer
 ) -> None:
