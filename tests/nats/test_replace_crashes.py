@@ -79,7 +79,7 @@ async def test_whoever_is_killed_every_task_of_a_key_runs_or_is_replaced(
         for victim in ("producer", "nats", "producer"):
             await asyncio.sleep(chance.uniform(0.3, 0.8))
             if victim == "nats":
-                own_server.kill()
+                own_server.stop()
                 await own_server.start()
             else:
                 producers.pop(0).kill()

@@ -103,7 +103,7 @@ async def own_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     server.kill()
 
 
-async def test_workers_producers_and_nats_may_be_killed_and_no_two_tasks_of_a_key_are_at_work(
+async def test_workers_and_producers_may_be_killed_and_nats_restarted_and_no_two_tasks_of_a_key_are_at_work(
     own_server: NatsServer, tmp_path: Path
 ) -> None:
     spec = QueueSpec("keys")
@@ -133,7 +133,7 @@ async def test_workers_producers_and_nats_may_be_killed_and_no_two_tasks_of_a_ke
                 producers.kill_one()
                 producers.start()
             else:
-                own_server.kill()
+                own_server.stop()
                 await own_server.start()
         before = sum(len(worker.told) for worker in workers)
         await eventually(lambda: sum(len(worker.told) for worker in workers) > before + 20)

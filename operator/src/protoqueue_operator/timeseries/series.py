@@ -71,7 +71,6 @@ class Series:
             self._count(groups)
         elif groups is not None:  # without a group all tasks wait
             before = self._last.waiting if self._last else 0 if self._is_young else counts.waiting
-            self._groups, self._totals = {}, {}
             self._counted = self._counted[0] + max(0, counts.waiting - before), self._counted[1]
         self._last, self._is_measured, self._is_young = counts, True, False
         # Every queue with work gets here more than once a second: no calls or allocations.
@@ -138,11 +137,9 @@ class Series:
     def _count(self, groups: Mapping[str, Progress]) -> None:
         """A step back (a purge, a new consumer) counts as no movement; a new group counts as the furthest."""
         known = self._groups
-        if groups.keys() != known.keys():
-            self._groups, self._totals = dict(groups), dict.fromkeys(groups, self._counted)
-            if not self._is_young:
-                return
-            known = self._groups = dict.fromkeys(groups, Progress(0, 0))
+        for name in groups.keys() - known.keys():
+            known[name] = Progress(0, 0) if self._is_young else groups[name]
+            self._totals[name] = self._counted
         for name, progress in groups.items():
             before = known[name]
             if progress == before:

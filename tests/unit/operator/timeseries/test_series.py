@@ -77,6 +77,14 @@ def test_what_a_queue_did_before_the_first_look_counts_if_it_was_created_just_no
     assert list(clock.fine.arrivals) == [arrived, 0]
 
 
+def test_what_came_while_a_group_was_not_to_be_seen_counts_once() -> None:
+    clock = Clock()
+    clock.step(EMPTY, groups={"g": Progress(10, 10)})
+    clock.step(Counts(2, 0, 0, 0), groups={})
+    clock.step(Counts(5, 0, 0, 0), groups={"g": Progress(15, 10)})
+    assert list(clock.fine.arrivals) == [0, 2, 3]
+
+
 def test_tasks_that_came_and_went_between_two_looks_are_counted_with_the_next(clock: Clock) -> None:
     clock.step(EMPTY, groups={"g": Progress(0, 0)})
     clock.step(EMPTY, groups=None)
