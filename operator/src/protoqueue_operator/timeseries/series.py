@@ -46,7 +46,7 @@ class Series:
         self.uid = uid
         self._step = int(now // FINE.step_s)
         self._is_young = now - created < YOUNG_S
-        """Until the first look."""
+        """Until the first look at a group: all that it has ever done counts."""
         self._last: Counts | None = None
         """None: the queue's contents are unknown."""
         self._is_measured = False
@@ -72,7 +72,7 @@ class Series:
         elif groups is not None:  # without a group all tasks wait
             before = self._last.waiting if self._last else 0 if self._is_young else counts.waiting
             self._counted = self._counted[0] + max(0, counts.waiting - before), self._counted[1]
-        self._last, self._is_measured, self._is_young = counts, True, False
+        self._last, self._is_measured = counts, True
         # Every queue with work gets here more than once a second: no calls or allocations.
         waiting, in_flight, scheduled, dead, oldest_at = counts
         peak = self._peak
@@ -139,7 +139,8 @@ class Series:
         known = self._groups
         for name in groups.keys() - known.keys():
             known[name] = Progress(0, 0) if self._is_young else groups[name]
-            self._totals[name] = self._counted
+            self._totals[name] = (0, 0) if self._is_young else self._counted
+        self._is_young = False
         for name, progress in groups.items():
             before = known[name]
             if progress == before:

@@ -77,6 +77,14 @@ def test_what_a_queue_did_before_the_first_look_counts_if_it_was_created_just_no
     assert list(clock.fine.arrivals) == [arrived, 0]
 
 
+def test_what_the_first_group_of_a_new_queue_did_before_it_was_looked_at_counts_once() -> None:
+    clock = Clock(created=BEGINS - 2)
+    clock.step(Counts(2, 0, 0, 0), groups={})
+    clock.step(Counts(3, 0, 0, 0), groups={"g": Progress(arrived=5, ended=2)})
+    assert list(clock.fine.arrivals) == [2, 3]
+    assert list(clock.fine.completions) == [0, 2]
+
+
 def test_what_came_while_a_group_was_not_to_be_seen_counts_once() -> None:
     clock = Clock()
     clock.step(EMPTY, groups={"g": Progress(10, 10)})
