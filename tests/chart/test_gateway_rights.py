@@ -93,6 +93,11 @@ async def walk_through_the_dashboard(visitor: Visitor) -> None:
     """Each page, then each action; streams of events are what pages already are."""
     token = (await visitor.get("/dashboard/queues")).token
     values = {"namespace": "default", **VALUES}
+
+    async def is_shown() -> bool:
+        return (await visitor.get("/dashboard/queues/default/email")).status == 200
+
+    await eventually(is_shown)
     for page in (each for each in PAGES if each.method == "GET" and not each.path.endswith("/live")):
         await visitor.get(page.path.format_map(values))
     started = await visitor.post("/dashboard/queues/default/email/dead-letters/redrive-all", {"csrf": token})

@@ -60,8 +60,8 @@ async def handle(payload: dict, task: Task):
                 tasks += 1
             await pause_until_nothing_is_in_flight(lab)
             await lab.queue(limits=limits)
-            await lab.group(paused=False)
             await lab.ready(groups=("mailers",))
+            await lab.group(paused=False)
         for delay in (0, 0.3) * 5:
             await queue.enqueue({"n": tasks}, delay=delay)
             tasks += 1

@@ -36,6 +36,15 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nats
     server.kill()  # an orderly shutdown of a thousand streams takes ten seconds
 
 
+@pytest_asyncio.fixture
+async def own_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """One for this test alone, which may stop and kill it."""
+    server = NatsServer(tmp_path / "nats")
+    await server.start()
+    yield server
+    server.kill()
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def nc(server: NatsServer) -> AsyncIterator[Nats]:
     connection = await nats.connect(server.url)

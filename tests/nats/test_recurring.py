@@ -1,12 +1,8 @@
 """Recurring tasks: each says which slot of its schedule it is of, and no slot is worked on twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
-
-import pytest
 
 import nats
 import protoqueue
@@ -18,15 +14,6 @@ from provisioning import GroupSpec, QueueSpec, api, provision
 from waiting import eventually
 
 NAME = QueueName("default", "reports")
-
-
-@pytest.fixture
-async def own_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    """To be killed."""
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    yield server
-    server.stop()
 
 
 async def test_what_a_killed_server_fires_again_is_not_run_again(own_server: NatsServer) -> None:

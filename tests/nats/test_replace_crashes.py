@@ -5,10 +5,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest_asyncio
 
 import nats
 import protoqueue
@@ -37,14 +34,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest_asyncio.fixture
-async def own_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    yield server
-    server.kill()
 
 
 async def test_whoever_is_killed_every_task_of_a_key_runs_or_is_replaced(

@@ -7,10 +7,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest_asyncio
 
 import nats
 import protoqueue
@@ -93,14 +91,6 @@ def runs_of(worker: WorkerProcess, killed_at: float) -> Iterator[tuple[str, floa
             yield key, begun.pop((key, task)), float(at)
     for (key, _), at in begun.items():
         yield key, at, max(at, killed_at)
-
-
-@pytest_asyncio.fixture
-async def own_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats")
-    await server.start()
-    yield server
-    server.kill()
 
 
 async def test_workers_and_producers_may_be_killed_and_nats_restarted_and_no_two_tasks_of_a_key_are_at_work(

@@ -1,4 +1,4 @@
-"""`protoqueue up --reload`: workers begin anew when their source changes."""
+"""`protoqueue up --reload`: restart workers when their source changes."""
 
 import asyncio
 import os
@@ -20,20 +20,20 @@ Snapshot = Mapping[Path, tuple[int, int]]
 class Reloader:
     """Restarts the workers whenever a source file under `root` was changed, added or removed.
 
-    What lies in `data`, in hidden folders, virtual environments and installed packages is no source.
+    Ignores `data`, hidden folders, virtual environments and installed packages.
     """
 
     def __init__(self, client: KubeClient, root: Path, data: Path, say: Callable[[str], None]) -> None:
         self._client, self._root, self._data, self._say = client, root, data, say
 
     async def run(self, known: Snapshot) -> None:
-        """Until cancelled; `known` is what the workers were started with."""
+        """Watch until cancelled; `known` is the source that the workers were started with."""
         while True:
             await asyncio.sleep(_LOOK_S)
             now = await self._look()
             if now == known:
                 continue
-            while (later := await self._look_again()) != now:  # whoever writes one file may write others
+            while (later := await self._look_later()) != now:  # wait until a save of several files is complete
                 now = later
             names = ", ".join(str(path) for path in changed(known, now)[:3])
             try:
@@ -47,12 +47,12 @@ class Reloader:
     async def _look(self) -> Snapshot:
         return await asyncio.to_thread(read_sources, self._root, self._data)
 
-    async def _look_again(self) -> Snapshot:
+    async def _look_later(self) -> Snapshot:
         await asyncio.sleep(_LOOK_S)
         return await self._look()
 
     async def _restart(self) -> int:
-        """Delete every pod that something replaces; a worker ends its tasks first. Returns how many."""
+        """Delete every pod that a controller will replace, and return how many. Workers finish their tasks first."""
         count = 0
         for pod in (await self._client.list(PODS))["items"]:
             meta = pod["metadata"]
@@ -63,7 +63,7 @@ class Reloader:
             try:
                 await self._client.delete(PODS, meta["name"], meta["namespace"], meta["uid"])
             except ApiError as error:
-                if error.code not in (404, 409):  # gone by itself
+                if error.code not in (404, 409):  # deleted meanwhile
                     raise
             else:
                 count += 1
@@ -71,7 +71,7 @@ class Reloader:
 
 
 def read_sources(root: Path, data: Path) -> Snapshot:
-    """Source files by their paths below `root`."""
+    """The source files below `root`, by relative path."""
     found: dict[Path, tuple[int, int]] = {}
     for folder, folders, files in os.walk(root):
         here = Path(folder)
@@ -92,5 +92,5 @@ def read_sources(root: Path, data: Path) -> Snapshot:
 
 
 def changed(before: Snapshot, after: Snapshot) -> list[Path]:
-    """Pure. What is not in both alike, in order."""
+    """Paths that were added, removed or changed, sorted. Pure."""
     return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))

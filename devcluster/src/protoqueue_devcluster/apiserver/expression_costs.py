@@ -268,7 +268,7 @@ def _converted(_estimator: Estimator, parts: list[Value]) -> int:
 
 
 def _replaced_size(parts: list[Value]) -> int:
-    """A part that may be empty is replaced between all characters; a literal's size is no less than its largest."""
+    """The largest size after a replacement. A text to replace that may be empty matches between all characters."""
     within, old, new = parts[0].largest, parts[1], parts[2].largest
     fewest = old.largest if old.cost == 0 else 0
     if fewest == 0:

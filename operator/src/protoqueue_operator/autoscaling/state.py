@@ -100,7 +100,7 @@ class GroupState:
     throttle: ThrottledUntil | None = None
     """While a handler keeps the group from starting tasks."""
     is_counted: bool = False
-    """Whether its consumers have been read: arrivals and completions are counted from then on."""
+    """Whether its consumers' counters have been read and kept: arrivals and completions are counted from then on."""
     is_settled: bool = False
     """Empty and at its smallest size: nothing to decide until that changes."""
 

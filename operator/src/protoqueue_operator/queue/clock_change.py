@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from protoqueue.protocol.cron import Cron, parse_cron
-from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Schedule
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.schedule import Schedule
 
 _AHEAD = timedelta(days=400)
 _MIDNIGHT_HOURS = 24

@@ -12,7 +12,8 @@ from protoqueue.protocol.names import QueueName
 from protoqueue.protocol.recurring import EVERY, SKIP
 from protoqueue.protocol.subjects import level_of, partition_of, schedule_unique_key
 from protoqueue.protocol.v1.task_pb2 import Task, TaskMetadata
-from protoqueue_operator.api.v1alpha1.queue import QueueSpec, Schedule
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec
+from protoqueue_operator.api.v1alpha1.schedule import Schedule
 
 TIME_ZONE_HEADER = "Nats-Schedule-Time-Zone"
 _HEADERS = (

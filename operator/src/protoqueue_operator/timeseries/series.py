@@ -12,7 +12,7 @@ MOST_CHANGES = {FINE: 20, COARSE: 100}
 """How many changes of the number of workers a block keeps: more could not be told apart in a chart."""
 
 YOUNG_S = 60.0
-"""For a queue younger than this, all its counts are recent."""
+"""A queue is new for this long after its creation: all that its consumers have counted is recent."""
 
 LONGEST_MESSAGE = 200
 """How many characters of a change's message are kept."""
@@ -42,11 +42,11 @@ class Series:
     """The newest blocks of a queue. Moments are seconds since the epoch, each no earlier than the one before."""
 
     def __init__(self, uid: str, now: float, created: float = 0.0) -> None:
-        """`created` is when the queue was: what a young one did before the first look counts as well."""
+        """`created`: when the queue was. Of a new one, what its first group did before it was seen counts too."""
         self.uid = uid
         self._step = int(now // FINE.step_s)
         self._is_young = now - created < YOUNG_S
-        """Until the first look at a group: all that it has ever done counts."""
+        """Whether the first group that is seen counts from zero; False once there was one."""
         self._last: Counts | None = None
         """None: the queue's contents are unknown."""
         self._is_measured = False

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from protoqueue.protocol.cron import PATTERN as CRON_PATTERN
 from protoqueue.protocol.subjects import DEFAULT_LANES
 from protoqueue_operator.api.v1alpha1.conditions import MOST_CONDITIONS, Condition, Conditions
 from protoqueue_operator.api.v1alpha1.fields import (
@@ -19,15 +18,17 @@ from protoqueue_operator.api.v1alpha1.fields import (
     rules,
 )
 from protoqueue_operator.api.v1alpha1.location import NatsLocation
+from protoqueue_operator.api.v1alpha1.schedule import Schedule, ScheduleStatus
 
 DEFAULT_PRIORITY_LEVELS = 3
 MOST_LANES = 256
 """Of all levels together: each is a consumer of every group and stream."""
 
-_LEVELS = (
-    "(has({0}.priorityLevels) ? {0}.priorityLevels : has({0}.fairness) ? 1 : " + str(DEFAULT_PRIORITY_LEVELS) + ")"
-)
+_LEVELS = f"(has({{0}}.priorityLevels) ? {{0}}.priorityLevels : has({{0}}.fairness) ? 1 : {DEFAULT_PRIORITY_LEVELS})"
 """The number of levels of a specification in CEL."""
+
+_LANES = f"(has({{0}}.fairness.lanes) ? {{0}}.fairness.lanes : {DEFAULT_LANES})"
+"""The number of lanes of a specification that has fairness, in CEL."""
 
 _IMMUTABLE = "is immutable: create a Queue with another name and move the tasks there"
 _NO_JITTER = "jitter of a schedule excludes ordering: it would hold up its partition"
@@ -182,65 +183,6 @@ class RateLimit(Model):
     )
 
 
-class Schedule(Model):
-    """A recurring task."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            ("has(self.cron) != has(self.every)", "a schedule has exactly one of cron and every"),
-            ("!has(self.timeZone) || has(self.cron)", "timeZone goes with cron only"),
-        )
-    )
-
-    name: LabelName = Field(description="Unique within the queue; part of each task's id.")
-    cron: str | None = Field(
-        None,
-        max_length=128,
-        pattern=CRON_PATTERN,
-        description='When, in five fields as crontab has them, or in six with a second before them: "0 3 * * *" and '
-        '"0 0 3 * * *" are every night at three. Numbers, *, ranges, lists and steps; names such as MON or JAN; 0 and '
-        "7 are Sunday; @hourly, @daily, @weekly, @monthly and @yearly. Not L, W or #. A time that timeZone skips when "
-        "clocks go forward does not come that day, and one that it repeats when they go back comes twice: the "
-        "condition ClockChange says which.",
-    )
-    every: Duration | None = Field(None, description="A fixed interval instead of cron. At least 1s.")
-    time_zone: str | None = Field(
-        None, max_length=64, description="IANA name of the cron's time zone, such as Europe/Berlin. Absent: UTC."
-    )
-    type: str = Field("", max_length=256, description="The task's type: chooses the handler.")
-    payload: str = Field(
-        "{}",
-        max_length=65536,
-        description='The task\'s payload, as JSON in a string, such as \'{"kind": "full"}\'. '
-        "The task must fit into limits.maxTaskSize.",
-    )
-    priority: int = Field(
-        5, ge=1, le=10, description="Priority of the task, 1 (lowest) to 10; priorityLevels maps it to a level."
-    )
-    overlap: Literal["Allow", "Skip"] = Field(
-        "Allow",
-        description="What becomes of a firing while the one before it is unfinished: running, or waiting for its next "
-        "attempt. Allow: it is run too. Skip: it is dropped, and counted with the outcome Skipped. The firings of one "
-        'schedule have the unique key "schedule:<name>" then. Not with ordering, where a schedule\'s tasks run one '
-        "after another, and not with delivery: Broadcast.",
-    )
-    expires: Duration | None = Field(
-        None,
-        description="How long after its time a firing may still be started. Later it is dropped as Expired, and kept "
-        "as a dead letter with deadLetter.expired. Greater than jitter. At least 1s. Absent: no limit.",
-    )
-    suspend: bool = Field(
-        False,
-        description="Stop firing. Tasks that are there already are run. What would have fired meanwhile is not made up "
-        "for.",
-    )
-    jitter: Duration | None = Field(
-        None,
-        description="Start each firing at a random moment between its time and so long after, so that the schedules of "
-        "many queues do not start at once. Less than every. At least 1s. Not with ordering. Absent: at once.",
-    )
-
-
 class SecretReference(Model):
     name: ObjectName = Field(description="Name of a Secret in the same namespace.")
 
@@ -275,13 +217,12 @@ class QueueSpec(Model):
                 "fairness excludes delivery: Broadcast",
             ),
             (
-                "!has(oldSelf.fairness) || (has(self.fairness) && (has(self.fairness.lanes) ? self.fairness.lanes : "
-                f"{DEFAULT_LANES}) >= (has(oldSelf.fairness.lanes) ? oldSelf.fairness.lanes : {DEFAULT_LANES}))",
+                "!has(oldSelf.fairness) || (has(self.fairness) && "
+                f"{_LANES.format('self')} >= {_LANES.format('oldSelf')})",
                 "fairness.lanes may only grow, and fairness stays: tasks wait in the lanes that would go",
             ),
             (
-                f"!has(self.fairness) || {_LEVELS.format('self')} * (has(self.fairness.lanes) ? self.fairness.lanes : "
-                f"{DEFAULT_LANES}) <= {MOST_LANES}",
+                f"!has(self.fairness) || {_LEVELS.format('self')} * {_LANES.format('self')} <= {MOST_LANES}",
                 f"priorityLevels times fairness.lanes may be at most {MOST_LANES}",
             ),
             (
@@ -416,13 +357,6 @@ class QueueTasks(Model):
         0,
         description="Stored messages that no consumer takes: on subjects that the queue does not have.",
     )
-
-
-class ScheduleStatus(Model):
-    """Observed state of one schedule."""
-
-    name: LabelName = Field(description="The schedule's name.")
-    next_time: datetime = Field(description="When it fires next, as the operator evaluates its cron and time zone.")
 
 
 class QueueStatus(Model):

@@ -11,8 +11,9 @@ from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale, ConsumerG
 from protoqueue_operator.api.v1alpha1.errors import InvalidSpec, QuotaExceeded
 from protoqueue_operator.api.v1alpha1.fields import Model, durations, is_deeper_than
 from protoqueue_operator.api.v1alpha1.objects import Group, Queue, Redrive
-from protoqueue_operator.api.v1alpha1.queue import QueueSpec, RateLimit, Schedule
+from protoqueue_operator.api.v1alpha1.queue import QueueSpec, RateLimit
 from protoqueue_operator.api.v1alpha1.redrive import RedriveSpec
+from protoqueue_operator.api.v1alpha1.schedule import Schedule
 from protoqueue_operator.api.v1alpha1.text import counted
 
 _LONGEST = timedelta(days=36_500)
