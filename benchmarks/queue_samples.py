@@ -32,8 +32,9 @@ from protoqueue_operator.jetstream.broker import Broker
 from protoqueue_operator.jetstream.kv import SAMPLES, ensure_bucket
 from protoqueue_operator.nats.connection import Connection
 from protoqueue_operator.nats.credentials import Credentials
-from protoqueue_operator.timeseries.recorder import WRITTEN_AGAIN_S, Recorder, Resized, SeriesStore
+from protoqueue_operator.timeseries.recorder import WRITTEN_AGAIN_S, Recorder
 from protoqueue_operator.timeseries.series import Counts, Progress
+from protoqueue_operator.timeseries.store import Resized, SeriesStore
 
 ROUND_S = 0.8
 DAY_S = 86_400

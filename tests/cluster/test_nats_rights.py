@@ -110,7 +110,9 @@ async def drawn(queue: protoqueue.Queue) -> bool:
     assert sum(sample.completions for sample in found.samples) >= 6
     assert {sample.workers_desired for sample in found.samples} >= {0}
     up, *_ = found.changes
-    return up.after > up.before == 0 and "outstanding" in up.message
+    assert up.after > up.before == 0, found.changes
+    assert "outstanding" in up.message, found.changes
+    return True
 
 
 async def dead(lab: Lab) -> bool:

@@ -87,6 +87,11 @@ async def test_a_task_that_may_run_once_does_not_run_again_after_a_crash_and_one
     assert [(letter.attempts, letter.task.max_attempts) for letter in await letters()] == [(1, 1), (4, 4)]
 
 
+async def is_empty(queue: protoqueue.Queue) -> bool:
+    stats = await queue.stats()
+    return (stats.waiting, stats.in_flight) == (0, 0)
+
+
 async def _count(letters: Callable[[], Awaitable[list[protoqueue.DeadLetter]]], wanted: int) -> bool:
     return len(await letters()) == wanted
 
@@ -205,12 +210,7 @@ async def test_a_handler_that_runs_on_while_nats_is_away_for_longer_than_its_lea
 
         await eventually(come_again)
         release.set()
-
-        async def empty() -> bool:
-            stats = await queue.stats()
-            return (stats.waiting, stats.in_flight) == (0, 0)
-
-        await eventually(empty)
+        await eventually(lambda: is_empty(queue))
         worker.stop()
         await serving
     assert starts == [1, 2]
@@ -249,6 +249,7 @@ async def test_a_deleted_consumer_is_waited_for_and_used_again(make_queue, make_
     start(worker)
     await queue.enqueue(1)
     await eventually(lambda: seen == [1])
+    await eventually(lambda: is_empty(queue))  # or a new consumer delivers the task again
     await api(nc, f"CONSUMER.DELETE.{QueueName('default', queue_name).stream}.mailers_p0", {})
     await queue.enqueue(2)
     await provision(nc, QueueSpec(queue_name, levels=1), [GroupSpec()])

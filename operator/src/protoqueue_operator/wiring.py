@@ -43,7 +43,8 @@ from protoqueue_operator.runtime.gc_freeze import GcFreeze
 from protoqueue_operator.runtime.metrics import Metrics
 from protoqueue_operator.runtime.namespaces import Namespaces
 from protoqueue_operator.runtime.status_writer import StatusWriter
-from protoqueue_operator.timeseries.recorder import Recorder, SeriesStore
+from protoqueue_operator.timeseries.recorder import Recorder
+from protoqueue_operator.timeseries.store import SeriesStore
 
 RESYNC_PATIENCE_S = 30.0
 """Resources that are reconciled only to be sure, as after a start, let urgent ones go first for this long."""

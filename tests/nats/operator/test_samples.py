@@ -20,8 +20,9 @@ from protoqueue_operator.jetstream.kv import SAMPLES, ensure_bucket, samples_of
 from protoqueue_operator.nats.connection import Connection
 from protoqueue_operator.nats.credentials import Credentials
 from protoqueue_operator.timeseries import recorder as recording
-from protoqueue_operator.timeseries.recorder import Recorder, Resized, SeriesStore
+from protoqueue_operator.timeseries.recorder import Recorder
 from protoqueue_operator.timeseries.series import Counts, Progress
+from protoqueue_operator.timeseries.store import Resized, SeriesStore
 from provisioning import QueueSpec, provision
 from unit.operator.samples import group_body, queue_body
 from waiting import eventually

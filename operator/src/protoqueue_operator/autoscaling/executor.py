@@ -25,7 +25,7 @@ from protoqueue_operator.runtime.cache import Cache
 from protoqueue_operator.runtime.client import ApiError, Kubernetes
 from protoqueue_operator.runtime.event_recorder import EventRecorder
 from protoqueue_operator.runtime.status_writer import StatusWriter
-from protoqueue_operator.timeseries.recorder import Resized
+from protoqueue_operator.timeseries.store import Resized
 
 logger = logging.getLogger(__name__)
 

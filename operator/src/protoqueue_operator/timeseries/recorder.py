@@ -9,16 +9,16 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from protoqueue.protocol.samples import COARSE, FINE, UNKNOWN, Resolution
 from protoqueue.protocol.v1 import samples_pb2 as pb
 from protoqueue_operator.api.v1alpha1.errors import BrokerRefused, BrokerUnavailable
 from protoqueue_operator.api.v1alpha1.meta import Key
-from protoqueue_operator.api.v1alpha1.objects import Group, Queue
+from protoqueue_operator.api.v1alpha1.objects import Queue
 from protoqueue_operator.jetstream.broker import Broker
 from protoqueue_operator.jetstream.kv import SAMPLES, ensure_bucket, sample_block, samples_of
 from protoqueue_operator.timeseries.series import Counts, Progress, Series
+from protoqueue_operator.timeseries.store import SeriesStore
 
 logger = logging.getLogger(__name__)
 
@@ -30,61 +30,6 @@ WRITTEN_AGAIN_S = 60.0
 
 _ENSURED_AGAIN_S = 300.0
 """How often the existence of the bucket is checked."""
-
-
-@dataclass(frozen=True)
-class Resized:
-    """A change of a group's number of workers, and why."""
-
-    group: Group
-    before: int
-    after: int
-    reason: str
-    message: str
-
-
-class SeriesStore:
-    """By queue, in any NATS; a new one for a Queue that was recreated under the same name."""
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._series: dict[str, Series] = {}
-        """By uid, which is a faster lookup than by key: every sample of a queue gets here."""
-        self._uids: dict[Key, str] = {}
-
-    def now(self) -> float:
-        """In seconds since the epoch."""
-        return self._clock()
-
-    def find(self, queue: Queue) -> Series | None:
-        """None if there is none yet, or only an earlier Queue's."""
-        return self._series.get(queue.meta.uid)
-
-    def begin(self, queue: Queue) -> Series:
-        """Create one, replacing that of an earlier Queue of the name."""
-        key, uid = queue.meta.key, queue.meta.uid
-        self._series.pop(self._uids.get(key, ""), None)
-        self._uids[key], self._series[uid] = uid, Series(uid, self.now(), queue.meta.created.timestamp())
-        return self._series[uid]
-
-    def resized(self, change: Resized) -> None:
-        """Record it with the queue, if that has a series yet."""
-        if uid := self._uids.get(change.group.queue_key):
-            self._series[uid].change_workers(
-                pb.WorkerChange(
-                    at=int(self.now()),
-                    group=change.group.meta.name,
-                    before=change.before,
-                    after=change.after,
-                    reason=change.reason,
-                    message=change.message,
-                )
-            )
-
-    def keep_only(self, queues: Collection[Key]) -> None:
-        """Forget queues that are gone."""
-        for key in self._uids.keys() - set(queues):
-            del self._series[self._uids.pop(key)]
 
 
 class Recorder:
