@@ -2,11 +2,13 @@
 
     python benchmarks/autoscale_sim.py [--plot autoscale.png] [--seed 1] [--hours 1] [--starts 2 30 90]
 
-ProtoQueue twice, with `tasksPerWorker` and with `drainTime`, and KEDA with the HPA, as their documentation describes
+ProtoQueue with each target, and KEDA with the HPA, as their documentation describes
 them: zero to one at the next poll (pollingInterval 30 s); from one on the HPA syncs every 15 s to ceil(lag / target)
 with a tolerance of 10%, at most doubling or +4 at a time, and goes down to the highest wish of the last 300 s; to zero
 after cooldownPeriod 300 s without lag. Its lag counts pending and unacked tasks. For load that is steady also the
 smallest constant size, there from the beginning, with which no task waits longer than drainTime: it knows everything.
+"in time" is the share of windows of ten seconds in which no task waits longer than maxWait; "all or none" is what can
+be had of it: the most workers at once with the first task, and none when nothing was left for as long as idleDelay.
 All get the same pods: one task at a time, so many seconds from the decision until a worker pulls; one taken away
 finishes its task.
 """
@@ -26,10 +28,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from closed_loop import Loop
-from simulated_workers import Task, Workers, clairvoyant
+from simulated_workers import Task, Workers, all_or_none, clairvoyant, share_in_time
 
 TARGET = 10  # tasks per worker
 DRAIN_S = 30
+WAIT_S = 5
+IDLE_S = 120  # the default of idleDelay
 MAXIMUM = 50
 STEP_S = 1.0
 
@@ -133,6 +137,11 @@ def constant(tasks: list[Task], until_s: float) -> Outcome:
     return Outcome(workers.waits_s, workers.pod_seconds)
 
 
+def lavish(tasks: list[Task], start_s: float, until_s: float) -> Outcome:
+    workers = all_or_none(tasks, start_s, MAXIMUM, IDLE_S, until_s)
+    return Outcome(workers.waits_s, workers.pod_seconds)
+
+
 def plot(results: list[tuple[str, dict[str, Outcome]]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
@@ -160,7 +169,7 @@ def main() -> None:
     options = parser.parse_args()
 
     until_s = options.hours * 3600
-    columns = ("trace", "pod start", "scaler", "wait p50", "wait p99", "most workers", "worker-seconds")
+    columns = ("trace", "pod start", "scaler", "wait p50", "wait p99", "in time", "most workers", "worker-seconds")
     table = Table(*columns, title=f"{options.hours:g} h of each, seed {options.seed}")
     results = []
     for trace in traces(options.seed, until_s):
@@ -168,17 +177,21 @@ def main() -> None:
             outcomes = {
                 f"tasksPerWorker: {TARGET}": protoqueue(trace.tasks, start_s, until_s, tasksPerWorker=TARGET),
                 f"drainTime: {DRAIN_S}s": protoqueue(trace.tasks, start_s, until_s, drainTime=f"{DRAIN_S}s"),
+                f"maxWait: {WAIT_S}s": protoqueue(trace.tasks, start_s, until_s, maxWait=f"{WAIT_S}s"),
                 f"KEDA + HPA, {TARGET}": keda(trace.tasks, start_s, until_s),
             }
+            outcomes["all or none"] = lavish(trace.tasks, start_s, until_s)
             if trace.name == "steady":
                 outcomes["constant"] = constant(trace.tasks, until_s)
             for name, outcome in outcomes.items():
                 waits = (f"{outcome.wait(share):.2f} s" for share in (0.5, 0.99))
+                in_time = f"{share_in_time(trace.tasks, outcome.waits_s, WAIT_S, until_s):.1%}"
                 most = str(max(outcome.sizes, default=0) or "")
-                table.add_row(trace.name, f"{start_s:g} s", name, *waits, most, f"{outcome.worker_seconds:,.0f}")
+                cost = f"{outcome.worker_seconds:,.0f}"
+                table.add_row(trace.name, f"{start_s:g} s", name, *waits, in_time, most, cost)
             table.add_section()
             results.append((f"{trace.name}, {start_s:g} s", outcomes))
-    Console(width=max(110, Console().width)).print(table)
+    Console(width=max(120, Console().width)).print(table)
     if options.plot:
         plot(results, options.plot)
 

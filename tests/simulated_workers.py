@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from math import inf
+from math import ceil, inf
 
 
 @dataclass(frozen=True, order=True)
@@ -160,3 +160,33 @@ def clairvoyant(tasks: list[Task], slots: int, longest_wait_s: float) -> int:
         if max(workers.waits_s) <= longest_wait_s and not workers.waiting:
             return size
     raise AssertionError("unreachable")
+
+
+def all_or_none(tasks: list[Task], start_s: float, size: int, idle_s: float, until_s: float) -> Workers:
+    """What the most workers there may be can do at best: all come at once, and all go when nothing is left for long."""
+    workers, busy_s = Workers(tasks, start_s=start_s), 0.0
+    while workers.now_s < until_s:
+        workers.advance(min(max(workers.now_s + 1, 0 if workers.size else workers.next_arrival_s), until_s))
+        if workers.waiting or workers.in_flight:
+            workers.resize(size)
+            busy_s = workers.now_s
+        elif workers.now_s - busy_s >= idle_s:
+            workers.resize(0)
+    return workers
+
+
+WINDOW_S = 10.0
+
+
+def share_in_time(tasks: list[Task], waits_s: list[float], max_wait_s: float, until_s: float) -> float:
+    """The share of windows of ten seconds in which no task that waits is older than that.
+
+    `waits_s` are those of the tasks that were started, in the order in which they came.
+    """
+    late: set[int] = set()
+    arrivals = (task.arrives_s for task in sorted(tasks))
+    for arrives_s, wait_s in itertools.zip_longest(arrivals, waits_s, fillvalue=inf):
+        begins, ends = arrives_s + max_wait_s, min(arrives_s + wait_s, until_s)
+        if begins < ends:
+            late.update(range(int(begins // WINDOW_S), ceil(ends / WINDOW_S)))
+    return 1 - len(late) / ceil(until_s / WINDOW_S)

@@ -1,5 +1,6 @@
 """How a group says what its size is, and goes on being scaled, where something is in the way."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,10 +11,18 @@ from cluster.operator_process import OperatorProcess
 from protoqueue.protocol.buckets import DONE_BUCKET
 from protoqueue.protocol.names import GroupName, QueueName
 from protoqueue.protocol.throttle import ThrottledUntil
-from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS
+from protoqueue_devcluster.kube.client import CONSUMER_GROUPS, DEPLOYMENTS, ApiError
 from waiting import eventually
 
 ONE_EACH = {"maxReplicas": 8, "target": {"tasksPerWorker": 1}}
+
+SLOW = """
+worker = protoqueue.Worker(concurrency=1)
+
+@worker.handler
+async def handle(payload: dict):
+    await asyncio.sleep(0.5)
+"""
 
 
 async def enqueue(lab: Lab, count: int, **fields: Any) -> None:
@@ -186,3 +195,38 @@ async def test_the_first_tasks_that_a_group_ever_gets_are_in_its_queues_samples(
             return sum(sample.arrivals for sample in (await queue.samples(since=600)).samples) == 3
 
         await eventually(are_counted)
+
+
+@pytest.mark.parametrize(
+    ("autoscale", "says"),
+    [
+        ({"target": {"drainTime": "30s", "maxWait": "5s"}}, "exactly one of tasksPerWorker, drainTime and maxWait"),
+        ({"target": {}}, "exactly one of tasksPerWorker, drainTime and maxWait"),
+        ({"minReplicas": 3, "maxReplicas": 2}, "minReplicas exceeds maxReplicas"),
+        ({"maxReplicas": 2, "fallback": {"replicas": 3}}, "fallback.replicas exceeds maxReplicas"),
+        ({"activationTasks": 0}, "activationTasks"),
+        ({"scaleUpLimit": {"workers": 0}}, "scaleUpLimit.workers"),
+    ],
+)
+async def test_scaling_that_contradicts_itself_is_refused(lab: Lab, autoscale: dict[str, Any], says: str) -> None:
+    with pytest.raises(ApiError, match=re.escape(says)):
+        await lab.group(autoscale=autoscale)
+    await lab.group(autoscale={"target": {"maxWait": "5s"}, "activationTasks": 2, "scaleUpLimit": {"workers": 1}})
+
+
+async def test_a_group_with_a_longest_wait_grows_for_what_waits_too_long_and_says_by_what_speed(lab: Lab) -> None:
+    """Half a second of each worker for each task: one alone would need six seconds."""
+    await lab.queue()
+    await lab.group(
+        worker={"template": lab.worker_template(SLOW)},
+        autoscale={"maxReplicas": 6, "target": {"maxWait": "1s"}, "idleDelay": "1s", "scaleDownDelay": "1s"},
+    )
+    await lab.ready(groups=("mailers",))
+    await enqueue(lab, 60)
+
+    async def is_told() -> bool:
+        events = [event["message"] for event in await lab.events("mailers")]
+        return any("one worker does" in message and "→" in message for message in events)
+
+    await eventually(is_told)
+    await has_size(lab, 0)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import ceil
+from math import ceil, sqrt
 
 from protoqueue.protocol.durations import format_duration
 from protoqueue_operator.api.v1alpha1.consumer_group import Autoscale, Fallback, ScaleUpLimit
@@ -18,6 +18,17 @@ _MOST = 1_000_000_000
 """Upper bound of computed sizes: a speed close to zero would ask for any number of workers."""
 
 
+_PROMPT = 0.5
+"""The share of maxWait in which what waits is to be started: the rest is for what nobody measures in time."""
+
+_SPARE = 1.0
+"""With maxWait, as many times the square root of the workers that are busy are kept beside them.
+
+Tasks that come at random wait for long where no worker is ever idle, and many workers share few spare ones: the
+square-root staffing rule of Halfin and Whitt, "Heavy-Traffic Limits for Queues with Many Exponential Servers" (1981).
+"""
+
+
 @dataclass(frozen=True)
 class Policy:
     minimum: int
@@ -26,7 +37,8 @@ class Policy:
     idle_delay: timedelta
     tasks_per_worker: int | None = None
     drain_time: timedelta | None = None
-    """Exactly one of the two is set."""
+    max_wait: timedelta | None = None
+    """Exactly one of the three is set."""
     activation_tasks: int = 1
     scale_up_limit: ScaleUpLimit | None = None
     fallback: Fallback | None = None
@@ -40,6 +52,7 @@ class Policy:
             idle_delay=autoscale.idle_delay,
             tasks_per_worker=autoscale.target.tasks_per_worker,
             drain_time=autoscale.target.drain_time,
+            max_wait=autoscale.target.max_wait,
             activation_tasks=autoscale.activation_tasks,
             scale_up_limit=autoscale.scale_up_limit,
             fallback=autoscale.fallback,
@@ -66,12 +79,17 @@ class Load:
     speed: float = 0.0
     """Tasks per second that one worker finishes while it has enough to do; 0 if unknown."""
 
-    keep_up: int = 0
-    """The number of workers that keeps up with arrivals, if measured while every worker had enough to do."""
+    busy: float = 0.0
+    """As many workers as arrivals keep busy, if measured while every worker had enough to do; otherwise 0."""
 
     @property
     def outstanding(self) -> int:
         return self.waiting + self.in_flight
+
+    @property
+    def keep_up(self) -> int:
+        """The number of workers that keeps up with arrivals, if that is known; otherwise 0."""
+        return ceil(self.busy)
 
 
 @dataclass(frozen=True)
@@ -261,18 +279,36 @@ def _needed(policy: Policy, load: Load, current: int, history: History, now: dat
         if needed < min(load.keep_up, current):  # with fewer the backlog would grow again
             return min(load.keep_up, current), f"{tasks}; tasks arrive as fast as they finish"
         return needed, tasks
-    assert policy.drain_time is not None
+    objective = policy.drain_time or policy.max_wait
+    assert objective is not None
     if not load.speed:
-        late = history.unmeasured_since is not None and now - history.unmeasured_since >= policy.drain_time
+        late = history.unmeasured_since is not None and now - history.unmeasured_since >= objective
         # Tasks that take longer than all of them may: more workers are needed before the first one is done.
         return max(current * 2 if late else current, 1), f"{tasks}, none finished yet"
-    per_worker = load.speed * policy.drain_time.total_seconds()
-    needed = ceil(min(load.outstanding / per_worker + load.arrivals_per_s / load.speed, _MOST))
     why = f"{tasks}, one worker does {load.speed:.3g} a second"
+    if policy.max_wait is not None:
+        return _started_in_time(policy.max_wait, load, current, why)
+    return _drained(objective, load, current, history, why)
+
+
+def _drained(drain_time: timedelta, load: Load, current: int, history: History, why: str) -> tuple[int, str]:
+    """As many as work off the backlog in time, and what arrives meanwhile."""
+    per_worker = load.speed * drain_time.total_seconds()
+    needed = ceil(min(load.outstanding / per_worker + load.arrivals_per_s / load.speed, _MOST))
     if needed <= current:
         return needed, why
     if load.outstanding < per_worker * current:
         return current, f"{why}: done within drainTime"  # measured arrivals vary; a backlog that grows does not
     if load.outstanding <= (load.speed * current - load.arrivals_per_s) * history.start_took.total_seconds():
         return current, f"{why}: done before another worker would be ready"
+    return needed, why
+
+
+def _started_in_time(max_wait: timedelta, load: Load, current: int, why: str) -> tuple[int, str]:
+    """As many as keep up with what arrives, with some to spare, and start in time what waits."""
+    steady = load.busy + _SPARE * sqrt(load.busy) or min(current, load.arrivals_per_s / load.speed)
+    late = load.waiting / (load.speed * max_wait.total_seconds() * _PROMPT)
+    needed = ceil(min(steady + late, _MOST))
+    if needed > current and late <= current - load.busy:
+        return max(current, ceil(min(steady, _MOST))), f"{why}: started within maxWait"
     return needed, why

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import ceil
 from typing import Any
 
 from protoqueue_operator.autoscaling.decision import Load
@@ -88,7 +87,7 @@ class Rates:
     busy_workers: float = 0.0
     """Workers that held a task."""
     done: float = 0.0
-    """Tasks finished while others waited: every slot was in use."""
+    """Tasks finished while at least as many as there were workers waited: every slot was in use."""
     worker_s: float = 0.0
     """Seconds that workers held tasks in that time, over all of them."""
     has_moved: bool = False
@@ -96,7 +95,7 @@ class Rates:
 
     @property
     def full_speed(self) -> float:
-        """Tasks per second that one worker finishes while others wait; 0 if that was never observed."""
+        """Tasks per second that one worker finishes while it has enough to do; 0 if that was never observed."""
         return self.done / self.worker_s if self.worker_s else 0.0
 
     @property
@@ -174,7 +173,7 @@ def measure(before: Rates | None, state: ConsumerState, workers: int, at: float)
     finished = max(0, _finished(state) - _finished(before.state))
     busy = min(workers, before.workers, (state.in_flight + before.state.in_flight) / 2)
     done, worker_s = before.done, before.worker_s
-    if before.state.pending and state.pending and elapsed <= _LONGEST_STEP_S:
+    if min(before.state.pending, state.pending) >= max(1, workers) and elapsed <= _LONGEST_STEP_S:
         done, worker_s = _forget(done + finished, worker_s + busy * elapsed, workers)
     return Rates(
         at,
@@ -222,7 +221,7 @@ def load_of(
         ready=ready,
         arrivals_per_s=rates.arrivals_per_s if rates else 0.0,
         speed=rates.speed if rates else 0.0,
-        keep_up=ceil(rates.arrivals_per_s / rates.full_speed) if rates and rates.full_speed else 0,
+        busy=rates.arrivals_per_s / rates.full_speed if rates and rates.full_speed else 0.0,
     )
 
 

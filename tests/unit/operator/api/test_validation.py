@@ -98,6 +98,7 @@ def test_a_value_that_cannot_be_read_names_its_field(spec: dict[str, Any], field
         ({"rateLimit": {"tasks": 1, "per": "0.5ms"}}, "spec.rateLimit.per: must be at least 1ms"),
         ({"replicas": 2**31}, "spec.replicas: must be at most 2147483647"),
         ({"autoscale": {"target": {"drainTime": "0s"}}}, "spec.autoscale.target.drainTime: must be at least 100ms"),
+        ({"autoscale": {"target": {"maxWait": "1ms"}}}, "spec.autoscale.target.maxWait: must be at least 100ms"),
         (
             {"autoscale": {"scaleUpLimit": {"workers": 1, "per": "10ms"}}},
             "spec.autoscale.scaleUpLimit.per: must be at least 1s",

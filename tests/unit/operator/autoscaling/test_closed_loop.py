@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from itertools import pairwise
+from math import cos, tau
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from closed_loop import Loop
 from protoqueue_operator.autoscaling.decision import STEP
-from simulated_workers import Task, Workers, clairvoyant
+from simulated_workers import Task, Workers, all_or_none, clairvoyant, share_in_time
 
 QUICKLY = settings(deadline=None, phases=(Phase.explicit, Phase.generate), derandomize=True)
 """Each example is minutes of simulated time: a failing one is not made smaller."""
@@ -20,7 +21,10 @@ QUICKLY = settings(deadline=None, phases=(Phase.explicit, Phase.generate), deran
 STARTS_S = (0.5, 30.0, 90.0)
 DRAINING = {"target": {"drainTime": "30s"}}
 PER_WORKER = {"target": {"tasksPerWorker": 10}}
-TARGETS = pytest.mark.parametrize("target", [DRAINING, PER_WORKER], ids=["drainTime", "tasksPerWorker"])
+PROMPT = {"target": {"maxWait": "5s"}}
+TARGETS = pytest.mark.parametrize(
+    "target", [DRAINING, PER_WORKER, PROMPT], ids=["drainTime", "tasksPerWorker", "maxWait"]
+)
 STARTING = pytest.mark.parametrize("start_s", STARTS_S)
 
 
@@ -87,10 +91,14 @@ def test_steady_load_with_spare_capacity_never_adds_a_worker(
     assert list(growth(loop)) == []
 
 
-def test_two_tasks_a_second_of_half_a_second_each_are_work_for_one_worker_with_ten_slots() -> None:
-    for start_s in STARTS_S:
-        loop = follow(Workers(steady(2, 0.5, 1200), start_s=start_s, slots=10), 1200, **DRAINING, maxReplicas=100)
-        assert [size for _, size in growth(loop)] == [1]
+@pytest.mark.parametrize(
+    ("target", "start_s"), [*((DRAINING, start_s) for start_s in STARTS_S), (PROMPT, 0.5), (PROMPT, 5.0)]
+)
+def test_two_tasks_a_second_of_half_a_second_each_are_work_for_one_worker_with_ten_slots(
+    target: dict[str, Any], start_s: float
+) -> None:
+    loop = follow(Workers(steady(2, 0.5, 1200), start_s=start_s, slots=10), 1200, **target, maxReplicas=100)
+    assert [size for _, size in growth(loop)] == [1]
 
 
 @TARGETS
@@ -121,6 +129,33 @@ def test_steady_load_costs_at_most_half_more_than_a_clairvoyant_would_use(
     assert workers.pod_seconds - before <= 1.5 * needed * (until_s - settled_s)
     late = [wait for wait in workers.waits_s[int(len(workers.waits_s) * settled_s / until_s) :] if wait > 30]
     assert late == []
+
+
+def waves(until_s: float) -> list[Task]:
+    """From none to twenty a second and back in half an hour."""
+    rng, tasks, at_s = random.Random(1), [], 0.0
+    while (at_s := at_s + rng.expovariate(20)) < until_s:
+        if rng.random() < (1 - cos(tau * at_s / 1800)) / 2:
+            tasks.append(Task(at_s, rng.expovariate(1 / 0.5)))
+    return tasks
+
+
+@pytest.mark.parametrize("start_s", [2.0, 30.0])
+@pytest.mark.parametrize(
+    "tasks",
+    [steady(9, 0.5, 1800), waves(1800), batches(1000, 300, 0.5, 1800, spread_s=20)],
+    ids=["steady", "waves", "batches"],
+)
+def test_no_task_waits_for_longer_than_max_wait_in_95_of_100_windows_where_that_can_be_had(
+    start_s: float, tasks: list[Task]
+) -> None:
+    """It can be had where the most workers there may be are started with the first task, and end when none is left."""
+    workers = Workers(tasks, start_s=start_s)
+    follow(workers, 1800, **PROMPT, maxReplicas=50)
+    lavish = all_or_none(tasks, start_s, size=50, idle_s=120, until_s=1800)
+    had, possible = (share_in_time(tasks, each.waits_s, 5, 1800) for each in (workers, lavish))
+    assert had >= 0.95 * possible
+    assert workers.pod_seconds < lavish.pod_seconds
 
 
 @STARTING

@@ -17,6 +17,7 @@ PER_WORKER = Policy(
     tasks_per_worker=100,
 )
 DRAINING = replace(PER_WORKER, tasks_per_worker=None, drain_time=timedelta(seconds=30))
+PROMPT = replace(PER_WORKER, tasks_per_worker=None, max_wait=timedelta(seconds=10))
 
 LIMITED = replace(PER_WORKER, scale_up_limit=ScaleUpLimit(workers=4, per="1m"))
 
@@ -133,6 +134,22 @@ def test_drain_time_goes_by_the_measured_speed(load: Load, replicas: int) -> Non
     assert decide(DRAINING, load, 2, History(), NOW).replicas == replicas
 
 
+@pytest.mark.parametrize(
+    ("load", "replicas"),
+    [
+        (Load(waiting=1), 2),  # speed unknown: nobody goes
+        (Load(waiting=100, speed=10), 2),  # 10/s each: started in half of 10 s
+        (Load(waiting=101, speed=10), 3),
+        (Load(waiting=101, speed=10, arrivals_per_s=20), 5),  # at least so fast: with what arrives
+        (Load(waiting=1, speed=10, arrivals_per_s=40, busy=4), 7),  # four busy, two to spare, and what waits
+        (Load(waiting=1, in_flight=9, speed=1, arrivals_per_s=90, busy=0), 2),  # only a lower bound: started in time
+        (Load(waiting=600, speed=0.05), 50),
+    ],
+)
+def test_max_wait_starts_what_waits_in_time_and_has_workers_to_spare(load: Load, replicas: int) -> None:
+    assert decide(PROMPT, load, 2, History(), NOW).replicas == replicas
+
+
 def test_while_a_handler_throttles_the_group_no_worker_is_added_but_for_the_minimum() -> None:
     busy = Load(waiting=900, throttled="before 12:00:04: 429")
     for current, minimum, size in ((0, 0, 0), (2, 0, 2), (2, 4, 4)):
@@ -221,7 +238,7 @@ def test_activity_between_two_looks_starts_idle_delay_anew() -> None:
 
 
 def test_a_size_that_keeps_up_with_what_comes_is_not_made_smaller() -> None:
-    looks = [(second, Load(in_flight=5, arrivals_per_s=10, keep_up=5)) for second in range(0, 300, 30)]
+    looks = [(second, Load(in_flight=5, arrivals_per_s=10, busy=5)) for second in range(0, 300, 30)]
     assert {decision.replicas for decision in follow(PER_WORKER, 5, *looks)} == {5}
 
 
@@ -243,12 +260,13 @@ loads = st.one_of(
         ready=st.one_of(st.none(), st.integers(0, 60)),
         arrivals_per_s=st.floats(0, 1e5),
         speed=st.floats(0, 1e5),
+        busy=st.floats(0, 1e5),
     ),
 )
 
 
 @given(
-    policy=st.sampled_from([PER_WORKER, DRAINING, replace(PER_WORKER, minimum=3), LIMITED]),
+    policy=st.sampled_from([PER_WORKER, DRAINING, PROMPT, replace(PER_WORKER, minimum=3), LIMITED]),
     current=st.integers(0, 50),
     steps=st.lists(st.tuples(st.integers(1, 90), loads), min_size=1, max_size=30),
 )

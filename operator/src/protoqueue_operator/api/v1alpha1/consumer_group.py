@@ -127,8 +127,8 @@ class AutoscaleTarget(Model):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "has(self.tasksPerWorker) != has(self.drainTime)",
-                "target has exactly one of tasksPerWorker and drainTime",
+                "(has(self.tasksPerWorker) ? 1 : 0) + (has(self.drainTime) ? 1 : 0) + (has(self.maxWait) ? 1 : 0) == 1",
+                "target has exactly one of tasksPerWorker, drainTime and maxWait",
             )
         )
     )
@@ -139,11 +139,16 @@ class AutoscaleTarget(Model):
     drain_time: Moment | None = Field(
         None, description="Target time to work off the backlog at the measured throughput. At least 100ms."
     )
+    max_wait: Moment | None = Field(
+        None,
+        description="Target time within which a task is started once it is due, as well as the measured throughput "
+        "allows: workers that have to be started first take as long as they take. At least 100ms.",
+    )
 
     @model_validator(mode="after")
-    def _one_of_the_two(self) -> "AutoscaleTarget":
-        if (self.tasks_per_worker is None) == (self.drain_time is None):
-            raise ValueError("exactly one of tasksPerWorker and drainTime is needed")
+    def _exactly_one(self) -> "AutoscaleTarget":
+        if [self.tasks_per_worker, self.drain_time, self.max_wait].count(None) != 2:
+            raise ValueError("exactly one of tasksPerWorker, drainTime and maxWait is needed")
         return self
 
 
