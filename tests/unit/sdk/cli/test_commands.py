@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from typer.main import get_command
 
-from protoqueue.cli.app import build_app
+from protoqueue.cli.app import COMMANDS, build_app
 
 _NO_DATA = {"worker", "logs"}
 """These run, and print what others write."""
@@ -24,6 +24,19 @@ def commands(group: Any = APP, words: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 ALL = [pytest.param(words, command, id=" ".join(words)) for words, command in commands()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_loaded_alone_is_what_it_is_among_the_others(command: str) -> None:
+    alone: Any = get_command(build_app(command))
+    for flag in ("-h", "--unknown"):
+        results = [CliRunner().invoke(app, [command, flag], prog_name="protoqueue") for app in (APP, alone)]
+        assert results[0].output == results[1].output
+        assert results[0].exit_code == results[1].exit_code
+
+
+def test_every_command_of_the_sdk_is_known_before_its_module_is_loaded() -> None:
+    assert {*APP.commands} == {*COMMANDS, "up", "down"}
 
 
 @pytest.mark.parametrize(("words", "command"), ALL)

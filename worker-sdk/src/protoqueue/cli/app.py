@@ -2,24 +2,48 @@
 
 import logging
 import sys
-from importlib.metadata import entry_points, version
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from protoqueue.cli import dead, history, keys, logs, pause, redrive, stats, task, tasks, top, why, worker
+import protoqueue
 from protoqueue.cli.connection import ConnectedGroup
 from protoqueue.cli.failure import fail
 
 PLUGINS = "protoqueue.cli"
 """Entry-point group: each one is a callable `register(app: typer.Typer) -> None`."""
 
+COMMANDS: Mapping[str, str] = {
+    "worker": "worker",
+    "enqueue": "tasks",
+    "peek": "tasks",
+    "cancel": "tasks",
+    "purge": "tasks",
+    "stats": "stats",
+    "top": "top",
+    "pause": "pause",
+    "resume": "pause",
+    "why": "why",
+    "logs": "logs",
+    "history": "history",
+    "redrive": "redrive",
+    "task": "task",
+    "dead": "dead",
+    "keys": "keys",
+}
+"""The module of each command, in the order of the help. It has a function `register(app: typer.Typer) -> None`."""
+
 log = logging.getLogger(__name__)
 
 
-def build_app() -> typer.Typer:
-    """The whole application, plugins included."""
+def build_app(command: str | None = None) -> typer.Typer:
+    """The whole application, plugins included; or only what `command` needs, if that is one of ours.
+
+    To import all others takes longer than a worker needs to start.
+    """
     app = typer.Typer(
         name="protoqueue",
         cls=ConnectedGroup,
@@ -30,30 +54,28 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_general)
-    worker.register(app)
-    tasks.register(app)
-    stats.register(app)
-    top.register(app)
-    pause.register(app)
-    why.register(app)
-    logs.register(app)
-    history.register(app)
-    redrive.register(app)
-    app.add_typer(task.app, name="task")
-    app.add_typer(dead.app, name="dead")
-    app.add_typer(keys.app, name="keys")
+    alone = COMMANDS.get(command or "")
+    for module in dict.fromkeys([alone] if alone else COMMANDS.values()):
+        import_module(f"protoqueue.cli.{module}").register(app)
+    if not alone:
+        _add_plugins(app)
+    return app
+
+
+def _add_plugins(app: typer.Typer) -> None:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     for plugin in entry_points(group=PLUGINS):
         try:
             plugin.load()(app)
         except Exception as error:
             log.warning("plugin %s failed to load, its commands are not available: %r", plugin.value, error)
     _offer_devcluster(app)
-    return app
 
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(version("protoqueue"))
+        typer.echo(protoqueue.__version__)
         raise typer.Exit
 
 
@@ -79,4 +101,4 @@ def _offer_devcluster(app: typer.Typer) -> None:
 def run() -> None:
     """As `protoqueue`, and as `kubectl protoqueue`, which is what kubectl makes of a program of this name on PATH."""
     as_plugin = Path(sys.argv[0]).stem == "kubectl-protoqueue"
-    build_app()(prog_name="kubectl protoqueue" if as_plugin else None)
+    build_app(next(iter(sys.argv[1:]), None))(prog_name="kubectl protoqueue" if as_plugin else None)

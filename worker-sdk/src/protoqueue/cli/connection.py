@@ -4,16 +4,17 @@ import inspect
 import os
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from protoqueue.cli.backend import TargetClient
 from protoqueue.cli.failure import fail
-from protoqueue.connection import connect
 from protoqueue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from protoqueue.cli.backend import TargetClient
 
 _PANEL = "Connection"
 
@@ -75,9 +76,11 @@ def selected_server() -> str | None:
     return _server
 
 
-def open_client() -> AbstractAsyncContextManager[TargetClient]:
+def open_client() -> "AbstractAsyncContextManager[TargetClient]":
     """A client of the gateway that the command line names, else of NATS. Raises ConfigurationError."""
     if _server is None:
+        from protoqueue.connection import connect  # slow to import, and a worker connects on its own
+
         return cast("AbstractAsyncContextManager[TargetClient]", connect())
     try:
         from protoqueue.cli.gateway import GatewayClient

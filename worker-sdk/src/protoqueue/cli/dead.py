@@ -32,6 +32,11 @@ from protoqueue.queue import Queue
 
 app = typer.Typer(help="Show, redrive and delete dead letters: tasks that failed for good.", no_args_is_help=True)
 
+
+def register(whole: typer.Typer) -> None:
+    whole.add_typer(app, name="dead")
+
+
 _LONGEST_ERROR = 200
 _COLUMNS = ("ID", "AGE", "REASON", "TYPE", "ATTEMPTS", "GROUP", "ERROR")
 _SPARE = ("GROUP", "ATTEMPTS", "TYPE", "REASON", "AGE")

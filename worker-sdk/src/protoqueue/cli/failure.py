@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from protoqueue.cli.table import printable
 from protoqueue.errors import ProtoQueueError
 
 
 def fail(message: str) -> NoReturn:
     """Print the error to stderr and exit with status 1."""
+    from rich.console import Console  # slow to import, and not needed where nothing fails
+    from rich.text import Text
+
+    from protoqueue.cli.table import printable
+
     Console(stderr=True, highlight=False).print(Text("error:", "red"), Text(printable(message)), soft_wrap=True)
     raise typer.Exit(1)
 

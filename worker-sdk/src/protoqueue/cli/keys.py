@@ -22,6 +22,11 @@ ACTIONS = ("enqueue", "consume", "read", "manage", "admin")
 
 app = typer.Typer(help="API keys of the HTTP gateway.", no_args_is_help=True)
 
+
+def register(whole: typer.Typer) -> None:
+    whole.add_typer(app, name="keys")
+
+
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace in which the gateway runs.")]
 
 

@@ -23,6 +23,11 @@ app = typer.Typer(
     cls=ConnectedGroup, help="Show, cancel or run one task.", no_args_is_help=True, pretty_exceptions_enable=False
 )
 
+
+def register(whole: typer.Typer) -> None:
+    whole.add_typer(app, name="task")
+
+
 Words = Annotated[
     list[str],
     typer.Argument(metavar="[QUEUE] ID", help="The task's id; without its queue, namespace/name, all are searched."),
