@@ -157,16 +157,18 @@ async def schedule(nc: Nats, due: Due, moments: Sequence[float], prefix: str) ->
 async def working(nc: Nats, layout: Layout, due: Due) -> AsyncIterator[None]:
     """Take what is due and acknowledge it, as a worker does."""
 
+    # One subscription for good: what an earlier request still brings is not left lying until its lease is over.
+    pull = await nc.jetstream().pull_subscribe_bind("measured_p1", layout.stream)
+
     async def work() -> None:
         while True:
             with contextlib.suppress(Exception):
-                pull = await nc.jetstream().pull_subscribe_bind("measured_p1", layout.stream)
-                while True:
-                    for message in await pull.fetch(100, timeout=1):
-                        task = message.data.decode()
-                        due.arrived.setdefault(task, time.time())
-                        due.times[task] += 1
-                        await message.ack()
+                for message in await pull.fetch(100, timeout=1):
+                    task = message.data.decode()
+                    due.arrived.setdefault(task, time.time())
+                    due.times[task] += 1
+                    await message.ack()
+                continue
             await asyncio.sleep(0.02)
 
     task = asyncio.create_task(work())
@@ -174,6 +176,7 @@ async def working(nc: Nats, layout: Layout, due: Due) -> AsyncIterator[None]:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    await pull.unsubscribe()
 
 
 async def all_arrived(due: Due) -> None:
