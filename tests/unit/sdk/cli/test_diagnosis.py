@@ -168,6 +168,21 @@ CASES = {
         ["mailers is at maxReplicas (3)"],
         ["raise spec.autoscale.maxReplicas"],
     ),
+    "growing as fast as it may": (
+        facts(group(900, 3, worker(3), resource=scaled(
+            "ScaleUpLimited", "900 tasks outstanding, which asks for 9 workers: 4 workers per 1m (scaleUpLimit)",
+            desired=4, maximum=10))),
+        "ScaleUpLimited",
+        ["mailers may not grow faster: 900 tasks outstanding, which asks for 9 workers: 4 workers per 1m"],
+        ["raise spec.autoscale.scaleUpLimit", "kubectl edit consumergroup mailers -n shop"],
+    ),
+    "too little to start for": (
+        facts(group(5, resource=scaled(
+            "BelowActivation", "5 tasks outstanding: activationTasks is 20", desired=0, maximum=10))),
+        "BelowActivation",
+        ["mailers is started once there is more to do: 5 tasks outstanding: activationTasks is 20"],
+        ["lower spec.autoscale.activationTasks", "kubectl edit consumergroup mailers -n shop"],
+    ),
     "in flight at most": (
         facts(group(5, 3, worker(3), resource=scaled("InFlightLimited", "maxInFlight lets 3 tasks run", desired=1))),
         "InFlightLimited",

@@ -162,6 +162,13 @@ def _at_limit(facts: Facts, group: Group) -> Iterator[Finding]:
             f"raise spec.maxInFlight: kubectl edit consumergroup {group.name} -n {facts.namespace}; "
             "of an ordered queue: give it more ordering.partitions, or spread tasks over more ordering keys",
         )
+    if scaling and scaling.reason == "ScaleUpLimited":
+        yield Finding(
+            "ScaleUpLimited",
+            f"{group.name} may not grow faster: {scaling.message}",
+            "wait: workers are added as the period goes on; or raise spec.autoscale.scaleUpLimit: "
+            f"kubectl edit consumergroup {group.name} -n {facts.namespace}",
+        )
     behind = facts.arrivals_per_s >= facts.completions_per_s
     full = resource.maximum is not None and (resource.desired or 0) >= resource.maximum
     if (scaling and scaling.reason == "AtMaximum") or (full and behind and group.workers):

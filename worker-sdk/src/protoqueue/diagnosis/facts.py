@@ -21,8 +21,11 @@ _COMMAND = re.compile(r"(?:(.*): )?((?:kubectl|protoqueue|tail) .+)")
 
 
 _NO_FAILURES = frozenset(
-    {"Paused", "Throttled", "RateLimited", "AtMaximum", "InFlightLimited", "DeadLetters", "NotForwarded"}
-)
+    {
+        "Paused", "Throttled", "RateLimited", "AtMaximum", "InFlightLimited", "ScaleUpLimited", "BelowActivation",
+        "DeadLetters", "NotForwarded",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

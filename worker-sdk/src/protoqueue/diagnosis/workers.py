@@ -156,6 +156,13 @@ def _no_worker(facts: Facts, group: Group) -> Finding:
         )
     if not resource.desired:
         scaling = resource.conditions.get("Scaling")
+        if scaling and scaling.reason == "BelowActivation":
+            return Finding(
+                "BelowActivation",
+                f"{name} is started once there is more to do: {scaling.message}",
+                "wait until as many tasks have come, or lower spec.autoscale.activationTasks: "
+                f"kubectl edit consumergroup {name} -n {facts.namespace}",
+            )
         why = f": {scaling.reason}: {scaling.message}" if scaling else ""
         return Finding(
             "NoWorkers",
