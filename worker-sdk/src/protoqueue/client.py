@@ -108,6 +108,7 @@ class Client:
                 yield {str(name): overview for name, overview in found.items()}
 
     async def close(self) -> None:
+        """End what follows settings and results; close the connection, if this client has opened it."""
         await cancel(*self._watches)
         self._watches.clear()
         await asyncio.gather(*(history.close() for history in self._histories))
